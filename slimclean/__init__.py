@@ -1,0 +1,33 @@
+"""slimclean cleans speech recordings in batches, spending compute where it pays.
+
+from slimclean import Enhancer
+enhanced, uf = Enhancer(uf="auto", target_uf=0.25)(waveform, sample_rate)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Enhancement", "Enhancer", "SlimcleanError", "__version__", "enhance_paths"]
+
+if TYPE_CHECKING:
+    from slimclean.batch import enhance_paths
+    from slimclean.enhancer import Enhancement, Enhancer
+    from slimclean.errors import SlimcleanError
+
+_HOMES = {
+    "Enhancer": "slimclean.enhancer",
+    "Enhancement": "slimclean.enhancer",
+    "SlimcleanError": "slimclean.errors",
+    "enhance_paths": "slimclean.batch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used: `slimclean --help` must not load torch."""
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,120 @@
+"""Checkpoints: list the packaged ones, load, save. Safetensors only: data, never code.
+
+The header's metadata holds `format`, `config` (the `ModelConfig`) and `info` (name, licence,
+training, scores), the last two as JSON. Weights may be stored in half precision; they are
+loaded as float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from slimclean.errors import CheckpointError
+from slimclean.model import ModelConfig, SlimmableDemucs
+
+WEIGHTS = Path(__file__).parent / "weights"
+SUFFIX = ".safetensors"
+FORMAT = "slimclean 1"
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's header: what it is, without its weights."""
+
+    name: str
+    path: Path
+    config: ModelConfig
+    info: dict[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+def packaged() -> list[Checkpoint]:
+    """The checkpoints inside the package, by name."""
+    return [read_header(path) for path in sorted(WEIGHTS.glob(f"*{SUFFIX}"))]
+
+
+def find(model: str | Path | None = None) -> Path:
+    """The file of a packaged checkpoint's name or of a path; None is the first packaged one."""
+    names = sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
+    if model is None:
+        if not names:
+            raise CheckpointError("this installation holds no packaged weights; pass --model FILE")
+        model = names[0]
+    if str(model) in names:
+        return WEIGHTS / f"{model}{SUFFIX}"
+    path = Path(model)
+    if path.is_file():
+        return path
+    raise CheckpointError(f"no model named {model} and no such file; packaged: {', '.join(names) or 'none'}")
+
+
+def read_header(path: Path) -> Checkpoint:
+    """Raises `CheckpointError` where `path` is no checkpoint of ours."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: larger than any slimclean checkpoint")
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: not a slimclean checkpoint")
+        config = ModelConfig.from_dict(json.loads(metadata["config"]))
+        info = json.loads(metadata["info"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from error
+    return Checkpoint(path.stem, path, config, info)
+
+
+def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
+    """The network in evaluation mode with the weights of `model` (see `find`), and its header."""
+    header = read_header(find(model))
+    network = SlimmableDemucs(header.config)
+    with safe_open(header.path, "pt") as file:
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{header.path}: weights do not fit the network ({problem})") from error
+    network.eval()
+    return network, header
+
+
+def save(
+    path: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    info: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a checkpoint through a temporary file, so that a kill leaves the old one."""
+    metadata = {"format": FORMAT, "config": json.dumps(config.to_dict()), "info": json.dumps(info)}
+    write_tensors(path, {k: v.to(dtype) for k, v in weights.items()}, metadata)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Safetensors with a rename at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(
+            serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,266 @@
+"""The command line: parse, one call, exit code. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from slimclean import __version__
+from slimclean.errors import SlimcleanError, UsageError
+
+app = typer.Typer(
+    help="Clean speech recordings in batches, spending compute where it pays.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Uf = float | Literal["auto"]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
+]
+
+
+def main() -> None:
+    """Entry point; an interrupt exits with 130."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("slimclean: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn our exceptions into one line on stderr: exit 2 for a wrong request, 1 for the rest."""
+    try:
+        yield
+    except SlimcleanError as error:
+        print(f"slimclean: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+
+
+def _parse_uf(text: str) -> Uf:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"auto or a number above 0 and at most 1, not {text!r}") from error
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slimclean {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def enhance(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings, or folders of them.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder, or a file for one input. Default: NAME-enhanced beside it."
+        ),
+    ] = None,
+    uf: Annotated[
+        str, typer.Option(help="Utilization factor: auto (the router decides), or a number in (0, 1].")
+    ] = "auto",
+    target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
+    model: Model = None,
+    report: Annotated[Path | None, typer.Option(help="Write a CSV row per recording.")] = None,
+    highband: Annotated[
+        str, typer.Option(help="Content above 8 kHz: gate (follow the network), keep or drop.")
+    ] = "gate",
+    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist instead of skipping.")] = False,
+    device: Device = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")] = False,
+) -> None:
+    """Enhance recordings; folders are walked and mirrored.
+
+    Sample rate, channels, length and encoding stay as they are. A recording that fails is
+    reported and does not stop the others.
+
+    Exit code: 0 all fine, 1 some recording failed, 2 wrong usage, 130 interrupted.
+
+    Example: slimclean enhance ./recordings -o ./clean --uf auto --report report.csv
+    """
+    with _one_line_errors():
+        parsed_uf = _parse_uf(uf)
+        from slimclean.batch import enhance_paths
+        from slimclean.enhancer import Enhancer
+        from slimclean.report import summary
+
+        enhancer = Enhancer(parsed_uf, target_uf, model, device=device, highband=highband)  # type: ignore[arg-type]
+        with _Progress(quiet) as progress:
+            results = enhance_paths(
+                paths, output, enhancer, overwrite=overwrite, report=report, watch=progress.watch()
+            )
+        if not quiet:
+            print(f"slimclean: {summary(results)}", file=sys.stderr)
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+class _Progress:
+    """A bar in seconds of audio on stderr, if that is a terminal, and a line per failure."""
+
+    def __init__(self, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            unit="s", disable=True if quiet else None, dynamic_ncols=True, bar_format=_BAR, leave=False
+        )
+
+    def watch(self):  # type: ignore[no-untyped-def]
+        from slimclean.batch import Watch
+
+        return Watch(self._planned, self._bar.update, self._finished)
+
+    def _planned(self, seconds: float) -> None:
+        self._bar.reset(seconds)
+
+    def _finished(self, result) -> None:  # type: ignore[no-untyped-def]
+        if result.status == "failed":
+            self._bar.clear()
+            print(f"slimclean: {result.file}: {result.error}", file=sys.stderr)
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+_BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_fmt}, {remaining} left"
+
+
+@app.command()
+def models() -> None:
+    """List the packaged checkpoints: name, size, licence, scores, sha256."""
+    with _one_line_errors():
+        from slimclean import checkpoint
+
+        for entry in checkpoint.packaged():
+            print(f"{entry.name}  {entry.bytes / 1e6:.1f} MB  {entry.info.get('licence', '')}")
+            for line in entry.info.get("scores", []):
+                print(f"  {line}")
+            print(f"  sha256 {entry.sha256()}")
+
+
+@app.command()
+def evaluate(
+    clean: Annotated[Path, typer.Argument(help="Folder of clean references.", exists=True, file_okay=False)],
+    noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
+    model: Model = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score static UFs and auto on pairs: PESQ-WB, STOI, SI-SDR against MACs per sample.
+
+    Needs the extra `score` for PESQ and STOI; without it their columns stay empty.
+    """
+    with _one_line_errors():
+        from slimclean import checkpoint, evaluation
+        from slimclean.enhancer import pick_device
+        from slimclean.report import table, write_rows
+
+        network = checkpoint.load(model)[0].to(pick_device(device))
+        pairs = evaluation.folder_pairs(clean, noisy)
+        rows = list(evaluation.evaluate(network, pairs))
+        print(table(rows))
+        if output is not None:
+            write_rows(output, rows)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="Run folder; a run interrupted there is resumed.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV with path, kind (speech, noise), corpus, split (train, valid).")
+    ] = None,
+    speech: Annotated[list[Path] | None, typer.Option(help="Folder of clean speech; repeatable.")] = None,
+    noise: Annotated[list[Path] | None, typer.Option(help="Folder of noise; repeatable.")] = None,
+    rooms: Annotated[
+        Path | None, typer.Option(help="Folder of room impulse responses; default: simulated rooms.")
+    ] = None,
+    corpus_weight: Annotated[
+        list[str] | None, typer.Option(help="NAME=FACTOR: draw a corpus more or less often; repeatable.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Decoded audio; default: OUT/cache.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the checkpoint written to OUT.")] = "model",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for their header.")] = "",
+    steps: Annotated[int, typer.Option(min=1)] = 10_000,
+    batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = 5,
+    segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = 1.536,
+    lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = 3e-3,
+    decay: Annotated[float, typer.Option(help="Share of the steps over which it falls to zero.")] = 0.3,
+    beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = 1.0,
+    gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = 0.1,
+    seed: int = 0,
+    workers: Annotated[int, typer.Option(help="Threads that share a step; 0: every core.")] = 0,
+    loaders: Annotated[int, typer.Option(help="Processes that mix examples.")] = 1,
+    valid_every: Annotated[int, typer.Option(help="Steps between validations.")] = 2000,
+    valid_count: Annotated[int, typer.Option(help="Validation mixtures of 4 s; 0: none.")] = 24,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Train backbone and router on speech and noise, mixed on the fly.
+
+    Give a manifest, or folders; with folders, every 20th file is kept for validation.
+    Writes OUT/NAME.safetensors every few minutes, and train.csv and valid.csv beside it.
+
+    Example: slimclean train runs/first --speech ./speech --noise ./noise --steps 20000
+    """
+    with _one_line_errors():
+        from slimclean.train.loop import TrainConfig
+        from slimclean.train.run import train_from_files
+
+        config = TrainConfig(
+            out=out,
+            name=name,
+            steps=steps,
+            batch=batch,
+            segment_s=segment_s,
+            lr=lr,
+            decay=decay,
+            beta=beta,
+            gamma=gamma,
+            seed=seed,
+            valid_every=valid_every,
+            workers=workers,
+            loaders=loaders,
+            device=device,
+            precision=precision,
+            info={"licence": licence},
+        )
+        path = train_from_files(
+            config,
+            manifest=manifest,
+            speech=speech or [],
+            noise=noise or [],
+            rooms=rooms,
+            corpus_weights=corpus_weight or [],
+            cache=cache,
+            init=init,
+            valid_count=valid_count,
+        )
+        print(path)

@@ -1,0 +1,225 @@
+"""`Enhancer`: a waveform of any rate, channels and length in, the same waveform with less noise out.
+
+    blocks --split--> chunk --resample--> 16 kHz --network--> 16 kHz --resample--+--> join --> blocks
+                        \\------ minus what a round trip through 16 kHz keeps ----/
+                                 = content above 8 kHz, gated
+
+Glossary: C channels, T samples, F frames of 256 samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+
+from slimclean import checkpoint
+from slimclean.compute import macs_per_sample
+from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.overlap_add import Chunk, Layout, join, split
+from slimclean.resample import resample
+
+CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
+"""Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
+rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+
+SILENCE_RMS = 1e-5
+"""-100 dBFS: below it there is nothing to enhance, and amplifying it would be arbitrary."""
+
+GATE_BAND_HZ = (4_000, 7_500)
+"""The top of the network's band, which stands for what lies above it."""
+
+Highband = Literal["gate", "keep", "drop"]
+
+
+class Enhancement(NamedTuple):
+    """`waveform` as it came in, [C, T] or [T], enhanced; `uf` the utilization factor per frame, [F]."""
+
+    waveform: np.ndarray
+    uf: np.ndarray
+
+
+class Level:
+    """The level of a recording, gathered block by block: one gain a file keeps chunks alike."""
+
+    def __init__(self) -> None:
+        self._powers: list[np.ndarray] = []
+        self._square_sum = 0.0
+        self._count = 0
+
+    def add(self, block: np.ndarray, sample_rate: int) -> None:
+        """Take in the next block, [C, T]."""
+        if block.shape[1] == 0:
+            return
+        size = max(1, sample_rate // 10)
+        self._square_sum += float(np.square(block, dtype=np.float64).sum())
+        self._count += block.size
+        mono = np.square(block).mean(axis=0)
+        starts = np.arange(0, len(mono), size)
+        lengths = np.diff(np.append(starts, len(mono)))
+        self._powers.append(np.add.reduceat(mono, starts) / lengths)
+
+    @property
+    def dbfs(self) -> float:
+        """RMS of everything in dB re full scale; -inf for silence or nothing."""
+        rms = (self._square_sum / self._count) ** 0.5 if self._count else 0.0
+        return float(20 * np.log10(rms)) if rms > 0 else float("-inf")
+
+    @property
+    def active_rms(self) -> float:
+        """RMS over the 0.1 s blocks within 10 dB of the mean: pauses do not count."""
+        if not self._powers:
+            return 0.0
+        power = np.concatenate(self._powers)
+        return float(np.sqrt(power[power >= power.mean() / 10].mean()))
+
+
+class Enhancer:
+    """Enhances speech at a fixed utilization factor, or at what the router picks.
+
+    `uf` is "auto" or a number in (0, 1]; `target_uf`, in [0.1, 1], is the mean UF that "auto" aims for.
+    `model` is a packaged name or a checkpoint file. `highband` says what becomes of content above 8 kHz:
+    "gate" lets a smooth gain follow what the network did to 4 to 7.5 kHz, "keep" leaves it, "drop" removes it.
+    `network` replaces the checkpoint. Raises `UsageError` for values out of range and `CheckpointError`.
+    """
+
+    def __init__(
+        self,
+        uf: float | Literal["auto"] = "auto",
+        target_uf: float = 0.25,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        highband: Highband = "gate",
+        network: SlimmableDemucs | None = None,
+    ) -> None:
+        if uf != "auto" and not 0 < uf <= 1:
+            raise UsageError(f"--uf takes auto or a number above 0 and at most 1, not {uf}")
+        if not 0.1 <= target_uf <= 1:
+            raise UsageError(f"--target-uf takes a number from 0.1 to 1, not {target_uf}")
+        if highband not in get_args(Highband):
+            raise UsageError(f"--highband takes {', '.join(get_args(Highband))}, not {highband}")
+        self.uf = uf
+        self.target_uf = target_uf
+        self.highband = highband
+        self.device = pick_device(device)
+        self.network = (network or checkpoint.load(model)[0]).to(self.device)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.network.config
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int) -> Enhancement:
+        """Enhance [C, T] or [T] at `sample_rate` Hz; the result has the same shape and lag 0.
+
+        Raises `AudioError` for what is not finite audio of at most 64 channels.
+        """
+        x = np.asarray(waveform, dtype=np.float32)
+        if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= 64):
+            raise AudioError(f"a waveform is [T] or [C, T] with C at most 64, not {list(x.shape)}")
+        if not np.isfinite(x).all():
+            raise AudioError("holds NaN or infinite samples")
+        channels = np.atleast_2d(x)
+        level = Level()
+        level.add(channels, sample_rate)
+        blocks, ufs = zip(*self.stream([channels], sample_rate, level), strict=True)
+        return Enhancement(np.concatenate(blocks, axis=1).reshape(x.shape), np.concatenate(ufs))
+
+    def stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Enhance consecutive blocks [C, T] in bounded memory; `level` is that of the whole recording.
+
+        Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete.
+        """
+        layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
+        ufs: list[np.ndarray] = []
+
+        def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
+            for chunk, samples in split(blocks, layout):
+                enhanced, uf = self._chunk(samples, sample_rate, level.active_rms)
+                frames_per_s = self.config.frame_rate_hz
+                first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
+                hop = chunk.stop - chunk.start - chunk.fade_out
+                last = first + int(np.ceil(hop / sample_rate * frames_per_s - 1e-6))
+                ufs.append(uf[first:last])
+                yield chunk, enhanced
+
+        for out in join(pieces()):
+            yield out, np.concatenate(ufs) if ufs else np.zeros(0)
+            ufs.clear()
+
+    def macs_per_sample(self, uf: np.ndarray) -> float:
+        """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
+        return macs_per_sample(self.config, uf, routed=self.uf == "auto")
+
+    # --- one chunk -----------------------------------------------------------------------------
+
+    def _chunk(self, x: np.ndarray, sample_rate: int, rms: float) -> tuple[np.ndarray, np.ndarray]:
+        """[C, T] -> enhanced [C, T] and UF [F]; the chunk's edges are context, not kept."""
+        low = resample(x, sample_rate, self.config.sample_rate)
+        frames = -(-low.shape[1] // self.config.frame_hop)
+        if rms < SILENCE_RMS or frames == 0:
+            return x, np.full(frames, min(self.config.ufs) if self.uf == "auto" else self.uf)
+        padded = np.pad(low, ((0, 0), (0, frames * self.config.frame_hop - low.shape[1])))
+        noisy = torch.from_numpy(padded / np.float32(rms)).to(self.device)
+        with torch.inference_mode():
+            uf: float | torch.Tensor = torch.empty(0)
+            if self.uf == "auto":  # channels share the decision, or a voice would wander between them
+                uf = self.network.route(noisy.mean(0, keepdim=True), self.target_uf).expand(len(noisy), -1)
+            else:
+                uf = float(self.uf)
+            result = self.network(noisy, uf)
+        enhanced = result.waveform.cpu().numpy()[:, : low.shape[1]] * np.float32(rms)
+        out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
+        if sample_rate != self.config.sample_rate and self.highband != "drop":
+            rest = x - _fit(resample(low, self.config.sample_rate, sample_rate), x.shape[1])
+            if self.highband == "gate":
+                rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
+            out = out + rest
+        return out, result.uf[0].cpu().numpy()
+
+
+def highband_gain(noisy: np.ndarray, enhanced: np.ndarray, hop: int, samples: int) -> np.ndarray:
+    """The gain above the network's band: what it did to the top of its own, [C, T] x 2 -> [1, samples].
+
+    The ratio of magnitudes between 4 and 7.5 kHz over all channels, per 16 ms frame, at most 1, smoothed over
+    about 50 ms and interpolated. Exactly 1 where nothing changed.
+    """
+    size = 2 * hop
+    band = slice(*(round(f * size / 16_000) for f in GATE_BAND_HZ))
+    power = []
+    for signal in (noisy, enhanced):
+        padded = np.pad(signal, ((0, 0), (hop // 2, size)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
+        spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32), axis=-1)[..., band]
+        power.append(np.square(np.abs(spectrum)).sum(axis=(0, 2)))
+    smoother = np.array([1, 2, 3, 2, 1]) / 9
+    before, after = (np.convolve(np.pad(p, 2, "edge"), smoother, "valid") for p in power)
+    gain = np.sqrt(np.minimum(1.0, (after + 1e-12) / (before + 1e-12)))
+    centres = (np.arange(len(gain)) + 0.5) * hop
+    times = np.arange(samples) * (noisy.shape[1] / max(samples, 1))
+    return np.asarray(np.interp(times, centres, gain), np.float32)[None]
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of auto, cpu, cuda or mps; raises `SlimcleanError` where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in available:
+        raise UsageError(f"--device takes auto, cpu, cuda or mps, not {name}")
+    if not available[name]:
+        raise SlimcleanError(f"--device {name}: no such device on this machine")
+    return torch.device(name)
+
+
+def _fit(x: np.ndarray, samples: int) -> np.ndarray:
+    """Cut or zero-pad [C, T] to `samples`: two roundings of a rate may differ by one sample."""
+    if x.shape[1] >= samples:
+        return x[:, :samples]
+    return np.pad(x, ((0, 0), (0, samples - x.shape[1])))

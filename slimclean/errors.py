@@ -1,0 +1,23 @@
+"""What can go wrong, as types: the command line turns each into one line and an exit code."""
+
+from __future__ import annotations
+
+
+class SlimcleanError(Exception):
+    """Anything slimclean reports in one line instead of a traceback."""
+
+
+class AudioError(SlimcleanError):
+    """A recording that cannot be read, written, or made sense of."""
+
+
+class CheckpointError(SlimcleanError):
+    """Weights that are missing, damaged, or of another kind."""
+
+
+class UsageError(SlimcleanError):
+    """A request that contradicts itself; the command line exits with 2."""
+
+
+class MissingDependencyError(SlimcleanError):
+    """An optional package is needed and absent; the message holds the pip line."""

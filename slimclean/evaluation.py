@@ -1,0 +1,103 @@
+"""Scores on pairs of noisy and clean speech: at static UFs, and under the router.
+
+The evidence for the method is a curve, quality against multiply-accumulates; a row is a point on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from slimclean import audio
+from slimclean.enhancer import Enhancer
+from slimclean.errors import MissingDependencyError, UsageError
+from slimclean.metrics import METRICS, SAMPLE_RATE, UndefinedMetricError
+from slimclean.model import SlimmableDemucs
+from slimclean.resample import resample
+
+Row = dict[str, str | float]
+Setting = tuple[float | Literal["auto"], float]
+"""(uf, target_uf); the target matters for auto only."""
+
+SETTINGS: tuple[Setting, ...] = (
+    (0.125, 0.25),
+    (0.25, 0.25),
+    (0.5, 0.25),
+    (1.0, 0.25),
+    ("auto", 0.1),
+    ("auto", 0.25),
+    ("auto", 0.5),
+    ("auto", 0.75),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Noisy speech and its clean reference, float32 [T] at 16 kHz."""
+
+    name: str
+    clean: np.ndarray
+    noisy: np.ndarray
+
+
+def folder_pairs(clean: Path, noisy: Path) -> list[Pair]:
+    """Pairs of the same relative path under two folders, first channels at 16 kHz."""
+    pairs = []
+    for path in audio.walk(clean):
+        name = path.relative_to(clean)
+        if not (noisy / name).is_file():
+            raise UsageError(f"{path} has no counterpart {noisy / name}")
+        signals = []
+        for file in (path, noisy / name):
+            waveform, rate = audio.read(file)
+            signals.append(resample(waveform[:1], rate, SAMPLE_RATE)[0])
+        length = min(map(len, signals))
+        pairs.append(Pair(str(name), signals[0][:length], signals[1][:length]))
+    if not pairs:
+        raise UsageError(f"no recordings in {clean}")
+    return pairs
+
+
+def evaluate(
+    network: SlimmableDemucs,
+    pairs: Sequence[Pair],
+    settings: Sequence[Setting] = SETTINGS,
+    *,
+    baseline: bool = True,
+) -> Iterator[Row]:
+    """Mean scores, a row a setting and the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores."""
+    if baseline:
+        yield _row("noisy", "", [], None, _scores((p.clean, p.noisy) for p in pairs))
+    for uf, target_uf in settings:
+        enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
+        results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
+        scores = _scores((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
+        target = target_uf if uf == "auto" else ""
+        yield _row(str(uf), target, [r.uf for r in results], enhancer, scores)
+
+
+def network_device(network: SlimmableDemucs) -> str:
+    return next(network.parameters()).device.type
+
+
+def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer | None, scores: Row) -> Row:
+    frames = np.concatenate(ufs) if ufs else np.zeros(0)
+    mean = float(frames.mean()) if len(frames) else ""
+    macs = enhancer.macs_per_sample(frames) if enhancer else ""
+    return {"uf": uf, "target_uf": target, "mean_uf": mean, "macs_per_sample": macs} | scores
+
+
+def _scores(signals: Iterator[tuple[np.ndarray, np.ndarray]]) -> Row:
+    """The mean of each measure where it is defined; measures whose package is missing are left empty."""
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    for clean, estimate in signals:
+        for name, measure in METRICS.items():
+            try:
+                values[name].append(measure(clean, estimate))
+            except (UndefinedMetricError, MissingDependencyError):
+                continue
+    return {name: float(np.mean(v)) if v else "" for name, v in values.items()}

@@ -1,0 +1,52 @@
+"""Encoder and decoder blocks: full width outside, slim inside.
+
+Because every block takes and gives all its channels, the UF may change from one frame to the
+next without any other block noticing (arXiv 2507.04879, section 2).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from slimclean.model.slimmable import (
+    PointwiseConv,
+    StridedConv,
+    TransposedConv,
+    Widths,
+    columns,
+    slim,
+)
+
+
+class EncoderBlock(nn.Module):
+    """[B, N, C_in] -> [B, N / S, C_out]: strided convolution (slim), ReLU, 1x1 convolution, GLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels = out_channels
+        self.strided = StridedConv(in_channels, out_channels, stride)
+        self.pointwise = PointwiseConv(out_channels, out_channels)
+
+    def forward(self, x: Tensor, widths: Widths) -> Tensor:
+        h = self.strided(x, columns(widths, self.channels))
+        y: Tensor = self.pointwise(slim(h, widths), self.channels)
+        return y
+
+
+class DecoderBlock(nn.Module):
+    """[B, N, C_in] -> [B, S N, C_out]: skip added, 1x1 convolution and GLU (slim), transposed convolution.
+
+    A ReLU follows except in the block that gives the waveform (`last`).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, last: bool) -> None:
+        super().__init__()
+        self.channels = in_channels
+        self.last = last
+        self.pointwise = PointwiseConv(in_channels, in_channels)
+        self.transposed = TransposedConv(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor, skip: Tensor, widths: Widths) -> Tensor:
+        h = slim(self.pointwise(x + skip, columns(widths, self.channels)), widths)
+        y: Tensor = self.transposed(h, relu=not self.last)
+        return y

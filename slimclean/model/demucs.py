@@ -1,0 +1,87 @@
+"""The assembled network: resampler, encoder, grouped GRU, decoder, and the router beside them.
+
+noisy [B, T] --x4 up--> E1 .. E5 --> GroupedGRU --> D5 .. D1 --x4 down--> enhanced [B, T]
+     \\--> Router --> one UF per frame of 256 samples --> every E and D
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from slimclean.model.blocks import DecoderBlock, EncoderBlock
+from slimclean.model.config import ModelConfig
+from slimclean.model.gru import GroupedGRU
+from slimclean.model.router import Router
+from slimclean.model.sinc import ZEROS, SincResampler
+from slimclean.model.slimmable import FrameWidths, Widths
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """`waveform` [B, T] and the UF that each frame ran at, `uf` [B, F]."""
+
+    waveform: Tensor
+    uf: Tensor
+
+
+class SlimmableDemucs(nn.Module):
+    """Dynamically slimmable DEMUCS (arXiv 2507.04879).
+
+    Input and output are [B, T] at `config.sample_rate` with T a multiple of `config.frame_hop`;
+    inputs are expected at an RMS of 1 (see `Enhancer`, which takes care of both).
+    """
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ModelConfig()
+        sizes = list(itertools.pairwise((1, *config.channels)))
+        self.resampler = SincResampler(config.upsampling)
+        self.encoder = nn.ModuleList(EncoderBlock(c, c2, config.stride) for c, c2 in sizes)
+        self.gru = GroupedGRU(config.channels[-1], config.gru_groups)
+        self.decoder = nn.ModuleList(
+            DecoderBlock(c2, c, config.stride, last=c == 1) for c, c2 in reversed(sizes)
+        )
+        self.router = Router(config)
+
+    def backbone(self, noisy: Tensor, widths: Widths) -> Tensor:
+        """The enhanced waveform, [B, T] -> [B, T]."""
+        x = self.resampler.up(noisy)[..., None]  # [B, T] -> [B, U T, 1]
+        skips = []
+        for encode in self.encoder:
+            x = encode(x, widths)
+            skips.append(x)
+        x = self.gru(x)
+        for decode in self.decoder:
+            x = decode(x, skips.pop(), widths)
+        return self.resampler.down(x[..., 0])
+
+    def forward(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
+        """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
+        if isinstance(uf, Tensor):
+            return Enhanced(self.backbone(noisy, FrameWidths.of(uf)), uf)
+        frames = noisy.shape[1] // self.config.frame_hop
+        return Enhanced(self.backbone(noisy, float(uf)), noisy.new_full((noisy.shape[0], frames), uf))
+
+    def auto(self, noisy: Tensor, target_uf: float) -> Enhanced:
+        """Enhance with the router in charge, around a mean UF of `target_uf`."""
+        result: Enhanced = self(noisy, self.route(noisy, target_uf))
+        return result
+
+    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
+        """The UF the router gives each frame, [B, T] -> [B, F]."""
+        logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
+        return torch.tensor(self.config.ufs, device=noisy.device)[logits.argmax(-1)]
+
+
+def look_ahead_samples(config: ModelConfig) -> int:
+    """How far past the first sample of a frame its output can see, in samples at `sample_rate`.
+
+    The encoder's kernels reach 1 + (K - 1) (1 + S + ... + S^(L - 1)) upsampled steps from the
+    frame's start, the two resamplings `ZEROS` samples each: 709 samples, 44 ms, by default.
+    """
+    reach: int = 1 + (config.kernel - 1) * sum(config.stride**level for level in range(config.depth))
+    return -(-reach // config.upsampling) + 2 * ZEROS

@@ -1,0 +1,150 @@
+"""The network's matrix products with hand-written gradients.
+
+PyTorch's own differentiation of these expressions spends as much time on temporaries (zero-filled
+gradients of slices, padded copies, one kernel per factor of a gate) as on the products themselves. These
+functions accumulate in place. The tests hold them to `conv1d`, `conv_transpose1d`, `glu`, `nn.GRU` and
+`gradcheck`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool) -> Tensor:
+    """x[n] @ weight[0] + x[n + 1] @ weight[1] + bias, or with x[n - 1] (`ahead=False`); then ReLU.
+
+    x [B, N, C], weight [2, C, D], bias [D] -> [B, N, D]; rows outside x are zero.
+    """
+    x, weight, bias = _autocast(x, weight, bias)
+    apply: Callable[..., Tensor] = _TwoTap.apply
+    return apply(x, weight, bias, ahead, relu)
+
+
+def glu_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """GLU(x @ weight + bias): x [B, N, C], weight [C, 2 D] (values, then gates), bias [2 D] -> [B, N, D]."""
+    x, weight, bias = _autocast(x, weight, bias)
+    apply: Callable[..., Tensor] = _GluProduct.apply
+    return apply(x, weight, bias)
+
+
+def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """G GRUs side by side from h = 0: gates [F, G, B, 3 c] (x W + b), weight [G, c, 3 c] -> [F, G, B, c]."""
+    apply: Callable[..., Tensor] = _GruScan.apply
+    return apply(gates.float(), weight, bias)
+
+
+def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    kind = tensors[0].device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        return tuple(tensor.to(dtype) for tensor in tensors)
+    return tensors
+
+
+class _TwoTap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ahead: bool, relu: bool) -> Tensor:
+        batch = x.shape[0]
+        y = torch.baddbmm(bias, x, weight[0].expand(batch, -1, -1))
+        to, of = (y[:, :-1], x[:, 1:]) if ahead else (y[:, 1:], x[:, :-1])
+        to.baddbmm_(of, weight[1].expand(batch, -1, -1))
+        if relu:
+            y.relu_()
+        ctx.ahead, ctx.relu = ahead, relu
+        ctx.save_for_backward(x, weight, y if relu else None)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, y = ctx.saved_tensors
+        batch, _, channels = x.shape
+        g = torch.ops.aten.threshold_backward(grad, y, 0) if ctx.relu else grad.contiguous()
+        # The rows that meet in the second tap.
+        near, far = (slice(None, -1), slice(1, None)) if ctx.ahead else (slice(1, None), slice(None, -1))
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.bmm(g, weight[0].T.expand(batch, -1, -1))
+            grad_x[:, far].baddbmm_(g[:, near], weight[1].T.expand(batch, -1, -1))
+        grad_weight = torch.empty_like(weight)
+        torch.mm(x.reshape(-1, channels).T, g.reshape(-1, g.shape[-1]), out=grad_weight[0])
+        grad_weight[1].zero_()
+        for item in range(batch):
+            grad_weight[1].addmm_(x[item, far].T, g[item, near])
+        return grad_x, grad_weight, g.sum((0, 1)), None, None
+
+
+class _GluProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        value, gate = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight).chunk(2, -1)
+        open_ = torch.sigmoid(gate)
+        y = value * open_
+        ctx.save_for_backward(x, weight, value, open_, y)
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, value, open_, y = ctx.saved_tensors
+        d = y.shape[-1]
+        both = torch.empty(y.shape[0], 2 * d, dtype=y.dtype, device=y.device)
+        grad_value, grad_gate = both[:, :d], both[:, d:]
+        torch.mul(grad.reshape(-1, d), open_, out=grad_value)
+        torch.sub(value, y, out=grad_gate)  # sigmoid' = s (1 - s), so the gate's slope is v s - y s
+        grad_gate.mul_(grad_value)
+        rows = x.reshape(-1, x.shape[-1])
+        return (both @ weight.T).view(x.shape), rows.T @ both, both.sum(0)
+
+
+class _GruScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        frames, groups, batch, _ = gates.shape
+        c = weight.shape[1]
+        hidden = gates.new_zeros(frames + 1, groups, batch, c)
+        rz = gates.new_empty(frames, groups, batch, 2 * c)
+        candidate = gates.new_empty(frames, groups, batch, c)
+        recurrent = gates.new_empty(frames, groups, batch, 3 * c)
+        gates_rz, gates_n = gates[..., : 2 * c], gates[..., 2 * c :]
+        r, z = rz[..., :c], rz[..., c:]
+        recurrent_rz, recurrent_n = recurrent[..., : 2 * c], recurrent[..., 2 * c :]
+        with torch.autocast(gates.device.type, enabled=False):
+            for t in range(frames):
+                torch.baddbmm(bias, hidden[t], weight, out=recurrent[t])
+                torch.add(gates_rz[t], recurrent_rz[t], out=rz[t]).sigmoid_()
+                torch.addcmul(gates_n[t], r[t], recurrent_n[t], out=candidate[t]).tanh_()
+                torch.lerp(candidate[t], hidden[t], z[t], out=hidden[t + 1])
+        ctx.save_for_backward(weight, hidden, rz, candidate, recurrent_n)
+        return hidden[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, hidden, rz, candidate, recurrent_n = ctx.saved_tensors
+        frames, groups, batch, c = candidate.shape
+        r, z = rz[..., :c], rz[..., c:]
+        # Each gate's gradient is the hidden state's times a factor known before the walk back.
+        to_candidate = (1 - z) * (1 - candidate * candidate)
+        to_r = to_candidate * recurrent_n * r * (1 - r)
+        to_z = (hidden[:-1] - candidate) * z * (1 - z)
+        factors = torch.stack([to_r, to_z, to_candidate * r], dim=3)  # [F, G, B, 3, c], recurrent side
+        total = torch.empty_like(candidate)
+        recurrent_grad = torch.empty_like(factors)
+        flat = recurrent_grad.view(frames, groups, batch, 3 * c)
+        back = weight.mT.contiguous()
+        carry = torch.zeros_like(candidate[0])
+        for t in range(frames - 1, -1, -1):
+            torch.add(grad[t], carry, out=total[t])
+            torch.mul(total[t].unsqueeze(2), factors[t], out=recurrent_grad[t])
+            carry = torch.baddbmm(total[t] * z[t], flat[t], back)
+        inputs_grad = torch.cat([flat[..., : 2 * c], total * to_candidate], dim=-1)
+        rows = flat.transpose(0, 1).reshape(groups, frames * batch, 3 * c)
+        before = hidden[:-1].transpose(0, 1).reshape(groups, frames * batch, c)
+        return inputs_grad, before.mT @ rows, rows.sum(1, keepdim=True)

@@ -1,0 +1,81 @@
+"""The router: which UF each frame gets, from the noisy signal and the target UF.
+
+Source: arXiv 2507.04879, section 3. Ours: the features are averaged over the frame and
+compressed by a logarithm, and one router serves every target.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slimclean.model.config import ModelConfig
+from slimclean.model.gru import DiagonalGRU
+from slimclean.model.slimmable import FrameWidths
+
+LOG_FLOOR = 1e-3
+"""Added before the logarithm: about -60 dB below the nominal input level."""
+
+LOOK_AHEAD_FRAMES = 1
+"""A decision also hears the next frame, which the backbone's kernels reach anyway."""
+
+
+class Router(nn.Module):
+    """Conv1d -> ReLU -> mean over the frame -> log -> DiagonalGRU -> 1x1 conv -> logits over the UFs.
+
+    The target UF scales and shifts the logits; scale and shift are interpolated between
+    `target_knots`, where they are learned.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.router_channels
+        self.conv = nn.Conv1d(1, channels, config.router_kernel, config.router_stride)
+        self.gru = DiagonalGRU(channels, channels)
+        self.head = nn.Linear(channels, len(config.ufs))
+        self.target_scale = nn.Parameter(torch.ones(len(config.target_knots)))
+        self.target_shift = nn.Parameter(torch.zeros(len(config.target_knots), len(config.ufs)))
+
+    def features(self, noisy: Tensor) -> Tensor:
+        """[B, T] -> [B, F, C]."""
+        overlap = self.config.router_kernel - self.config.router_stride
+        x = F.relu(self.conv(F.pad(noisy, (0, overlap))[:, None]))  # [B, C, T / router_stride]
+        steps = self.config.frame_hop // self.config.router_stride
+        return torch.log(x.unflatten(2, (-1, steps)).mean(3) + LOG_FLOOR).mT  # [B, C, F] -> [B, F, C]
+
+    def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
+        """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
+        features = self.features(noisy)
+        ahead = F.pad(features[:, LOOK_AHEAD_FRAMES:].mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
+        logits = self.head(self.gru(ahead))
+        knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
+        scale = (knots @ self.target_scale)[:, None, None]
+        shift = (knots @ self.target_shift)[:, None]
+        out: Tensor = logits * scale + shift
+        return out
+
+    def choose(self, logits: Tensor) -> FrameWidths:
+        """The likeliest UF of each frame, [B, F, J] -> widths."""
+        one_hot = F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+        return FrameWidths(one_hot, self.config.ufs)
+
+    def sample(self, logits: Tensor, noise: Tensor, temperature: float = 1.0) -> FrameWidths:
+        """A straight-through Gumbel-softmax draw; `noise` is uniform in (0, 1), of the logits' shape.
+
+        One-hot on the way forward, the softmax's gradient on the way back (Jang et al. 2017).
+        """
+        gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))
+        soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
+        hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+        return FrameWidths(hard + soft - soft.detach(), self.config.ufs)
+
+
+def interpolate(values: Tensor, knots: tuple[float, ...]) -> Tensor:
+    """Linear interpolation weights of values [B] between ascending knots: [B, K], each row sums to 1."""
+    at = torch.tensor(knots, device=values.device, dtype=values.dtype)
+    values = values.clamp(at[0], at[-1])[:, None]
+    left = ((values - at[:-1]) / at.diff()).clamp(0, 1)  # how much of each interval is passed
+    one = torch.ones_like(values)
+    return torch.cat([one, left], dim=1) - torch.cat([left, torch.zeros_like(values)], dim=1)

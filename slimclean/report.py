@@ -1,0 +1,131 @@
+"""Result rows: what happened to each recording, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from typing import Self
+
+from slimclean.errors import SlimcleanError
+
+Status = Literal["enhanced", "skipped", "failed"]
+
+
+@dataclasses.dataclass
+class FileResult:
+    """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
+
+    `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` all that was spent on
+    the file, in billions, the chunks' context included.
+    """
+
+    file: str
+    output: str
+    status: Status = "failed"
+    error: str = ""
+    duration_s: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    uf: str = ""
+    target_uf: float | None = None
+    mean_uf: float | None = None
+    macs_per_sample: float | None = None
+    gmacs: float | None = None
+    processing_s: float | None = None
+    rtf: float | None = None
+    level_in_dbfs: float | None = None
+    level_out_dbfs: float | None = None
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult))
+_DECIMALS = {
+    "duration_s": 3,
+    "mean_uf": 4,
+    "macs_per_sample": 1,
+    "gmacs": 3,
+    "processing_s": 3,
+    "rtf": 5,
+    "level_in_dbfs": 2,
+    "level_out_dbfs": 2,
+}
+
+
+class ReportWriter:
+    """A CSV file with a row per recording, each flushed as it comes; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise SlimcleanError(f"cannot write the report {path} ({error.strerror})") from error
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(COLUMNS)
+
+    def add(self, result: FileResult) -> None:
+        self._writer.writerow([_cell(name, getattr(result, name)) for name in COLUMNS])
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _cell(name: str, value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, float) and name in _DECIMALS:
+        return f"{value:.{_DECIMALS[name]}f}"
+    return value
+
+
+def summary(results: list[FileResult]) -> str:
+    """One line for the end of a run: counts, hours, speed, mean UF."""
+    count = {status: sum(r.status == status for r in results) for status in ("enhanced", "skipped", "failed")}
+    parts = [f"{n} {status}" for status, n in count.items() if n or status == "enhanced"]
+    done = [r for r in results if r.status == "enhanced" and r.duration_s]
+    audio_s = sum(r.duration_s or 0 for r in done)
+    spent_s = sum(r.processing_s or 0 for r in done)
+    if audio_s and spent_s:
+        mean_uf = sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / audio_s
+        parts.append(f"{audio_s:.1f} s of audio at {audio_s / spent_s:.1f}x real time")
+        parts.append(f"mean UF {mean_uf:.3f}")
+    return ", ".join(parts)
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows of the same keys as text in aligned columns."""
+    if not rows:
+        return ""
+    cells = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,117 @@
+"""Acoustics to train on: shoebox rooms, synthetic noises, and filters. Arrays are float32 [T] at 16 kHz."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft, signal
+
+SAMPLE_RATE = 16_000
+SPEED_OF_SOUND_M_S = 343.0
+EARLY_S = 0.06
+"""How much of a room impulse response comes from image sources; a diffuse tail follows."""
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64)) + 1e-12))
+
+
+def room_impulse_response(rng: np.random.Generator) -> np.ndarray:
+    """A random shoebox room with two random points in it; the direct sound comes first, at 1.
+
+    Image-source model (Allen and Berkley 1979) for the first `EARLY_S` seconds, and after it
+    Gaussian noise under the room's exponential decay, which is what the images blur into.
+    """
+    size = rng.uniform([2.5, 2.5, 2.2], [9.0, 7.0, 4.0])
+    rt60 = rng.uniform(0.12, 0.8)
+    source, microphone = rng.uniform(0.3, size - 0.3), rng.uniform(0.3, size - 0.3)
+    if rng.random() < 0.7:  # most voices are near their microphone
+        step = rng.normal(size=3)
+        near = source + step / np.linalg.norm(step) * rng.uniform(0.2, 1.5)
+        microphone = np.clip(near, 0.2, size - 0.2)
+    # Sabine: the mean absorption that gives this decay; at most nearly open.
+    surface = 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
+    absorption = min(0.95, 0.161 * size.prod() / (surface * rt60))
+    reflection = np.sqrt(1 - absorption)
+
+    direct_m = np.linalg.norm(source - microphone)
+    order = int(np.ceil((EARLY_S * SPEED_OF_SOUND_M_S + direct_m) / (2 * size.min()))) + 1
+    grid = np.arange(-order, order + 1)
+    axes, bounces = [], []
+    for axis in range(3):  # images at 2 n L + s and 2 n L - s, after |2 n| and |2 n - 1| reflections
+        images = np.concatenate([2 * grid * size[axis] + source[axis], 2 * grid * size[axis] - source[axis]])
+        axes.append(images - microphone[axis])
+        bounces.append(np.concatenate([np.abs(2 * grid), np.abs(2 * grid - 1)]))
+    distance = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2)
+    hits = bounces[0][:, None, None] + bounces[1][None, :, None] + bounces[2][None, None, :]
+    keep = distance < direct_m + EARLY_S * SPEED_OF_SOUND_M_S
+    delay = (distance[keep] - direct_m) / SPEED_OF_SOUND_M_S * SAMPLE_RATE
+    gain = reflection ** hits[keep] * direct_m / distance[keep]
+
+    length = int((EARLY_S + rt60 * 0.8) * SAMPLE_RATE)
+    response = np.zeros(length + 2)
+    whole = delay.astype(int)
+    np.add.at(response, whole, gain * (1 - (delay - whole)))
+    np.add.at(response, whole + 1, gain * (delay - whole))
+    early = int(EARLY_S * SAMPLE_RATE)
+    decay = 10 ** (-3 * np.arange(length + 2) / (rt60 * SAMPLE_RATE))
+    tail = rng.normal(size=length + 2) * decay
+    level = rms(response[early // 2 : early]) / rms(tail[early // 2 : early])
+    fade = np.clip((np.arange(length + 2) - early // 2) / (early // 2), 0, 1)
+    response = response * (np.arange(length + 2) < early) + tail * fade * level * 0.7
+    return np.asarray(response, np.float32)
+
+
+def convolve(x: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Causal convolution, cut to the length of x."""
+    return np.asarray(signal.fftconvolve(x, response)[: len(x)], np.float32)
+
+
+def shape_spectrum(x: np.ndarray, gain_db: np.ndarray) -> np.ndarray:
+    """Filter x with zero phase by gains given at log-spaced points from 50 Hz to 8 kHz."""
+    spectrum = fft.rfft(x)
+    octave = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE / 2, len(spectrum)), 50) / 50)
+    points = np.linspace(0, np.log2(SAMPLE_RATE / 2 / 50), len(gain_db))
+    spectrum *= 10 ** (np.interp(octave, points, gain_db) / 20).astype(np.float32)
+    return np.asarray(fft.irfft(spectrum, len(x)), np.float32)
+
+
+def band_limit(x: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
+    sos = signal.butter(4, [low_hz, min(high_hz, 7900.0)], "bandpass", fs=SAMPLE_RATE, output="sos")
+    return np.asarray(signal.sosfilt(sos, x), np.float32)
+
+
+def coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Noise with a random spectral slope (blue to brown) and random broad bumps."""
+    slope_db = rng.uniform(-9, 3) * np.linspace(0, 7.3, 9)
+    x = shape_spectrum(rng.standard_normal(length, dtype=np.float32), slope_db + rng.normal(0, 3, 9))
+    return x / rms(x)
+
+
+def hum(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Mains or motor hum: harmonics of a slowly drifting fundamental, and a little hiss."""
+    base_hz = rng.choice([50.0, 60.0, rng.uniform(40, 400)])
+    time = np.arange(length) / SAMPLE_RATE
+    drift = 1 + 0.01 * rng.random() * np.sin(2 * np.pi * rng.uniform(0.1, 3) * time + rng.uniform(0, 6))
+    phase = 2 * np.pi * np.cumsum(base_hz * drift) / SAMPLE_RATE
+    x = np.zeros(length)
+    decay = rng.uniform(0.3, 1.5)
+    for harmonic in range(1, int(min(24, 7000 / base_hz)) + 1):
+        if rng.random() < 0.7:
+            x += rng.random() * harmonic**-decay * np.sin(harmonic * phase + rng.uniform(0, 6))
+    x /= rms(x)
+    x += rng.uniform(0, 0.3) * coloured_noise(rng, length)
+    return (x / rms(x)).astype(np.float32)
+
+
+def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Taps, clicks and knocks: decaying resonances at random times."""
+    x = np.zeros(length, np.float32)
+    for _ in range(int(rng.integers(1, 25))):
+        size = int(rng.uniform(0.002, 0.08) * SAMPLE_RATE)
+        time = np.arange(size) / SAMPLE_RATE
+        burst = np.exp(-time * rng.uniform(60, 800)) * (
+            np.sin(2 * np.pi * rng.uniform(150, 6000) * time) + rng.uniform(0, 1) * rng.normal(size=size)
+        )
+        start = int(rng.integers(length))
+        x[start : start + size] += (rng.uniform(0.1, 1) * burst[: length - start]).astype(np.float32)
+    return x / rms(x)

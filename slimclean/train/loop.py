@@ -1,0 +1,369 @@
+"""The training loop: backbone and router together, every width in every step.
+
+A step draws `batch` examples and gives each a task, in turn:
+
+- `full`: UF 1, the ceiling that the others share their weights with;
+- `static`: one narrower UF for the example, or (a quarter of them) a new random UF every few frames;
+- `routed`: the router's Gumbel-softmax draw for a target UF of the example's own.
+
+Examples of one task are processed together, in micro-batches that worker threads share: on a CPU
+two threads of one core each beat one operation on two cores by half.
+"""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from slimclean import checkpoint
+from slimclean.enhancer import pick_device
+from slimclean.errors import SlimcleanError
+from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model.slimmable import FrameWidths, Widths
+from slimclean.train.data import MixDataset, Mixer
+from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.muon import Muon
+
+TASKS = ("full", "routed", "static")
+STATIC_UFS = (0.125, 0.25, 0.5)
+TARGETS = (0.1, 1.0)
+ROUTER_WARMUP_STEPS = 300
+"""Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Rates are per step; `beta` and `gamma` weigh L_eff and L_bal as in the paper."""
+
+    out: Path
+    name: str = "model"
+    steps: int = 10_000
+    batch: int = 5
+    segment_s: float = 1.536
+    lr: float = 3e-3
+    warmup_steps: int = 200
+    decay: float = 0.3
+    """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
+    beta: float = 1.0
+    gamma: float = 0.1
+    ema: float = 0.999
+    clip: float = 5.0
+    seed: int = 0
+    save_every_s: float = 180.0
+    valid_every: int = 2000
+    workers: int = 0
+    loaders: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    config: TrainConfig,
+    mixer: Mixer,
+    model_config: ModelConfig | None = None,
+    init: Path | None = None,
+    validate: Any = None,
+) -> Path:
+    """Train to `config.steps`, resuming from `config.out` where a run was interrupted.
+
+    `validate(network) -> rows` is called every `valid_every` steps and at the end, with the
+    averaged weights; its rows go to `valid.csv`. Returns the checkpoint `config.out/NAME.safetensors`.
+    """
+    _keep_memory()
+    return _Run(config, model_config or ModelConfig(), init).run(mixer, validate)
+
+
+class _Run:
+    """The state of one run: what is saved, and what a step changes."""
+
+    def __init__(self, config: TrainConfig, model_config: ModelConfig, init: Path | None) -> None:
+        self.config = config
+        self.device = pick_device(config.device)
+        self.bf16 = _pick_bf16(config.precision, self.device)
+        self.workers = config.workers or (1 if self.device.type == "cuda" else os.cpu_count() or 1)
+        torch.manual_seed(config.seed)
+        self.network = SlimmableDemucs(model_config).to(self.device)
+        if init is not None:
+            weights, header = checkpoint.load(init)
+            if header.config != model_config:
+                raise SlimcleanError(f"{init}: its sizes are not those to train")
+            self.network.load_state_dict(weights.state_dict())
+        self.names = [name for name, _ in self.network.named_parameters()]
+        self.params = [p for _, p in self.network.named_parameters()]
+        matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
+        ids = {id(p) for p in matrices}
+        self.muon = Muon(matrices, lr=config.lr)
+        self.adam = torch.optim.AdamW(
+            [p for p in self.params if id(p) not in ids], lr=config.lr, weight_decay=0.0
+        )
+        self.average = [p.detach().clone() for p in self.params]
+        self.efficiency = EfficiencyLoss(model_config.target_knots)
+        self.step = 0
+        self.hours = 0.0
+        self.audio_hours = 0.0
+
+    # --- running ---------------------------------------------------------------------------
+
+    def run(self, mixer: Mixer, validate: Any) -> Path:
+        config = self.config
+        if self.state_path.exists():
+            self.load()
+        length = _segment_samples(config.segment_s, self.network.config.frame_hop)
+        dataset = MixDataset(mixer, config.seed, length)
+        started = last_save = last_log = time.monotonic()
+        previous_hours, logged_step = self.hours, self.step
+        smooth: dict[str, float] = {}
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", disable=None, dynamic_ncols=True)
+        with ThreadPoolExecutor(self.workers) as pool, bar:
+            threads = torch.get_num_threads()
+            if self.workers > 1:
+                torch.set_num_threads(1)
+            for noisy, clean in self._batches(dataset):
+                for name, value in self._step(noisy, clean, pool).items():
+                    smooth[name] = value if name not in smooth else smooth[name] * 0.98 + value * 0.02
+                self.step += 1
+                self.audio_hours += noisy.numel() / self.network.config.sample_rate / 3600
+                now = time.monotonic()
+                self.hours = previous_hours + (now - started) / 3600
+                bar.update()
+                if self.step % 25 == 0:
+                    speed = 25 * noisy.numel() / self.network.config.sample_rate / (now - last_log)
+                    speed *= (self.step - logged_step) / 25
+                    last_log, logged_step = now, self.step
+                    bar.set_postfix(smooth | {"audio_s/s": speed}, refresh=False)
+                    row = {"step": self.step, "hours": self.hours, "lr": self._rate(), "audio_s_per_s": speed}
+                    _append(config.out / "train.csv", row | smooth)
+                if now - last_save > config.save_every_s:
+                    self.save()
+                    last_save = now
+                if validate and self.step % config.valid_every == 0 and self.step < config.steps:
+                    self._validate(validate)
+                    last_log = time.monotonic()
+            torch.set_num_threads(threads)
+        self.save()
+        if validate:
+            self._validate(validate)
+        return self.export_path
+
+    def _batches(self, dataset: MixDataset) -> Iterator[tuple[Tensor, Tensor]]:
+        first, last = self.step * self.config.batch, self.config.steps * self.config.batch
+        loader = DataLoader(
+            dataset,
+            batch_size=self.config.batch,
+            sampler=range(first, last),
+            num_workers=self.config.loaders,
+            prefetch_factor=8 if self.config.loaders else None,
+            worker_init_fn=_quiet_worker,
+        )
+        yield from loader
+
+    def _step(self, noisy: Tensor, clean: Tensor, pool: ThreadPoolExecutor) -> dict[str, float]:
+        """One update; returns the losses by task, and what the router did."""
+        noisy, clean = noisy.to(self.device), clean.to(self.device)
+        tasks = [TASKS[k % len(TASKS)] for k in range(len(noisy))]
+        jobs = []
+        for task in TASKS:
+            items = [k for k, t in enumerate(tasks) if t == task]
+            # A UF that is one number runs on sliced weights, so static examples go one by one.
+            size = 1 if task == "static" else max(1, -(-len(items) // self.workers))
+            if self.device.type == "cuda" and task != "static":
+                size = len(items)
+            size = max(size, 2) if task != "static" else size
+            jobs += [(task, items[k : k + size]) for k in range(0, len(items), size)]
+
+        def job(spec: tuple[str, list[int]]) -> tuple[dict[str, float], list[Tensor | None], Any]:
+            return self._micro_batch(spec[0], spec[1], noisy, clean)
+
+        for p in self.params:
+            p.grad = None
+        logs: dict[str, list[float]] = {}
+        used: list[tuple[Tensor, Tensor]] = []
+        for log, grads, usage in pool.map(job, jobs):
+            for p, grad in zip(self.params, grads, strict=True):
+                if grad is not None:
+                    p.grad = grad if p.grad is None else p.grad.add_(grad)
+            for name, value in log.items():
+                logs.setdefault(name, []).append(value)
+            if usage is not None:
+                used.append(usage)
+        for u, target in used:
+            self.efficiency.update(u, target)
+        for p in self.params:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.params, self.config.clip))
+        if math.isfinite(norm):
+            rate = self._rate()
+            self.muon.param_groups[0]["lr"] = self.config.lr * rate
+            self.adam.param_groups[0]["lr"] = self.config.lr * rate
+            self.muon.step(pool.map)
+            self.adam.step()
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, [p.data for p in self.params], 1 - decay)
+        return {name: float(np.mean(values)) for name, values in logs.items()} | {"grad": norm}
+
+    def _micro_batch(
+        self, task: str, items: list[int], noisy: Tensor, clean: Tensor
+    ) -> tuple[dict[str, float], list[Tensor | None], tuple[Tensor, Tensor] | None]:
+        """Losses, gradients (None where a parameter played no part), and the router's spending."""
+        config, network = self.config, self.network
+        rng = np.random.default_rng([config.seed, self.step, items[0], 1])
+        x, y = noisy[items], clean[items]
+        share = len(items) / len(noisy)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            widths: Widths = 1.0
+            if task == "routed":
+                target = torch.tensor(rng.uniform(*TARGETS, len(items)), dtype=x.dtype, device=x.device)
+                logits = network.router(x, target).float()
+                noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(x.device)
+                widths = network.router.sample(logits, noise)
+            elif task == "static":
+                widths = _random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
+            enhanced = network.backbone(x, widths)
+        error = enhancement_loss(y, enhanced.float()).mean()
+        log = {task: float(error.detach())}
+        loss, usage = error, None
+        if isinstance(widths, FrameWidths) and task == "routed":
+            u = mean_uf(widths)
+            ramp = min(1.0, self.step / ROUTER_WARMUP_STEPS)
+            loss = loss + ramp * config.beta * self.efficiency(widths, target).mean()
+            loss = loss + config.gamma * balance_loss(logits)
+            usage = (u.detach().cpu(), target.cpu())
+            log["uf"] = float(u.detach().mean())
+            log["uf_error"] = float(self.efficiency.deviation.abs().mean())
+        grads = torch.autograd.grad(loss * share, self.params, allow_unused=True)
+        return log, list(grads), usage
+
+    def _rate(self) -> float:
+        """Learning rate factor: linear warm-up, constant, linear decay over the last `decay`."""
+        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        left = (self.config.steps - self.step) / (self.config.steps * self.config.decay)
+        return warm * min(1.0, max(0.0, left))
+
+    # --- saving ----------------------------------------------------------------------------
+
+    @property
+    def state_path(self) -> Path:
+        return self.config.out / "state.safetensors"
+
+    @property
+    def export_path(self) -> Path:
+        return self.config.out / f"{self.config.name}{checkpoint.SUFFIX}"
+
+    def _state(self) -> dict[str, Tensor]:
+        """Every tensor of the run by name: aliases of the live ones."""
+        state = {"efficiency": self.efficiency.deviation}
+        state |= {f"model.{n}": p.data for n, p in zip(self.names, self.params, strict=True)}
+        state |= {f"average.{n}": p for n, p in zip(self.names, self.average, strict=True)}
+        for n, p in zip(self.names, self.params, strict=True):
+            for optimiser in (self.muon, self.adam):
+                for key, value in optimiser.state.get(p, {}).items():
+                    state[f"{key}.{n}"] = value
+        return state
+
+    def save(self) -> None:
+        """The whole state, and the averaged weights as a checkpoint."""
+        config = {k: v for k, v in asdict(self.config).items() if k not in ("out", "name", "info")}
+        progress = {"step": self.step, "hours": self.hours, "audio_hours": self.audio_hours}
+        metadata = {"progress": json.dumps(progress), "config": json.dumps(config)}
+        checkpoint.write_tensors(self.state_path, self._state(), metadata)
+        checkpoint.save(
+            self.export_path,
+            self.network.config,
+            dict(zip(self.names, self.average, strict=True)),
+            self.config.info | {"training": progress | {"recipe": config}},
+        )
+
+    def load(self) -> None:
+        """Continue from `state_path`: bit for bit what an undisturbed run on this machine would do."""
+        for p in self.params:
+            p.grad = torch.zeros_like(p)
+        self.muon.param_groups[0]["lr"] = self.adam.param_groups[0]["lr"] = 0.0
+        self.muon.step()
+        self.adam.step()  # both only to make their state's tensors, which the next lines fill
+        with safe_open(self.state_path, "pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            for name, tensor in self._state().items():
+                tensor.copy_(file.get_tensor(name))
+        self.step, self.hours = progress["step"], progress["hours"]
+        self.audio_hours = progress["audio_hours"]
+
+    def _validate(self, validate: Any) -> None:
+        network = SlimmableDemucs(self.network.config).to(self.device).eval()
+        network.load_state_dict(dict(zip(self.names, self.average, strict=True)), strict=True)
+        for row in validate(network):
+            _append(self.config.out / "valid.csv", {"step": self.step, "hours": self.hours} | row)
+
+
+def _is_matrix(name: str, p: Tensor) -> bool:
+    """Whether Muon trains it: matrices of the backbone, without its first and last layer and the router."""
+    ends = name.startswith(("router.", "encoder.0.strided")) or name.endswith("bias")
+    return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4
+
+
+def _random_widths(rng: np.random.Generator, frames: int, device: torch.device) -> Widths:
+    """One UF for the example (three in four), or one for every run of a few frames."""
+    if rng.random() < 0.75:
+        if rng.random() < 0.75:
+            return float(rng.choice(STATIC_UFS))
+        return float(np.exp(rng.uniform(math.log(0.1), 0)))
+    change = rng.random(frames) < 1 / rng.uniform(1, 12)
+    ufs = rng.choice([*STATIC_UFS, 1.0], frames)
+    last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))
+    return FrameWidths.of(torch.tensor(ufs[last], dtype=torch.float32, device=device)[None])
+
+
+def _segment_samples(segment_s: float, frame_hop: int) -> int:
+    return max(8, round(segment_s * 16_000 / frame_hop)) * frame_hop
+
+
+def _pick_bf16(precision: str, device: torch.device) -> bool:
+    """bf16 products where the hardware has them; elsewhere they are slower than fp32."""
+    if precision == "auto":
+        if device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cpu._is_amx_tile_supported())
+    return precision == "bf16"
+
+
+def _keep_memory() -> None:
+    """Ask glibc to keep freed memory: every step wants the same tensors, and page faults cost it a fifth."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
+        for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 2**28), (mmap_max, 0), (arena_max, 1)):
+            mallopt(option, value)
+
+
+def _quiet_worker(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, with a header when it is new."""
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})

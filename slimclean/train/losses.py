@@ -1,0 +1,86 @@
+"""What training minimises: how far the estimate is from the clean speech, and what the router may spend.
+
+Glossary: B batch, T samples, F frames, J candidate UFs, K knots of the target UF.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slimclean.model.router import interpolate
+from slimclean.model.slimmable import FrameWidths
+
+FFT_SIZES = (512, 1024)
+COMPRESSION = 0.3
+TIME_WEIGHT = 1.0
+MAGNITUDE_WEIGHT = 2.0
+COMPLEX_WEIGHT = 1.0
+_FLOOR = 1e-4
+"""Added to squared magnitudes under the power law, whose slope at zero is infinite; -40 dB below
+the level of a bin in white noise at an RMS of 1."""
+
+
+def enhancement_loss(clean: Tensor, enhanced: Tensor) -> Tensor:
+    """One number per item, [B, T] x 2 -> [B]: L1 in time and power-compressed spectra.
+
+    The spectra |S|^0.3 and |S|^0.3 e^{i arg S} are compared by mean absolute and by root-free
+    squared difference at two resolutions (Ephrat et al. 2018 use the exponent; Braun and Tashev
+    2021 the two terms side by side). Signals are at an RMS near 1.
+    """
+    loss = TIME_WEIGHT * (clean - enhanced).abs().mean(-1)
+    both = torch.cat([clean, enhanced])
+    for size in FFT_SIZES:
+        window = torch.hann_window(size, device=clean.device)
+        spectrum = torch.stft(
+            both, size, size // 4, window=window / window.square().sum().sqrt(), return_complex=True
+        )
+        power = spectrum.real.square() + spectrum.imag.square() + _FLOOR
+        magnitude = power ** (COMPRESSION / 2)
+        scale = power ** ((COMPRESSION - 1) / 2)
+        real, imag = spectrum.real * scale, spectrum.imag * scale
+        batch = len(clean)
+        magnitude_error = (magnitude[:batch] - magnitude[batch:]).square().mean((1, 2))
+        complex_error = ((real[:batch] - real[batch:]).square() + (imag[:batch] - imag[batch:]).square()).mean(
+            (1, 2)
+        )
+        loss = loss + (MAGNITUDE_WEIGHT * magnitude_error + COMPLEX_WEIGHT * complex_error) / len(FFT_SIZES)
+    return loss
+
+
+class EfficiencyLoss:
+    """Pulls the mean UF to the target, for every target at once.
+
+    The paper's term is (mean u - target)^2 for one target. Here each item has a target of its
+    own, and a batch is too few items for a mean at each, so the deviation is a running mean kept
+    at the knots of the target, and the loss has the gradient that the square would have:
+    2 * deviation(target) * u. `deviation` is the state to save with a checkpoint.
+    """
+
+    def __init__(self, knots: tuple[float, ...], rate: float = 0.05) -> None:
+        self.knots = knots
+        self.rate = rate
+        self.deviation = torch.zeros(len(knots))
+
+    def __call__(self, widths: FrameWidths, target_uf: Tensor) -> Tensor:
+        """Per item, [B]; `update` moves the running means."""
+        u = mean_uf(widths)
+        deviation = interpolate(target_uf, self.knots) @ self.deviation.to(u.device)
+        return 2 * deviation * u
+
+    def update(self, used: Tensor, target_uf: Tensor) -> None:
+        """Fold in what a batch used: mean UF and target of each item, [B] and [B], on the CPU."""
+        for u, target in zip(used, target_uf, strict=True):
+            weight = interpolate(target[None], self.knots)[0]
+            self.deviation += self.rate * weight * (u - target - self.deviation)
+
+
+def mean_uf(widths: FrameWidths) -> Tensor:
+    """Mean UF of each item, [B], with the gradient of whoever chose."""
+    return widths.shares.mean(1) @ torch.tensor(widths.ufs, device=widths.shares.device)
+
+
+def balance_loss(logits: Tensor) -> Tensor:
+    """Squared distance of the mean choice from uniform, [B, F, J] -> scalar: keeps every UF alive."""
+    share = torch.softmax(logits, -1).mean((0, 1))
+    return (share - 1 / share.numel()).square().sum()

@@ -1,0 +1,64 @@
+"""Muon for the matrices of the convolutions and the GRU, in fp32 or bf16.
+
+Source: Keller Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks";
+the update is scaled by 0.2 sqrt(max side), which gives it the size of an Adam update (Liu et al.
+2025, arXiv 2502.16982). `torch.optim.Muon` is the same but for two-dimensional bf16 parameters only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+STEPS = 4
+A, B, C = 3.4445, -4.7750, 2.0315
+"""Coefficients of the quintic iteration, from the source."""
+
+
+def orthogonalise(update: Tensor) -> Tensor:
+    """[..., n, m] -> the same shape with singular values near 1 (Newton-Schulz)."""
+    wide = update.mT if update.shape[-2] > update.shape[-1] else update
+    x = wide.to(torch.bfloat16) if update.is_cuda else wide
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = A * x + (B * gram + C * gram @ gram) @ x
+    x = x.to(update.dtype)
+    result: Tensor = x.mT if update.shape[-2] > update.shape[-1] else x
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum (Nesterov), orthogonalised; parameters are matrices or stacks of matrices [G, n, m].
+
+    `run` maps a function over the parameters; a thread pool's `map` makes the step parallel.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    def step(  # type: ignore[override]
+        self, run: Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]] = map
+    ) -> None:
+        for group in self.param_groups:
+
+            @torch.no_grad()
+            def update(p: Tensor, group: dict[str, float] = group) -> None:
+                assert p.grad is not None
+                state = self.state[p]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(p)
+                buffer: Tensor = state["momentum"]
+                buffer.lerp_(p.grad, 1 - group["momentum"])
+                direction = orthogonalise(p.grad.lerp(buffer, group["momentum"]))
+                scale = 0.2 * max(p.shape[-2:]) ** 0.5
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(direction, alpha=-group["lr"] * scale)
+
+            # Largest first, so that the last thread to finish has little left to do.
+            for _ in run(update, sorted(group["params"], key=lambda p: -p.numel())):
+                pass

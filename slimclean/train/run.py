@@ -1,0 +1,84 @@
+"""A training run from files: gather the audio, hold some back for validation, train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slimclean import audio, checkpoint
+from slimclean.errors import UsageError
+from slimclean.resample import resample
+from slimclean.train.data import Mixer
+from slimclean.train.loop import TrainConfig, train
+from slimclean.train.sources import SAMPLE_RATE, Library, load_library, read_manifest, scan_folder
+from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
+
+VALID_S = 4.0
+HOLD_BACK = 20
+"""Of the files in folders, every 20th is kept for validation; a manifest says itself."""
+
+
+def train_from_files(
+    config: TrainConfig,
+    *,
+    manifest: Path | None = None,
+    speech: Sequence[Path] = (),
+    noise: Sequence[Path] = (),
+    rooms: Path | None = None,
+    corpus_weights: Sequence[str] = (),
+    cache: Path | None = None,
+    init: str | None = None,
+    valid_count: int = 24,
+) -> Path:
+    """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair."""
+    if (manifest is None) != bool(speech and noise):
+        raise UsageError("train wants either --manifest, or both --speech and --noise")
+    cache = cache or config.out / "cache"
+    weights = _parse_weights(corpus_weights)
+    responses = _read_rooms(rooms) if rooms else None
+
+    def library(kind: str, folders: Sequence[Path], split: str) -> Library:
+        if manifest is not None:
+            files = read_manifest(manifest, kind, split)
+        else:
+            found = [entry for folder in folders for entry in scan_folder(folder)]
+            files = [f for k, f in enumerate(found) if (k % HOLD_BACK == HOLD_BACK - 1) == (split == "valid")]
+        if not files:
+            raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
+        return load_library(files, cache, weights)
+
+    mixer = Mixer(library("speech", speech, "train"), library("noise", noise, "train"), rooms=responses)
+    validate = None
+    if valid_count:
+        held_back = Mixer(
+            library("speech", speech, "valid"), library("noise", noise, "valid"), VALID_MIX, responses
+        )
+        validate = validator(mixed_pairs(held_back, valid_count, VALID_S))
+    return train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
+
+
+def _parse_weights(entries: Sequence[str]) -> dict[str, float]:
+    weights = {}
+    for entry in entries:
+        name, _, factor = entry.partition("=")
+        try:
+            weights[name] = float(factor)
+        except ValueError as error:
+            raise UsageError(f"--corpus-weight takes NAME=FACTOR, not {entry!r}") from error
+    return weights
+
+
+def _read_rooms(folder: Path) -> list[np.ndarray]:
+    """Impulse responses [T] from files, cut to begin with the direct sound and scaled to make it 1."""
+    responses = []
+    for path in audio.walk(folder):
+        waveform, rate = audio.read(path)
+        x = resample(waveform[:1], rate, SAMPLE_RATE)[0]
+        direct = int(np.abs(x).argmax()) if len(x) else 0
+        if len(x) and x[direct] != 0:
+            responses.append((x[direct:] / x[direct]).astype(np.float32))
+    if not responses:
+        raise UsageError(f"no room impulse responses in {folder}")
+    return responses

@@ -1,0 +1,110 @@
+"""Where training audio comes from: folders or a manifest, decoded once to a 16-bit cache."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from slimclean import audio
+from slimclean.errors import SlimcleanError
+from slimclean.resample import resample
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording of a corpus: its file and where its samples lie in the cache."""
+
+    path: str
+    corpus: str
+    start: int
+    length: int
+
+
+@dataclass
+class Library:
+    """Mono recordings in one long int16 array, and how often each corpus is drawn from."""
+
+    samples: np.ndarray  # int16 [N]
+    clips: list[Clip]
+    cumulative: np.ndarray  # [len(clips)], ends at 1
+
+    @property
+    def hours(self) -> float:
+        return sum(clip.length for clip in self.clips) / SAMPLE_RATE / 3600
+
+    def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        """`length` samples from anywhere, float32 [length]; short clips are looped."""
+        clip = self.clips[int(np.searchsorted(self.cumulative, rng.random(), side="right"))]
+        if clip.length <= length:
+            offset = int(rng.integers(clip.length))
+            index = (offset + np.arange(length)) % clip.length + clip.start
+            return self.samples[index].astype(np.float32) / 32768
+        start = clip.start + int(rng.integers(clip.length - length + 1))
+        return self.samples[start : start + length].astype(np.float32) / 32768
+
+
+def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
+    """Files and corpus names of the manifest rows (`path, kind, corpus, split, ...`) that match."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            (path.parent / row["path"], row["corpus"])
+            for row in csv.DictReader(file)
+            if row["kind"] == kind and row["split"] == split
+        ]
+
+
+def scan_folder(folder: Path) -> list[tuple[Path, str]]:
+    """Recordings under `folder`; the corpus is the first folder level below it."""
+    found = []
+    for path in audio.walk(folder):
+        parts = path.relative_to(folder).parts
+        found.append((path, parts[0] if len(parts) > 1 else folder.name))
+    return found
+
+
+def load_library(
+    files: list[tuple[Path, str]], cache: Path, weights: dict[str, float] | None = None
+) -> Library:
+    """Decode `files` to mono 16 kHz once, under `cache`; later calls map the result into memory.
+
+    A corpus is drawn in proportion to the square root of its hours times its entry in
+    `weights` (1 when absent), and within it each clip in proportion to its length.
+    """
+    if not files:
+        raise SlimcleanError("no training audio found")
+    listing = "\n".join(f"{path} {path.stat().st_size}" for path, _ in files)
+    base = cache / hashlib.sha256(listing.encode()).hexdigest()[:16]
+    index = base.with_suffix(".json")
+    if not index.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        lengths = []
+        with base.with_suffix(".tmp").open("wb") as out:
+            for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
+                waveform, rate = audio.read(path)
+                mono = resample(waveform.mean(0, keepdims=True), rate, SAMPLE_RATE)[0]
+                out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
+                lengths.append(len(mono))
+        base.with_suffix(".tmp").rename(base.with_suffix(".int16"))
+        index.write_text(json.dumps(lengths))
+    lengths = json.loads(index.read_text())
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    clips = [
+        Clip(str(path), corpus, int(start), length)
+        for (path, corpus), start, length in zip(files, starts, lengths, strict=True)
+        if length > 0
+    ]
+    totals: dict[str, float] = {}
+    for clip in clips:
+        totals[clip.corpus] = totals.get(clip.corpus, 0) + clip.length
+    share = {name: total**0.5 * (weights or {}).get(name, 1.0) for name, total in totals.items()}
+    chance = np.array([share[clip.corpus] * clip.length / totals[clip.corpus] for clip in clips])
+    samples = np.memmap(base.with_suffix(".int16"), dtype=np.int16, mode="r")
+    return Library(samples, clips, np.cumsum(chance / chance.sum()))

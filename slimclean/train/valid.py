@@ -1,0 +1,33 @@
+"""Validation during training: pairs mixed with fixed seeds from speakers and recordings of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from slimclean.errors import SlimcleanError
+from slimclean.evaluation import Pair, Row, evaluate
+from slimclean.metrics import SAMPLE_RATE
+from slimclean.model import SlimmableDemucs
+from slimclean.train.data import MixConfig, Mixer
+
+VALID_MIX = MixConfig(noise_only=0.0, clean_only=0.0, clipped=0.0, narrowband=0.0)
+"""Every validation pair has speech and noise: the scores are undefined without."""
+
+
+def mixed_pairs(mixer: Mixer, count: int, seconds: float, seed: int = 1) -> list[Pair]:
+    """`count` mixtures of `seconds` each; `mixer` is configured as `VALID_MIX`."""
+    pairs = []
+    for k in range(count):
+        noisy, clean = mixer.draw(np.random.default_rng([seed, k]), round(seconds * SAMPLE_RATE))
+        peak = np.float32(max(1e-6, np.abs(noisy).max(), np.abs(clean).max()))
+        pairs.append(Pair(f"mix{k:03d}", clean / peak * 0.9, noisy / peak * 0.9))
+    return pairs
+
+
+def validator(pairs: list[Pair]) -> Callable[[SlimmableDemucs], Iterator[Row]]:
+    """What the training loop calls with its averaged weights."""
+    if not pairs:
+        raise SlimcleanError("no validation pairs")
+    return lambda network: evaluate(network, pairs)

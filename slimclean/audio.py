@@ -6,6 +6,7 @@ the length of a recording.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -72,9 +73,7 @@ def probe(path: Path) -> AudioInfo:
 def read(path: Path) -> tuple[np.ndarray, int]:
     """A whole recording, [C, T], and its sample rate in Hz."""
     with AudioReader(path) as reader:
-        blocks = list(reader.blocks(BLOCK_FRAMES))
-        empty = np.zeros((reader.info.channels, 0), np.float32)
-        return np.concatenate([empty, *blocks], axis=1), reader.info.sample_rate
+        return np.concatenate(list(reader.blocks(BLOCK_FRAMES)), axis=1), reader.info.sample_rate
 
 
 class AudioReader:
@@ -112,7 +111,7 @@ class AudioReader:
             raise AudioError(problem)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """Consecutive pieces [C, <= frames] to the end; truncation and NaN are errors."""
+        """Consecutive pieces [C, <= frames] to the end, at least one; truncation and NaN are errors."""
         seen = 0
         while True:
             try:
@@ -128,6 +127,8 @@ class AudioReader:
                 )
             seen += len(block)
             yield np.ascontiguousarray(block.T)
+        if seen == 0 == self.info.frames:
+            yield np.zeros((self.info.channels, 0), np.float32)
         if seen < self.info.frames:
             raise AudioError(f"truncated: {seen} of {self.info.frames} frames are there")
 
@@ -171,7 +172,8 @@ class AudioWriter:
                 endian=info.endian,
             )
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
 
     def write(self, block: np.ndarray) -> None:

@@ -69,7 +69,7 @@ def evaluate(
     *,
     baseline: bool = True,
 ) -> Iterator[Row]:
-    """Mean scores, a row a setting and the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores."""
+    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores."""
     if baseline:
         yield _row("noisy", "", [], None, _scores((p.clean, p.noisy) for p in pairs))
     for uf, target_uf in settings:

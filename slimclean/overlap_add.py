@@ -55,12 +55,12 @@ def ramp(length: int) -> np.ndarray:
 
 
 def split(blocks: Iterable[np.ndarray], layout: Layout) -> Iterator[tuple[Chunk, np.ndarray]]:
-    """Cut consecutive blocks [C, any length] into chunks and the samples each reads, [C, read length].
+    """Cut blocks [C, any length], at least one, into chunks and the samples each reads, [C, read length].
 
     An input of no samples gives one empty chunk, so that its channels are known downstream.
     """
     source = iter(blocks)
-    buffer, offset, ended = next(source, np.zeros((1, 0), np.float32)), 0, False
+    buffer, offset, ended = next(source), 0, False
     start = 0
     while True:
         wanted = start + layout.hop + layout.fade + layout.tail

@@ -36,7 +36,7 @@ def glu_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """G GRUs side by side from h = 0: gates [F, G, B, 3 c] (x W + b), weight [G, c, 3 c] -> [F, G, B, c]."""
     apply: Callable[..., Tensor] = _GruScan.apply
-    return apply(gates.float(), weight, bias)
+    return apply(gates.to(weight.dtype), weight, bias)
 
 
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -48,8 +48,8 @@ class Router(nn.Module):
     def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
         """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
         features = self.features(noisy)
-        ahead = F.pad(features[:, LOOK_AHEAD_FRAMES:].mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
-        logits = self.head(self.gru(ahead))
+        ahead = F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
+        logits = self.head(self.gru(ahead[:, LOOK_AHEAD_FRAMES:]))
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]

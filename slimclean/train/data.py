@@ -25,7 +25,7 @@ class MixConfig:
     """What to mix, as probabilities unless a unit says otherwise."""
 
     snr_db: tuple[float, float] = (-5.0, 25.0)
-    level_db: tuple[float, float] = (-9.0, 9.0)
+    level_db: tuple[float, float] = (-5.0, 5.0)
     """Around the nominal RMS of 1: loud and quiet passages of one recording."""
     noise_only: float = 0.04
     clean_only: float = 0.06

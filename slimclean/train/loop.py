@@ -64,7 +64,9 @@ class TrainConfig:
     beta: float = 1.0
     gamma: float = 0.1
     ema: float = 0.999
-    clip: float = 5.0
+    clip: float = 1.0
+    weight_decay: float = 0.05
+    """Of the matrices, per step times the learning rate: Muon's updates alone let them grow."""
     seed: int = 0
     save_every_s: float = 180.0
     valid_every: int = 2000
@@ -110,7 +112,7 @@ class _Run:
         self.params = [p for _, p in self.network.named_parameters()]
         matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
         ids = {id(p) for p in matrices}
-        self.muon = Muon(matrices, lr=config.lr)
+        self.muon = Muon(matrices, lr=config.lr, weight_decay=config.weight_decay)
         self.adam = torch.optim.AdamW(
             [p for p in self.params if id(p) not in ids], lr=config.lr, weight_decay=0.0
         )
@@ -239,7 +241,8 @@ class _Run:
             elif task == "static":
                 widths = _random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
             enhanced = network.backbone(x, widths)
-        error = enhancement_loss(y, enhanced.float()).mean()
+        scale = 1 / x.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-3)  # loud examples count no more
+        error = enhancement_loss(y * scale, enhanced.float() * scale).mean()
         log = {task: float(error.detach())}
         loss, usage = error, None
         if isinstance(widths, FrameWidths) and task == "routed":

@@ -1,0 +1,47 @@
+"""Shared by the tests: a small network, an identity network, speech-like signals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model.demucs import Enhanced
+
+SMALL = ModelConfig(hidden=4, router_channels=8)
+
+
+class IdentityNetwork(SlimmableDemucs):
+    """Gives back what it gets; the router picks UFs all the same."""
+
+    def backbone(self, noisy, widths):
+        return noisy
+
+
+class NegatingNetwork(SlimmableDemucs):
+    def forward(self, noisy, uf):
+        return Enhanced(-noisy, torch.ones(noisy.shape[0], noisy.shape[1] // self.config.frame_hop))
+
+
+@pytest.fixture
+def small() -> SlimmableDemucs:
+    torch.manual_seed(0)
+    return SlimmableDemucs(SMALL).eval()
+
+
+@pytest.fixture
+def identity() -> SlimmableDemucs:
+    torch.manual_seed(0)
+    return IdentityNetwork(SMALL).eval()
+
+
+def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    """Something like speech: harmonics under a syllable envelope, float32 [T], peak 0.5."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
+    x = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 20))
+    x = x * np.clip(np.sin(2 * np.pi * 2.5 * time), 0, 1)
+    return (0.5 * x / max(1e-9, np.abs(x).max(initial=0))).astype(np.float32)

@@ -1,0 +1,156 @@
+"""Plans and runs: trees mirrored, collisions refused, one bad file costs one row."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import voice
+
+from slimclean import audio
+from slimclean.batch import Watch, enhance_paths, plan
+from slimclean.enhancer import Enhancer
+from slimclean.errors import UsageError
+from slimclean.report import COLUMNS
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Recordings of several kinds in nested folders, and one file that is none."""
+    root = tmp_path / "takes"
+    for name, rate, channels, subtype in (
+        ("one.wav", 16_000, 1, "PCM_16"),
+        ("day 1/two.flac", 44_100, 2, "PCM_24"),
+        ("day 1/deep/drei-ä.wav", 8_000, 1, "PCM_U8"),
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        signal = np.stack([voice(0.7, rate, seed=c) for c in range(channels)], axis=1)
+        soundfile.write(path, signal, rate, subtype)
+    (root / "notes.txt").write_text("not audio")
+    return root
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_is_mirrored_and_reported(tree, tmp_path, identity):
+    out, report = tmp_path / "out", tmp_path / "report.csv"
+    results = enhance_paths([tree], out, Enhancer(network=identity), report=report)
+    assert [r.status for r in results] == ["enhanced"] * 3
+    inputs = {p.relative_to(tree) for p in audio.walk(tree)}
+    assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == inputs
+    for name in inputs:
+        assert audio.probe(out / name) == audio.probe(tree / name)
+        before, after = (audio.read(folder / name)[0] for folder in (tree, out))
+        bits = 8 if name.name.startswith("drei") else 15
+        assert np.abs(after - before).max() <= 2.0 ** -(bits - 1)
+    rows = rows_of(report)
+    assert tuple(rows[0]) == COLUMNS
+    assert [r["file"] for r in rows] == [r.file for r in results]
+    stereo = next(r for r in rows if r["file"].endswith("two.flac"))
+    assert (stereo["sample_rate"], stereo["channels"], stereo["duration_s"]) == ("44100", "2", "0.700")
+    assert float(stereo["rtf"]) > 0
+    assert 0.125 <= float(stereo["mean_uf"]) <= 1
+    gmacs = float(stereo["macs_per_sample"]) * 0.7 * 16_000 * 2 / 1e9
+    assert float(stereo["gmacs"]) == pytest.approx(gmacs, abs=1e-3)
+    assert float(stereo["level_out_dbfs"]) == pytest.approx(float(stereo["level_in_dbfs"]), abs=0.01)
+
+
+def test_one_bad_file_costs_one_row(tree, tmp_path, identity):
+    (tree / "broken.wav").write_bytes(b"RIFF but not really")
+    (tree / "empty.flac").touch()
+    report = tmp_path / "r.csv"
+    finished = []
+    results = enhance_paths(
+        [tree],
+        tmp_path / "out",
+        Enhancer(network=identity),
+        report=report,
+        watch=Watch(finished=finished.append),
+    )
+    assert finished == results
+    status = {r["file"].rsplit("/")[-1]: r for r in rows_of(report)}
+    assert {name for name, r in status.items() if r["status"] == "failed"} == {"broken.wav", "empty.flac"}
+    assert status["empty.flac"]["error"] == "the file is empty"
+    assert status["empty.flac"]["mean_uf"] == status["empty.flac"]["duration_s"] == ""
+    assert sum(r["status"] == "enhanced" for r in status.values()) == 3
+    assert not (tmp_path / "out" / "broken.wav").exists()
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_recording_of_no_samples_is_kept(tmp_path, identity):
+    soundfile.write(tmp_path / "a.wav", np.zeros((0, 2)), 44_100)
+    (result,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", Enhancer(network=identity))
+    assert (result.status, result.duration_s, result.mean_uf, result.rtf) == ("enhanced", 0.0, None, None)
+    assert audio.probe(tmp_path / "b.wav") == audio.probe(tmp_path / "a.wav")
+
+
+def test_existing_outputs_are_skipped_unless_asked(tree, tmp_path, identity):
+    out = tmp_path / "out"
+    enhance_paths([tree], out, Enhancer(network=identity))
+    (out / "one.wav").write_bytes(b"mine")
+    again = enhance_paths([tree], out, Enhancer(network=identity))
+    assert [r.status for r in again] == ["skipped"] * 3
+    assert (out / "one.wav").read_bytes() == b"mine"
+    enhance_paths([tree], out, Enhancer(network=identity), overwrite=True)
+    assert audio.probe(out / "one.wav").frames == 11_200
+
+
+def test_a_failed_overwrite_leaves_the_old_output(tree, tmp_path, identity):
+    bad, out = tree / "bad.wav", tmp_path / "bad.wav"
+    soundfile.write(bad, np.array([0.1, np.nan]), 16_000, "FLOAT")
+    out.write_bytes(b"precious")
+    (result,) = enhance_paths([bad], out, Enhancer(network=identity), overwrite=True)
+    assert result.status == "failed"
+    assert out.read_bytes() == b"precious"
+
+
+def test_default_outputs_stand_beside_their_inputs(tree):
+    assert plan([tree])[0].destination.is_relative_to(tree.with_name("takes-enhanced"))
+    assert plan([tree / "one.wav"])[0].destination == tree / "one-enhanced.wav"
+
+
+def test_an_output_folder_inside_the_input_is_not_input(tree, identity):
+    out = tree / "clean"
+    assert len(enhance_paths([tree], out, Enhancer(network=identity))) == 3
+    assert len(plan([tree], out)) == 3
+
+
+def test_one_file_may_name_its_output(tree, tmp_path):
+    assert plan([tree / "one.wav"], tmp_path / "x.flac")[0].destination == tmp_path / "x.flac"
+    assert plan([tree / "one.wav"], tmp_path / "folder")[0].destination == tmp_path / "folder" / "one.wav"
+    assert plan([tree / "one.wav"], tmp_path)[0].destination == tmp_path / "one.wav"
+
+
+def test_contradictory_plans_are_refused(tree, tmp_path):
+    twin = tmp_path / "twin"
+    twin.mkdir()
+    soundfile.write(twin / "one.wav", voice(0.1), 16_000)
+    cases = [
+        (([tree / "one.wav", twin / "one.wav"], tmp_path / "out"), "both become"),
+        (([tree / "one.wav"], tree / "one.wav"), "is one of the inputs"),
+        (([tree], tree), "is one of the inputs|no recordings"),
+        (([tmp_path / "absent"], None), "no such file"),
+        (([tree / "notes.txt", tmp_path / "absent"], None), "no such file"),
+    ]
+    for (paths, output), message in cases:
+        with pytest.raises(UsageError, match=message):
+            plan(paths, output)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UsageError, match="no recordings"):
+        plan([tmp_path / "nothing"])
+    with pytest.raises(UsageError, match="also a recording"):
+        enhance_paths([tree / "one.wav"], tmp_path / "o.wav", report=tmp_path / "o.wav")
+
+
+def test_several_folders_keep_their_names(tree, tmp_path):
+    twin = tmp_path / "twin"
+    twin.mkdir()
+    soundfile.write(twin / "one.wav", voice(0.1), 16_000)
+    out = {t.destination.relative_to(tmp_path / "out").as_posix() for t in plan([tree, twin], tmp_path / "out")}
+    assert {"takes/one.wav", "twin/one.wav"} <= out

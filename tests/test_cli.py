@@ -1,0 +1,143 @@
+"""The command line as a shell sees it: output, exit codes, start-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SMALL, voice
+from typer.testing import CliRunner
+
+from slimclean import __version__, checkpoint
+from slimclean.cli import app
+
+
+@pytest.fixture
+def weights(tmp_path, small):
+    path = tmp_path / "small.safetensors"
+    checkpoint.save(path, SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_help_does_not_import_torch():
+    code = """
+import sys
+from typer.testing import CliRunner
+from slimclean.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+assert CliRunner().invoke(app, ["enhance", "--help"]).exit_code == 0
+heavy = {"torch", "numpy", "scipy", "librosa", "soundfile"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_the_commands():
+    out = run("--help").output
+    for command in ("enhance", "models", "evaluate", "train"):
+        assert command in out
+    assert run("--version").output == f"slimclean {__version__}\n"
+    assert run().exit_code == 2
+
+
+def test_enhance_writes_files_and_a_report(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    done = run(
+        "enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "-m", weights, "--report", tmp_path / "r.csv"
+    )
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    assert "1 enhanced" in done.stderr
+    assert soundfile.info(tmp_path / "b.wav").frames == 8_000
+    assert (tmp_path / "r.csv").read_text().count("\n") == 2
+
+
+def test_quiet_is_quiet(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000)
+    done = run("enhance", tmp_path / "a.wav", "-m", weights, "-q", "--uf", "0.3")
+    assert (done.exit_code, done.output) == (0, "")
+    assert (tmp_path / "a-enhanced.wav").exists()
+
+
+def test_a_failed_file_is_exit_code_1_and_one_line(tmp_path, weights):
+    soundfile.write(tmp_path / "good.wav", voice(0.2), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan), 16_000, "FLOAT")
+    done = run("enhance", tmp_path, "-o", tmp_path / "out", "-m", weights)
+    assert done.exit_code == 1
+    assert "nan.wav: holds NaN" in done.stderr
+    assert "1 enhanced, 1 failed" in done.stderr
+    assert "Traceback" not in done.output
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["enhance", "absent.wav"], "no such file"),
+        (["enhance", ".", "--uf", "2"], "at most 1"),
+        (["enhance", ".", "--uf", "fast"], "not 'fast'"),
+        (["enhance", ".", "--target-uf", "0"], "0.1 to 1"),
+        (["enhance", ".", "--highband", "x"], "gate, keep, drop"),
+        (["enhance", ".", "--device", "x"], "auto, cpu, cuda or mps"),
+        (["enhance", ".", "--nonsense"], "No such option"),
+        (["enhance"], "Missing argument"),
+        (["evaluate", "absent", "absent"], "does not exist"),
+        (["train", "run", "--noise", "x"], "either --manifest"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(tmp_path, monkeypatch, weights, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    if arguments[0] == "enhance":
+        arguments = [*arguments, "-m", str(weights)]
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_an_unknown_model_names_the_known(tmp_path):
+    soundfile.write(tmp_path / "a.wav", voice(0.1), 16_000)
+    done = run("enhance", tmp_path / "a.wav", "-m", "best")
+    assert done.exit_code == 1
+    assert "no model named best" in done.stderr
+
+
+def test_models_lists_what_is_packaged():
+    done = run("models")
+    assert done.exit_code == 0
+    for entry in checkpoint.packaged():
+        assert entry.name in done.stdout
+        assert entry.sha256() in done.stdout
+        assert "MB" in done.stdout
+
+
+def test_evaluate_prints_a_row_a_setting(tmp_path, weights):
+    for folder, gain in (("clean", 0.0), ("noisy", 0.05)):
+        (tmp_path / folder).mkdir()
+        noise = gain * np.random.default_rng(0).normal(size=24_000)
+        soundfile.write(tmp_path / folder / "a.wav", voice(1.5) + noise, 16_000)
+    done = run("evaluate", tmp_path / "clean", tmp_path / "noisy", "-m", weights, "-o", tmp_path / "e.csv")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["uf", "target_uf", "mean_uf", "macs_per_sample", "pesq_wb", "stoi", "si_sdr_db"]
+    assert lines[1].split()[0] == "noisy"
+    assert len((tmp_path / "e.csv").read_text().splitlines()) == len(lines)
+
+
+def test_the_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "slimclean", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"slimclean {__version__}\n"

@@ -1,0 +1,155 @@
+"""The whole enhance path around the network: identity, rates, channels, level, chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, NegatingNetwork, voice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer, Level, highband_gain
+from slimclean.errors import AudioError, SlimcleanError, UsageError
+
+STEP = 2**-15
+CHUNK = round(HOP_S * 16_000)
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 4567])
+@pytest.mark.parametrize("uf", ["auto", 0.25])
+def test_an_identity_network_returns_the_input(identity, length, uf):
+    x = np.random.default_rng(length).uniform(-1, 1, (1, length)).astype(np.float32)
+    out, ufs = Enhancer(uf, network=identity)(x, 16_000)
+    assert out.shape == x.shape
+    assert len(ufs) == -(-length // 256)
+    if length:
+        assert np.abs(out - x).max() < STEP
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(0, 30_000),
+    rate=st.sampled_from([8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000]),
+    channels=st.integers(1, 3),
+)
+def test_other_rates_and_channels_come_back_too(length, rate, channels):
+    from conftest import IdentityNetwork
+
+    x = np.random.default_rng(length).uniform(-1, 1, (channels, length)).astype(np.float32)
+    out, ufs = Enhancer("auto", network=IdentityNetwork(SMALL))(x, rate)
+    assert out.shape == x.shape
+    assert len(ufs) == -(-round(length * 16_000 / rate) // 256)
+    if length:
+        assert np.abs(out - x).max() < STEP
+
+
+def test_chunks_agree_with_one_pass(small, monkeypatch):
+    """A file of several chunks is what one long chunk gives, once the recurrence is warm."""
+    x = (voice(3 * HOP_S) + np.random.default_rng(0).normal(0, 0.01, 48 * 16_000)).astype(np.float32)
+    chunked = Enhancer(0.5, network=small)(x, 16_000)
+    monkeypatch.setattr("slimclean.enhancer.HOP_S", 100.0)
+    whole = Enhancer(0.5, network=small)(x, 16_000)
+    assert len(chunked.uf) == len(whole.uf)
+    difference = np.abs(chunked.waveform - whole.waveform).max()
+    assert difference < 1e-3 * np.abs(whole.waveform).max()
+
+
+def test_the_router_agrees_across_chunks(small, monkeypatch):
+    x = (voice(40) + np.random.default_rng(0).normal(0, 0.05, 40 * 16_000)).astype(np.float32)
+    chunked = Enhancer(network=small)(x, 16_000).uf
+    monkeypatch.setattr("slimclean.enhancer.HOP_S", 100.0)
+    whole = Enhancer(network=small)(x, 16_000).uf
+    assert len(chunked) == len(whole)
+    assert (chunked != whole).mean() < 0.01
+
+
+def test_scaling_the_input_scales_the_output(small):
+    x = voice(2.0)
+    quiet, loud = (Enhancer(0.25, network=small)(x * gain, 16_000) for gain in (0.001, 1.0))
+    np.testing.assert_allclose(quiet.waveform * 1000, loud.waveform, atol=1e-4)
+
+
+def test_silence_stays_silence(small):
+    out, ufs = Enhancer(network=small)(np.zeros(20_000, np.float32), 16_000)
+    assert not out.any()
+    assert set(ufs) == {0.125}
+
+
+def test_channels_share_the_uf_and_keep_their_place(identity):
+    x = np.stack([voice(1.0), voice(1.0, seed=1), np.zeros(16_000, np.float32)])
+    out, ufs = Enhancer(network=identity)(x, 16_000)
+    assert ufs.ndim == 1
+    np.testing.assert_allclose(out, x, atol=STEP)
+
+
+@pytest.mark.parametrize(("highband", "kept"), [("keep", 1.0), ("drop", 0.0), ("gate", 1.0)])
+def test_the_high_band_follows_its_policy(highband, kept):
+    """A 12 kHz tone beside a voice the network only turns over: nothing to gate, so gate keeps it."""
+    rate = 48_000
+    tone = 0.1 * np.sin(2 * np.pi * 12_000 * np.arange(rate) / rate).astype(np.float32)
+    out = Enhancer(1.0, network=NegatingNetwork(SMALL), highband=highband)(voice(1.0, rate) + tone, rate)
+    spectrum = np.abs(np.fft.rfft(out.waveform)) / (rate / 2)
+    assert spectrum[12_000] == pytest.approx(0.1 * kept, abs=1e-3)
+
+
+def test_the_gate_follows_the_top_of_the_band():
+    rng = np.random.default_rng(0)
+    noisy = rng.normal(size=(1, 32_000))
+    enhanced = noisy.copy()
+    enhanced[:, 16_000:] *= 0.1
+    gain = highband_gain(noisy, enhanced, 256, 96_000)[0]
+    assert gain[:45_000].min() == gain[:45_000].max() == 1.0
+    np.testing.assert_allclose(gain[51_000:], 0.1, rtol=0.01)
+    assert np.abs(np.diff(gain)).max() < 0.01
+
+
+def test_auto_reports_the_candidates_only(small):
+    ufs = Enhancer("auto", 0.5, network=small)(voice(1.0), 16_000).uf
+    assert set(ufs) <= set(SMALL.ufs)
+    assert set(Enhancer(0.37, network=small)(voice(1.0), 16_000).uf) == {np.float32(0.37)}
+
+
+def test_the_result_does_not_depend_on_earlier_calls(small):
+    enhancer = Enhancer(network=small)
+    first = enhancer(voice(1.0), 16_000).waveform
+    enhancer(voice(2.0, seed=3), 44_100)
+    np.testing.assert_array_equal(enhancer(voice(1.0), 16_000).waveform, first)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"uf": 0.0}, {"uf": 1.1}, {"uf": -1}, {"target_uf": 0.05}, {"highband": "x"}, {"device": "tpu"}],
+)
+def test_values_out_of_range_are_usage_errors(small, arguments):
+    with pytest.raises(UsageError):
+        Enhancer(**arguments, network=small)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_absent_gpu_is_one_line(small):
+    with pytest.raises(SlimcleanError, match="no such device"):
+        Enhancer(device="cuda", network=small)
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 3, 4)), np.zeros((16_000, 2)), np.array([0.0, np.nan])])
+def test_what_is_no_waveform_is_refused(small, x):
+    with pytest.raises(AudioError):
+        Enhancer(network=small)(x, 16_000)
+
+
+def test_level_ignores_pauses():
+    level = Level()
+    loud = np.full((1, 16_000), 0.5, np.float32)
+    level.add(np.concatenate([loud, loud * 0.001], axis=1), 16_000)
+    assert level.active_rms == pytest.approx(0.5)
+    assert level.dbfs == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.01)
+    assert Level().active_rms == 0
+    assert Level().dbfs == -np.inf
+
+
+def test_chunks_begin_on_a_frame_at_every_rate():
+    for rate in (8_000, 11_025, 44_100, 96_000):
+        for seconds in (CONTEXT_S, HOP_S):
+            assert (seconds * rate).is_integer()
+            assert (seconds * 16_000 / SMALL.frame_hop).is_integer()

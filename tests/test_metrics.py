@@ -1,0 +1,64 @@
+"""Metrics on signals whose scores are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from conftest import voice
+
+from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.metrics import UndefinedMetricError, pesq_wb, si_sdr, stoi
+
+needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
+
+
+def test_si_sdr_is_the_ratio_of_energies():
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=16_000)
+    n = rng.normal(size=16_000)
+    s, n = s - s.mean(), n - n.mean()
+    n -= (n @ s) / (s @ s) * s  # orthogonal, so that the answer is exact
+    n *= np.linalg.norm(s) / np.linalg.norm(n) / 10  # 20 dB below
+    assert si_sdr(s, s + n) == pytest.approx(20)
+    assert si_sdr(s, 7 * (s + n)) == pytest.approx(20)
+    assert si_sdr(3 * s + 1, s + n - 2) == pytest.approx(20)
+
+
+def test_si_sdr_of_a_copy_and_of_silence():
+    x = voice(0.5)
+    assert si_sdr(x, x * 2) > 100
+    for pair in ((np.zeros(10), np.ones(10)), (np.arange(10.0), np.zeros(10))):
+        with pytest.raises(UndefinedMetricError):
+            si_sdr(*pair)
+
+
+def test_signals_must_pair():
+    for measure in (si_sdr, pesq_wb, stoi):
+        with pytest.raises(SlimcleanError, match="do not pair"):
+            measure(np.ones(10), np.ones(11))
+
+
+@needs_pesq
+def test_a_copy_scores_the_top():
+    x = voice(2.0)
+    assert pesq_wb(x, x) == pytest.approx(4.64, abs=0.01)
+    assert stoi(x, x) == pytest.approx(1.0, abs=1e-4)
+
+
+@needs_pesq
+def test_without_speech_there_is_no_score():
+    with pytest.raises(UndefinedMetricError, match="PESQ"):
+        pesq_wb(np.zeros(16_000, np.float32), np.zeros(16_000, np.float32))
+    with pytest.raises(UndefinedMetricError, match="STOI"):
+        stoi(voice(0.2), voice(0.2))
+
+
+def test_missing_packages_name_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    monkeypatch.setitem(sys.modules, "pystoi", None)
+    for measure in (pesq_wb, stoi):
+        with pytest.raises(MissingDependencyError, match=r"slimclean\[score\]"):
+            measure(np.ones(10), np.ones(10))

@@ -1,0 +1,240 @@
+"""The network against ordinary PyTorch layers with copied weights, and its causality."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import SMALL
+from torch import nn
+from torch.nn import functional as F
+
+from slimclean.errors import CheckpointError
+from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model.blocks import DecoderBlock, EncoderBlock
+from slimclean.model.demucs import look_ahead_samples
+from slimclean.model.gru import DiagonalGRU, GroupedGRU
+from slimclean.model.products import glu_product, gru_scan, two_tap
+from slimclean.model.router import Router, interpolate
+from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
+from slimclean.model.slimmable import FrameWidths, PointwiseConv, StridedConv, TransposedConv, width
+
+STRIDE = 4
+UFS = (0.1, 0.125, 0.25, 0.37, 0.5, 1.0)
+
+
+def conv_weight(layer: StridedConv) -> torch.Tensor:
+    """[2, S C, out] -> Conv1d's [out, C, 2 S]."""
+    halves, rows, out = layer.weight.shape
+    return layer.weight.reshape(halves * STRIDE, rows // STRIDE, out).permute(2, 1, 0)
+
+
+def transposed_weight(layer: TransposedConv) -> torch.Tensor:
+    """[2, in, S C] -> ConvTranspose1d's [in, C, 2 S]."""
+    halves, inputs, columns = layer.weight.shape
+    taps = layer.weight.reshape(halves, inputs, STRIDE, columns // STRIDE)
+    return taps.permute(1, 3, 0, 2).flatten(2)
+
+
+def pointwise_weight(layer: PointwiseConv) -> torch.Tensor:
+    """[2, in, out] -> Conv1d's [2 out, in, 1]."""
+    return torch.cat(list(layer.weight), dim=1).T[..., None]
+
+
+def randomise_biases(module: nn.Module) -> None:
+    for name, p in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(p)
+
+
+@pytest.mark.parametrize("uf", UFS)
+def test_slimmed_encoder_block_is_an_ordinary_one_with_copied_weights(uf):
+    block = EncoderBlock(6, 12, STRIDE)
+    randomise_biases(block)
+    x = torch.randn(2, 32, 6)
+    w = width(uf, 12)
+    h = F.relu(
+        F.conv1d(F.pad(x.mT, (0, STRIDE)), conv_weight(block.strided)[:w], block.strided.bias[:w], STRIDE)
+    )
+    wanted = F.glu(F.conv1d(h, pointwise_weight(block.pointwise)[:, :w], block.pointwise.bias.flatten()), dim=1)
+    torch.testing.assert_close(block(x, uf).mT, wanted)
+
+
+@pytest.mark.parametrize("uf", UFS)
+@pytest.mark.parametrize("last", [False, True])
+def test_slimmed_decoder_block_is_an_ordinary_one_with_copied_weights(uf, last):
+    block = DecoderBlock(12, 6, STRIDE, last=last)
+    randomise_biases(block)
+    x, skip = torch.randn(2, 2, 8, 12)
+    w = width(uf, 12)
+    weight, bias = pointwise_weight(block.pointwise), block.pointwise.bias.flatten()
+    kept = torch.cat([torch.arange(w), 12 + torch.arange(w)])  # the first w of each GLU half
+    h = F.glu(F.conv1d((x + skip).mT, weight[kept], bias[kept]), dim=1)
+    wanted = F.conv_transpose1d(h, transposed_weight(block.transposed)[:w], block.transposed.bias, STRIDE)
+    wanted = wanted[..., :-STRIDE]
+    torch.testing.assert_close(block(x, skip, uf).mT, wanted if last else F.relu(wanted))
+
+
+def test_products_have_the_right_gradients():
+    torch.manual_seed(0)
+    x, weight, bias = (
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2, 5, 3), (2, 3, 4), 4)
+    )
+    for ahead in (False, True):
+        for relu in (False, True):
+            torch.autograd.gradcheck(
+                lambda *a, k=(ahead, relu): two_tap(*a, ahead=k[0], relu=k[1]), (x, weight, bias)
+            )
+    wide = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
+    wide_bias = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(glu_product, (x, wide, wide_bias))
+    gates = torch.randn(4, 2, 3, 6, dtype=torch.float64, requires_grad=True)
+    recurrent = torch.randn(2, 2, 6, dtype=torch.float64, requires_grad=True)
+    hidden_bias = torch.randn(2, 1, 6, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(gru_scan, (gates, recurrent, hidden_bias))
+
+
+def test_grouped_gru_is_several_grus_side_by_side():
+    ours = GroupedGRU(12, 3)
+    x = torch.randn(2, 7, 12)
+    wanted = []
+    for group, part in enumerate(x.chunk(3, dim=-1)):
+        plain = nn.GRU(4, 4, batch_first=True)
+        with torch.no_grad():
+            plain.weight_ih_l0.copy_(ours.input_weight[group].T)
+            plain.weight_hh_l0.copy_(ours.hidden_weight[group].T)
+            plain.bias_ih_l0.copy_(ours.input_bias[group, 0])
+            plain.bias_hh_l0.copy_(ours.hidden_bias[group, 0])
+        wanted.append(plain(part)[0])
+    torch.testing.assert_close(ours(x), torch.cat(wanted, dim=-1))
+
+
+def test_diagonal_gru_is_a_gru_with_diagonal_matrices():
+    ours = DiagonalGRU(5, 3)
+    plain = nn.GRU(5, 3, batch_first=True)
+    with torch.no_grad():
+        nn.init.normal_(ours.hidden_bias)
+        plain.weight_ih_l0.copy_(ours.input_weight.T)
+        plain.bias_ih_l0.copy_(ours.input_bias)
+        plain.weight_hh_l0.copy_(torch.cat([torch.diag(u) for u in ours.hidden_weight]))
+        plain.bias_hh_l0.zero_()
+        plain.bias_hh_l0[6:] = ours.hidden_bias
+    x = torch.randn(2, 9, 5)
+    torch.testing.assert_close(ours(x), plain(x)[0])
+
+
+@pytest.mark.parametrize("uf", UFS)
+def test_a_constant_frame_map_equals_the_static_uf(small, uf):
+    noisy = torch.randn(2, 2048)
+    with torch.no_grad():
+        static, mapped = small(noisy, uf), small(noisy, torch.full((2, 8), uf))
+    torch.testing.assert_close(mapped.waveform, static.waveform, rtol=1e-5, atol=1e-6)
+    assert mapped.uf.shape == static.uf.shape == (2, 8)
+
+
+def test_frames_are_slimmed_one_by_one(small):
+    """Within a block, a frame computes what a static block of its UF computes."""
+    block = small.encoder[1]
+    x = torch.randn(1, 2 * 64 * STRIDE, SMALL.hidden)
+    ufs = torch.tensor([[0.25, 1.0]])
+    mixed = block(x, FrameWidths.of(ufs))
+    torch.testing.assert_close(mixed[:, :64], block(x, 0.25)[:, :64])
+    torch.testing.assert_close(mixed[:, 64:], block(x, 1.0)[:, 64:])
+
+
+def test_width_is_the_published_ceiling():
+    assert [width(v, 32) for v in (0.001, 0.125, 0.13, 0.5, 1.0)] == [1, 4, 5, 16, 32]
+    assert width(0.1, 10) == 1
+    assert width(0.3, 10) == 3
+
+
+def test_interpolation_keeps_its_samples_and_is_exact_on_tones():
+    resampler = SincResampler(4)
+    n = torch.arange(16 * BLOCK)
+    tone = torch.sin(2 * torch.pi * 0.11 * n)[None].float()
+    up = resampler.up(tone)
+    torch.testing.assert_close(up[:, ::4], tone, atol=1e-6, rtol=0)
+    middle = slice(4 * 2 * ZEROS, -4 * 2 * ZEROS)
+    exact = torch.sin(2 * torch.pi * 0.11 * torch.arange(4 * len(n)) / 4)[None].float()
+    assert (up - exact)[:, middle].abs().max() < 2e-3
+    assert (resampler.down(up) - tone)[:, 2 * ZEROS : -2 * ZEROS].abs().max() < 2e-3
+
+
+def test_coming_down_removes_what_does_not_fit():
+    resampler = SincResampler(4)
+    image = torch.sin(2 * torch.pi * 0.2 * torch.arange(64 * BLOCK))[None]  # 12.8 kHz at 64 kHz
+    assert resampler.down(image)[:, 2 * ZEROS : -2 * ZEROS].abs().max() < 2e-3
+
+
+def test_the_backbone_is_causal_up_to_its_stated_look_ahead(small):
+    """The first samples of a frame depend on nothing later than the look-ahead, and on something near it."""
+    reach = look_ahead_samples(SMALL)
+    assert reach == look_ahead_samples(ModelConfig()) == 709
+    noisy = torch.randn(1, 4096, requires_grad=True)
+    start = 5 * SMALL.frame_hop
+    small.backbone(noisy, 1.0)[0, start].backward()
+    gradient = noisy.grad[0].abs()
+    # The interpolator coming down already looks `ZEROS` samples into the next frame.
+    later = start + ZEROS + SMALL.frame_hop - start % SMALL.frame_hop
+    limit = (start + ZEROS) // SMALL.frame_hop * SMALL.frame_hop + reach
+    assert gradient[limit:].max() == 0
+    assert gradient[later:limit].max() > 0
+
+
+def test_the_router_is_causal_up_to_its_stated_look_ahead():
+    torch.manual_seed(1)
+    router = Router(SMALL)
+    noisy = torch.randn(1, 4096, requires_grad=True)
+    router(noisy, torch.tensor([0.3]))[0, 5].sum().backward()
+    gradient = noisy.grad[0].abs()
+    assert gradient[7 * 256 + 32 :].max() == 0
+    assert gradient[6 * 256 :].max() > 0
+
+
+def test_the_router_samples_one_hot_with_a_gradient():
+    router = Router(SMALL)
+    logits = torch.randn(2, 6, 4, requires_grad=True)
+    widths = router.sample(logits, torch.rand(2, 6, 4))
+    assert set(widths.shares.detach().round(decimals=5).flatten().tolist()) == {0.0, 1.0}
+    assert widths.shares.sum(-1).allclose(torch.ones(2, 6))
+    widths.mask(12).square().sum().backward()
+    assert logits.grad.abs().max() > 0
+
+
+def test_hard_choices_follow_the_logits():
+    router = Router(SMALL)
+    logits = torch.eye(4)[None] * 5
+    assert router.choose(logits).shares.equal(torch.eye(4)[None])
+
+
+def test_target_interpolation_is_linear_and_clamped():
+    weights = interpolate(torch.tensor([0.05, 0.1, 0.175, 1.0]), (0.1, 0.25, 1.0))
+    wanted = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    torch.testing.assert_close(weights, wanted)
+
+
+def test_the_target_changes_the_choice(small):
+    with torch.no_grad():
+        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0])
+        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 9.0])
+    noisy = torch.randn(1, 2560)
+    assert small.auto(noisy, 0.1).uf.mean() < 0.2 < 0.9 < small.auto(noisy, 1.0).uf.mean()
+
+
+def test_results_do_not_depend_on_call_order(small):
+    noisy = torch.randn(1, 1024)
+    with torch.no_grad():
+        first = small(noisy, 0.25).waveform
+        small(noisy, 1.0)
+        assert small(noisy, 0.25).waveform.equal(first)
+
+
+def test_the_default_has_the_published_size():
+    network = SlimmableDemucs()
+    backbone = sum(p.numel() for n, p in network.named_parameters() if not n.startswith("router"))
+    assert 4.57e6 < backbone < 4.60e6
+
+
+def test_configuration_survives_json_and_refuses_the_unknown():
+    assert ModelConfig.from_dict(SMALL.to_dict()) == SMALL
+    with pytest.raises(CheckpointError, match="colour"):
+        ModelConfig.from_dict({**SMALL.to_dict(), "colour": 1})

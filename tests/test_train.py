@@ -1,0 +1,277 @@
+"""Training: what is mixed is what was asked, widths and router learn together, a kill loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import SMALL, voice
+
+from slimclean import checkpoint
+from slimclean.errors import UsageError
+from slimclean.evaluation import folder_pairs
+from slimclean.model.slimmable import FrameWidths
+from slimclean.train import acoustics
+from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
+from slimclean.train.loop import TrainConfig, train
+from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.muon import orthogonalise
+from slimclean.train.run import train_from_files
+from slimclean.train.sources import Library, load_library, scan_folder
+from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
+
+PLAIN = MixConfig(
+    noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,
+    filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Twenty voices and twenty noises in folders, at two sample rates."""
+    root = tmp_path_factory.mktemp("corpus")
+    for k in range(20):
+        for kind in ("speech", "noise"):
+            folder = root / kind / ("a" if k < 15 else "b")
+            folder.mkdir(parents=True, exist_ok=True)
+            rate = 16_000 if k % 2 else 22_050
+            x = voice(1.5, rate, seed=k) if kind == "speech" else np.random.default_rng(k).normal(0, 0.1, rate)
+            soundfile.write(folder / f"{k:02d}.wav", x, rate)
+    return root
+
+
+@pytest.fixture(scope="module")
+def libraries(corpus, tmp_path_factory) -> tuple[Library, Library]:
+    cache = tmp_path_factory.mktemp("cache")
+    speech, noise = (load_library(scan_folder(corpus / kind), cache) for kind in ("speech", "noise"))
+    return speech, noise
+
+
+def mixer_of(libraries, config=None) -> Mixer:
+    return Mixer(*libraries, config, rooms=[np.array([1, 0, 0.5], np.float32)])
+
+
+def test_libraries_hold_every_file_once_and_reuse_their_cache(corpus, tmp_path):
+    files = scan_folder(corpus / "speech")
+    library = load_library(files, tmp_path, {"b": 0.0})
+    assert {clip.corpus for clip in library.clips} == {"a", "b"}
+    assert library.hours * 3600 == pytest.approx(20 * 1.5, abs=0.01)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    load_library(files, tmp_path)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
+    assert library.cumulative[14] == pytest.approx(1.0)  # nothing of b is drawn
+    rng = np.random.default_rng(0)
+    assert library.crop(rng, 1000).shape == (1000,)
+    assert library.crop(rng, 60_000).shape == (60_000,)  # longer than any clip
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 10.0, 25.0])
+def test_mixtures_have_the_snr_asked_for(libraries, snr_db):
+    mixer = mixer_of(libraries, dataclasses.replace(PLAIN, snr_db=(snr_db, snr_db)))
+    noisy, clean = mixer.draw(np.random.default_rng(0), 16_000)
+    noise = noisy - clean
+    measured = 20 * np.log10(_active_rms(clean) / acoustics.rms(noise))
+    assert measured == pytest.approx(snr_db, abs=0.1)
+    assert -5.1 < 20 * np.log10(acoustics.rms(noisy)) < 5.1
+
+
+def test_clean_and_noise_only_examples_occur(libraries):
+    clean_only = mixer_of(libraries, dataclasses.replace(PLAIN, clean_only=1.0))
+    noisy, clean = clean_only.draw(np.random.default_rng(0), 8_000)
+    np.testing.assert_array_equal(noisy, clean)
+    noise_only = mixer_of(libraries, dataclasses.replace(PLAIN, noise_only=1.0))
+    noisy, clean = noise_only.draw(np.random.default_rng(0), 8_000)
+    assert noisy.any()
+    assert not clean.any()
+
+
+def test_every_augmentation_gives_finite_pairs(libraries):
+    everything = MixConfig(
+        reverb=1, two_noises=1, synthetic_noise=0.5, babble=0.5, speed=1, filtered_noise=1,
+        filtered_speech=1, gated_noise=1, narrowband=0.5, clipped=0.5,
+    )  # fmt: skip
+    dataset = MixDataset(mixer_of(libraries, everything), 0, 8_192)
+    for index in range(40):
+        noisy, clean = dataset[index]
+        assert noisy.shape == clean.shape == (8_192,)
+        assert noisy.dtype == clean.dtype == torch.float32
+        assert noisy.isfinite().all()
+        assert clean.isfinite().all()
+    assert dataset[3][0].equal(dataset[3][0])
+    assert not dataset[3][0].equal(dataset[4][0])
+
+
+def test_rooms_decay_as_asked():
+    for seed in range(5):
+        response = acoustics.room_impulse_response(np.random.default_rng(seed))
+        assert response[0] == pytest.approx(1, abs=1e-3)  # the direct sound
+        energy = np.square(response[::-1]).cumsum()[::-1]  # Schroeder's backward integral
+        drop_db = 10 * np.log10(energy[len(energy) * 3 // 4] / energy[0])
+        assert -100 < drop_db < -8
+        assert np.isfinite(response).all()
+
+
+@pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks])
+def test_synthetic_noises_have_unit_level(make):
+    x = make(np.random.default_rng(1), 16_000)
+    assert x.dtype == np.float32
+    assert acoustics.rms(x) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():
+    clean = torch.from_numpy(voice(1.0))[None] * 5
+    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    values = [float(enhancement_loss(clean, clean + gain * noise)) for gain in (0, 0.01, 0.1, 1)]
+    assert values[0] == 0
+    assert values == sorted(values)
+    silent = torch.zeros(1, 16_000, requires_grad=True)
+    enhancement_loss(torch.zeros(1, 16_000), silent).sum().backward()
+    assert silent.grad.isfinite().all()
+
+
+def test_the_efficiency_loss_pulls_towards_each_target():
+    loss = EfficiencyLoss((0.1, 0.5, 1.0), rate=0.5)
+    target = torch.tensor([0.1, 1.0])
+    for _ in range(10):
+        loss.update(torch.tensor([0.6, 0.6]), target)
+    shares = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]], requires_grad=True)
+    loss(FrameWidths(shares, (0.125, 1.0)), target).sum().backward()
+    assert (shares.grad[0] > 0).all()  # above its target: less
+    assert (shares.grad[1] < 0).all()  # below: more
+    assert shares.grad[0, 0, 1] > shares.grad[0, 0, 0]  # and the wide UF is what it costs
+
+
+def test_mean_uf_and_balance():
+    one_hot = torch.eye(4)[None]
+    assert mean_uf(FrameWidths(one_hot, SMALL.ufs)).item() == pytest.approx(np.mean(SMALL.ufs))
+    assert balance_loss(torch.zeros(2, 3, 4)).item() == pytest.approx(0)
+    assert balance_loss(torch.tensor([50.0, 0, 0, 0]).expand(1, 5, 4)).item() == pytest.approx(0.75, abs=1e-3)
+
+
+def test_orthogonalised_updates_have_level_singular_values():
+    torch.manual_seed(0)
+    for shape in ((20, 50), (50, 20), (3, 16, 40)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert values.min() > 0.3
+        assert values.max() < 1.4
+
+
+CONFIG: dict[str, Any] = {
+    "batch": 5,
+    "segment_s": 0.128,
+    "lr": 1e-3,
+    "warmup_steps": 1,
+    "workers": 2,
+    "loaders": 0,
+    "save_every_s": 1e9,
+}
+
+
+def test_training_learns_and_trains_every_part(libraries, tmp_path):
+    start = train(TrainConfig(tmp_path / "zero", steps=1, **CONFIG), mixer_of(libraries, PLAIN), SMALL)
+    path = train(TrainConfig(tmp_path / "run", steps=60, **CONFIG), mixer_of(libraries, PLAIN), SMALL)
+    before, after = checkpoint.load(start)[0].state_dict(), checkpoint.load(path)[0].state_dict()
+    assert [name for name in before if before[name].equal(after[name])] == []
+    with (tmp_path / "run" / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["25", "50"]
+    pairs = mixed_pairs(mixer_of(libraries, dataclasses.replace(PLAIN, snr_db=(0, 0))), 8, 1.0)
+    loss = {}
+    for name, file in (("before", start), ("after", path)):
+        network = checkpoint.load(file)[0]
+        with torch.no_grad():
+            outs = [network(torch.from_numpy(p.noisy[None, :15_872]), 1.0).waveform for p in pairs]
+        loss[name] = np.mean(
+            [
+                float(enhancement_loss(torch.from_numpy(p.clean[None, :15_872]), out))
+                for p, out in zip(pairs, outs, strict=True)
+            ]
+        )
+    assert loss["after"] < 0.9 * loss["before"]
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(libraries, tmp_path):
+    config = CONFIG | {"workers": 1}
+    whole = train(TrainConfig(tmp_path / "whole", steps=8, decay=1e-9, **config), mixer_of(libraries), SMALL)
+    for steps in (5, 8):  # stopped after five steps, then continued
+        parts = TrainConfig(tmp_path / "parts", steps=steps, decay=1e-9, **config)
+        resumed = train(parts, mixer_of(libraries), SMALL)
+    a, b = (checkpoint.load(path)[0].state_dict() for path in (whole, resumed))
+    for name in a:
+        assert a[name].equal(b[name]), name
+
+
+def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
+    config = TrainConfig(tmp_path / "a", name="tiny", steps=2, **CONFIG)
+    path = train_from_files(
+        config, speech=[corpus / "speech"], noise=[corpus / "noise"], valid_count=1, corpus_weights=["a=2"]
+    )
+    assert path == tmp_path / "a" / "tiny.safetensors"
+    with (tmp_path / "a" / "valid.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["uf"] == "noisy"
+    assert {row["uf"] for row in rows} >= {"0.125", "1.0", "auto"}
+    assert all(row["si_sdr_db"] for row in rows)
+    again = TrainConfig(tmp_path / "b", steps=1, **CONFIG)
+    train_from_files(again, speech=[corpus / "speech"], noise=[corpus / "noise"], init=str(path), valid_count=0)
+    assert checkpoint.read_header(tmp_path / "b" / "model.safetensors").info["training"]["step"] == 1
+
+
+def test_half_a_request_is_refused(corpus, tmp_path):
+    for arguments in (
+        {},
+        {"speech": [corpus]},
+        {"manifest": corpus / "m.csv", "speech": [corpus], "noise": [corpus]},
+    ):
+        with pytest.raises(UsageError, match="either --manifest, or both"):
+            train_from_files(TrainConfig(tmp_path, steps=1), **arguments)
+    with pytest.raises(UsageError, match="NAME=FACTOR"):
+        train_from_files(TrainConfig(tmp_path), speech=[corpus], noise=[corpus], corpus_weights=["x"])
+
+
+def test_a_manifest_says_what_is_validation(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
+    lines = ["path,kind,corpus,split"]
+    for kind in ("speech", "noise"):
+        for path, name in scan_folder(corpus / kind):
+            split = "valid" if name == "b" else "train"
+            lines.append(f"{path.relative_to(corpus)},{kind},{name},{split}")
+    (corpus / "manifest.csv").write_text("\n".join(lines))
+    config = TrainConfig(tmp_path, steps=1, **CONFIG)
+    assert train_from_files(config, manifest=corpus / "manifest.csv", valid_count=1).exists()
+    assert len(list((tmp_path / "cache").glob("*.int16"))) == 4
+
+
+def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
+    rooms = tmp_path / "rooms"
+    rooms.mkdir()
+    soundfile.write(rooms / "hall.wav", np.array([0, 0, 0.5, 0.1, -0.05]), 16_000)
+    seen = []
+    monkeypatch.setattr(
+        "slimclean.train.run.train", lambda config, mixer, **_: seen.append(mixer) or config.out
+    )
+    config = TrainConfig(tmp_path / "run", steps=1)
+    train_from_files(config, speech=[corpus / "speech"], noise=[corpus / "noise"], rooms=rooms, valid_count=0)
+    np.testing.assert_allclose(seen[0].rooms[0], [1, 0.2, -0.1], atol=1e-3)
+
+
+def test_validation_pairs_are_fixed_and_hold_speech(libraries):
+    first, again = (mixed_pairs(mixer_of(libraries, VALID_MIX), 3, 1.0) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.noisy, b.noisy)
+        assert np.abs(a.clean).max() > 0
+    assert len({p.noisy.tobytes() for p in first}) == 3
+    assert callable(validator(first))
+
+
+def test_pairs_from_folders_need_counterparts(corpus):
+    assert len(folder_pairs(corpus / "speech", corpus / "speech")) == 20
+    with pytest.raises(UsageError, match="no counterpart"):
+        folder_pairs(corpus, corpus / "speech")

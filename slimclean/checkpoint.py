@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
 def save(
     path: Path,
     config: ModelConfig,
-    weights: dict[str, Tensor],
+    weights: Mapping[str, Tensor],
     info: dict[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from slimclean import __version__
 from slimclean.errors import SlimcleanError, UsageError
+from slimclean.train.config import TrainConfig
 
 app = typer.Typer(
     help="Clean speech recordings in batches, spending compute where it pays.",
@@ -208,17 +209,21 @@ def train(
     init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
     name: Annotated[str, typer.Option(help="Name of the checkpoint written to OUT.")] = "model",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for their header.")] = "",
-    steps: Annotated[int, typer.Option(min=1)] = 10_000,
-    batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = 5,
-    segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = 1.536,
-    lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = 3e-3,
-    decay: Annotated[float, typer.Option(help="Share of the steps over which it falls to zero.")] = 0.3,
-    beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = 1.0,
-    gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = 0.1,
-    seed: int = 0,
-    workers: Annotated[int, typer.Option(help="Threads that share a step; 0: every core.")] = 0,
-    loaders: Annotated[int, typer.Option(help="Processes that mix examples.")] = 1,
-    valid_every: Annotated[int, typer.Option(help="Steps between validations.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1)] = TrainConfig.steps,
+    batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = TrainConfig.batch,
+    segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
+    lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
+    decay: Annotated[
+        float, typer.Option(help="Share of steps, the last, that it falls over.")
+    ] = TrainConfig.decay,
+    beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
+    gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
+    seed: int = TrainConfig.seed,
+    workers: Annotated[
+        int, typer.Option(help="Threads that share a step; 0: every core.")
+    ] = TrainConfig.workers,
+    loaders: Annotated[int, typer.Option(help="Processes that mix examples.")] = TrainConfig.loaders,
+    valid_every: Annotated[int, typer.Option(help="Steps between validations.")] = TrainConfig.valid_every,
     valid_count: Annotated[int, typer.Option(help="Validation mixtures of 4 s; 0: none.")] = 24,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
@@ -231,7 +236,6 @@ def train(
     Example: slimclean train runs/first --speech ./speech --noise ./noise --steps 20000
     """
     with _one_line_errors():
-        from slimclean.train.loop import TrainConfig
         from slimclean.train.run import train_from_files
 
         config = TrainConfig(

@@ -17,8 +17,9 @@ from slimclean.errors import UsageError
 from slimclean.evaluation import folder_pairs
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train import acoustics
+from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
-from slimclean.train.loop import TrainConfig, train
+from slimclean.train.loop import train
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files

@@ -46,6 +46,7 @@ class SlimmableDemucs(nn.Module):
             DecoderBlock(c2, c, config.stride, last=c == 1) for c, c2 in reversed(sizes)
         )
         self.router = Router(config)
+        start_as_identity(self.encoder[0], self.decoder[-1], self.decoder[-2])
 
     def backbone(self, noisy: Tensor, widths: Widths) -> Tensor:
         """The enhanced waveform, [B, T] -> [B, T]."""
@@ -75,6 +76,33 @@ class SlimmableDemucs(nn.Module):
         """The UF the router gives each frame, [B, T] -> [B, F]."""
         logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
         return torch.tensor(self.config.ufs, device=noisy.device)[logits.argmax(-1)]
+
+
+@torch.no_grad()
+def start_as_identity(first: nn.Module, last: nn.Module, second_last: nn.Module) -> None:
+    """Initialise the outermost blocks so that the network gives back, nearly, what it gets.
+
+    Channels 0 and 1 of the first block hold the positive and the negative part of the signal's mean over
+    S upsampled steps; the last block subtracts the one from the other and holds it for S steps. Everything
+    else starts small beside that, so training begins with a gate on the noisy signal, at every UF,
+    instead of having to learn to pass speech first.
+    """
+    assert isinstance(first, EncoderBlock)
+    assert isinstance(last, DecoderBlock)
+    assert isinstance(second_last, DecoderBlock)
+    stride = first.strided.stride
+    sign = torch.tensor([1.0, -1.0])
+    first.strided.weight[..., :2] = 0
+    first.strided.weight[0, :, :2] = sign / stride
+    open_gate = 2.0
+    for pointwise in (first.pointwise, last.pointwise):
+        pointwise.weight.mul_(0.1)
+        pointwise.weight[0].add_(torch.eye(pointwise.weight.shape[1]))
+        pointwise.bias[1].fill_(open_gate)
+    last.transposed.weight.mul_(0.1)
+    last.transposed.weight[:, :2] = 0
+    last.transposed.weight[0, :2] = sign[:, None] / torch.sigmoid(torch.tensor(open_gate)) ** 2
+    second_last.transposed.weight.mul_(0.1)
 
 
 def look_ahead_samples(config: ModelConfig) -> int:

@@ -36,7 +36,8 @@ class Router(nn.Module):
         self.gru = DiagonalGRU(channels, channels)
         self.head = nn.Linear(channels, len(config.ufs))
         self.target_scale = nn.Parameter(torch.ones(len(config.target_knots)))
-        self.target_shift = nn.Parameter(torch.zeros(len(config.target_knots), len(config.ufs)))
+        self.target_shift = nn.Parameter(_shifts_for(config.target_knots, config.ufs))
+        nn.init.normal_(self.head.weight, std=0.1 / channels**0.5)
 
     def features(self, noisy: Tensor) -> Tensor:
         """[B, T] -> [B, F, C]."""
@@ -70,6 +71,15 @@ class Router(nn.Module):
         soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
         hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
         return FrameWidths(hard + soft - soft.detach(), self.config.ufs)
+
+
+def _shifts_for(targets: tuple[float, ...], ufs: tuple[float, ...]) -> Tensor:
+    """Logits whose softmax has each target as its mean UF, as nearly as 30 allows: [K, J], linear in the UF."""
+    candidates = torch.tensor(ufs)
+    slopes = torch.linspace(-30, 30, 601)[:, None]
+    means = torch.softmax(slopes * candidates, -1) @ candidates
+    best = (means - torch.tensor(targets)[:, None]).abs().argmin(-1)
+    return slopes[best] * (candidates - candidates.mean())
 
 
 def interpolate(values: Tensor, knots: tuple[float, ...]) -> Tensor:

@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from slimclean.enhancer import pick_device
 from slimclean.errors import SlimcleanError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
+from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
@@ -46,35 +47,6 @@ STATIC_UFS = (0.125, 0.25, 0.5)
 TARGETS = (0.1, 1.0)
 ROUTER_WARMUP_STEPS = 300
 """Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train. Rates are per step; `beta` and `gamma` weigh L_eff and L_bal as in the paper."""
-
-    out: Path
-    name: str = "model"
-    steps: int = 10_000
-    batch: int = 5
-    segment_s: float = 1.536
-    lr: float = 3e-3
-    warmup_steps: int = 200
-    decay: float = 0.3
-    """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
-    beta: float = 1.0
-    gamma: float = 0.1
-    ema: float = 0.999
-    clip: float = 1.0
-    weight_decay: float = 0.05
-    """Of the matrices, per step times the learning rate: Muon's updates alone let them grow."""
-    seed: int = 0
-    save_every_s: float = 180.0
-    valid_every: int = 2000
-    workers: int = 0
-    loaders: int = 1
-    device: str = "auto"
-    precision: str = "auto"
-    info: dict[str, Any] = field(default_factory=dict)
 
 
 def train(

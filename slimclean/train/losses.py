@@ -13,9 +13,9 @@ from slimclean.model.slimmable import FrameWidths
 
 FFT_SIZES = (512, 1024)
 COMPRESSION = 0.3
-TIME_WEIGHT = 2.0
-MAGNITUDE_WEIGHT = 3.0
-COMPLEX_WEIGHT = 0.3
+TIME_WEIGHT = 1.5
+MAGNITUDE_WEIGHT = 4.0
+COMPLEX_WEIGHT = 0.7
 _FLOOR = 1e-4
 """Added to squared magnitudes under the power law, whose slope at zero is infinite; -40 dB below
 the level of a bin in white noise at an RMS of 1."""

@@ -10,8 +10,9 @@ import numpy as np
 from slimclean import audio, checkpoint
 from slimclean.errors import UsageError
 from slimclean.resample import resample
+from slimclean.train.config import TrainConfig
 from slimclean.train.data import Mixer
-from slimclean.train.loop import TrainConfig, train
+from slimclean.train.loop import train
 from slimclean.train.sources import SAMPLE_RATE, Library, load_library, read_manifest, scan_folder
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 

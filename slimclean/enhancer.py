@@ -9,7 +9,7 @@ Glossary: C channels, T samples, F frames of 256 samples at 16 kHz.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,8 +18,10 @@ import torch
 
 from slimclean import checkpoint
 from slimclean.compute import macs_per_sample
+from slimclean.engine import Engine
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model.demucs import Enhanced
 from slimclean.overlap_add import Chunk, Layout, join, split
 from slimclean.resample import resample
 
@@ -108,6 +110,7 @@ class Enhancer:
         self.highband = highband
         self.device = pick_device(device)
         self.network = (network or checkpoint.load(model)[0]).to(self.device)
+        self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = Engine(self.network)
 
     @property
     def config(self) -> ModelConfig:
@@ -173,7 +176,7 @@ class Enhancer:
                 uf = self.network.route(noisy.mean(0, keepdim=True), self.target_uf).expand(len(noisy), -1)
             else:
                 uf = float(self.uf)
-            result = self.network(noisy, uf)
+            result = self.engine(noisy, uf)
         enhanced = result.waveform.cpu().numpy()[:, : low.shape[1]] * np.float32(rms)
         out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
         if sample_rate != self.config.sample_rate and self.highband != "drop":

@@ -6,34 +6,37 @@ import numpy as np
 import pytest
 import torch
 
+from slimclean.enhancer import Enhancer
 from slimclean.model import ModelConfig, SlimmableDemucs
-from slimclean.model.demucs import Enhanced
+from slimclean.model.demucs import Enhanced, uf_per_frame
 
 SMALL = ModelConfig(hidden=4, router_channels=8)
 
 
-class IdentityNetwork(SlimmableDemucs):
-    """Gives back what it gets; the router picks UFs all the same."""
-
-    def backbone(self, noisy, widths):
-        return noisy
+def identity_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+    """In the place of `Enhancer.engine`: gives back what it gets."""
+    return Enhanced(noisy, uf_per_frame(noisy, uf, SMALL.frame_hop))
 
 
-class NegatingNetwork(SlimmableDemucs):
-    def forward(self, noisy, uf):
-        return Enhanced(-noisy, torch.ones(noisy.shape[0], noisy.shape[1] // self.config.frame_hop))
+def negating_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+    return Enhanced(-noisy, uf_per_frame(noisy, uf, SMALL.frame_hop))
 
 
-@pytest.fixture
-def small() -> SlimmableDemucs:
+def small_network() -> SlimmableDemucs:
     torch.manual_seed(0)
     return SlimmableDemucs(SMALL).eval()
 
 
 @pytest.fixture
-def identity() -> SlimmableDemucs:
-    torch.manual_seed(0)
-    return IdentityNetwork(SMALL).eval()
+def small() -> SlimmableDemucs:
+    return small_network()
+
+
+def identity_enhancer(*arguments, **options) -> Enhancer:
+    """An `Enhancer` with a router and without an effect."""
+    enhancer = Enhancer(*arguments, network=small_network(), **options)
+    enhancer.engine = identity_engine
+    return enhancer
 
 
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:

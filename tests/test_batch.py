@@ -7,11 +7,10 @@ import csv
 import numpy as np
 import pytest
 import soundfile
-from conftest import voice
+from conftest import identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.batch import Watch, enhance_paths, plan
-from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
 from slimclean.report import COLUMNS
 
@@ -38,9 +37,9 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_a_folder_is_mirrored_and_reported(tree, tmp_path, identity):
+def test_a_folder_is_mirrored_and_reported(tree, tmp_path):
     out, report = tmp_path / "out", tmp_path / "report.csv"
-    results = enhance_paths([tree], out, Enhancer(network=identity), report=report)
+    results = enhance_paths([tree], out, identity_enhancer(), report=report)
     assert [r.status for r in results] == ["enhanced"] * 3
     inputs = {p.relative_to(tree) for p in audio.walk(tree)}
     assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == inputs
@@ -61,7 +60,7 @@ def test_a_folder_is_mirrored_and_reported(tree, tmp_path, identity):
     assert float(stereo["level_out_dbfs"]) == pytest.approx(float(stereo["level_in_dbfs"]), abs=0.01)
 
 
-def test_one_bad_file_costs_one_row(tree, tmp_path, identity):
+def test_one_bad_file_costs_one_row(tree, tmp_path):
     (tree / "broken.wav").write_bytes(b"RIFF but not really")
     (tree / "empty.flac").touch()
     report = tmp_path / "r.csv"
@@ -69,7 +68,7 @@ def test_one_bad_file_costs_one_row(tree, tmp_path, identity):
     results = enhance_paths(
         [tree],
         tmp_path / "out",
-        Enhancer(network=identity),
+        identity_enhancer(),
         report=report,
         watch=Watch(finished=finished.append),
     )
@@ -83,29 +82,29 @@ def test_one_bad_file_costs_one_row(tree, tmp_path, identity):
     assert not list((tmp_path / "out").rglob(".*"))
 
 
-def test_a_recording_of_no_samples_is_kept(tmp_path, identity):
+def test_a_recording_of_no_samples_is_kept(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((0, 2)), 44_100)
-    (result,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", Enhancer(network=identity))
+    (result,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer())
     assert (result.status, result.duration_s, result.mean_uf, result.rtf) == ("enhanced", 0.0, None, None)
     assert audio.probe(tmp_path / "b.wav") == audio.probe(tmp_path / "a.wav")
 
 
-def test_existing_outputs_are_skipped_unless_asked(tree, tmp_path, identity):
+def test_existing_outputs_are_skipped_unless_asked(tree, tmp_path):
     out = tmp_path / "out"
-    enhance_paths([tree], out, Enhancer(network=identity))
+    enhance_paths([tree], out, identity_enhancer())
     (out / "one.wav").write_bytes(b"mine")
-    again = enhance_paths([tree], out, Enhancer(network=identity))
+    again = enhance_paths([tree], out, identity_enhancer())
     assert [r.status for r in again] == ["skipped"] * 3
     assert (out / "one.wav").read_bytes() == b"mine"
-    enhance_paths([tree], out, Enhancer(network=identity), overwrite=True)
+    enhance_paths([tree], out, identity_enhancer(), overwrite=True)
     assert audio.probe(out / "one.wav").frames == 11_200
 
 
-def test_a_failed_overwrite_leaves_the_old_output(tree, tmp_path, identity):
+def test_a_failed_overwrite_leaves_the_old_output(tree, tmp_path):
     bad, out = tree / "bad.wav", tmp_path / "bad.wav"
     soundfile.write(bad, np.array([0.1, np.nan]), 16_000, "FLOAT")
     out.write_bytes(b"precious")
-    (result,) = enhance_paths([bad], out, Enhancer(network=identity), overwrite=True)
+    (result,) = enhance_paths([bad], out, identity_enhancer(), overwrite=True)
     assert result.status == "failed"
     assert out.read_bytes() == b"precious"
 
@@ -115,9 +114,9 @@ def test_default_outputs_stand_beside_their_inputs(tree):
     assert plan([tree / "one.wav"])[0].destination == tree / "one-enhanced.wav"
 
 
-def test_an_output_folder_inside_the_input_is_not_input(tree, identity):
+def test_an_output_folder_inside_the_input_is_not_input(tree):
     out = tree / "clean"
-    assert len(enhance_paths([tree], out, Enhancer(network=identity))) == 3
+    assert len(enhance_paths([tree], out, identity_enhancer())) == 3
     assert len(plan([tree], out)) == 3
 
 

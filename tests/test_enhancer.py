@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, NegatingNetwork, voice
+from conftest import SMALL, identity_enhancer, negating_engine, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +18,9 @@ CHUNK = round(HOP_S * 16_000)
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 4567])
 @pytest.mark.parametrize("uf", ["auto", 0.25])
-def test_an_identity_network_returns_the_input(identity, length, uf):
+def test_an_identity_network_returns_the_input(length, uf):
     x = np.random.default_rng(length).uniform(-1, 1, (1, length)).astype(np.float32)
-    out, ufs = Enhancer(uf, network=identity)(x, 16_000)
+    out, ufs = identity_enhancer(uf)(x, 16_000)
     assert out.shape == x.shape
     assert len(ufs) == -(-length // 256)
     if length:
@@ -34,10 +34,8 @@ def test_an_identity_network_returns_the_input(identity, length, uf):
     channels=st.integers(1, 3),
 )
 def test_other_rates_and_channels_come_back_too(length, rate, channels):
-    from conftest import IdentityNetwork
-
     x = np.random.default_rng(length).uniform(-1, 1, (channels, length)).astype(np.float32)
-    out, ufs = Enhancer("auto", network=IdentityNetwork(SMALL))(x, rate)
+    out, ufs = identity_enhancer()(x, rate)
     assert out.shape == x.shape
     assert len(ufs) == -(-round(length * 16_000 / rate) // 256)
     if length:
@@ -76,9 +74,9 @@ def test_silence_stays_silence(small):
     assert set(ufs) == {0.125}
 
 
-def test_channels_share_the_uf_and_keep_their_place(identity):
+def test_channels_share_the_uf_and_keep_their_place():
     x = np.stack([voice(1.0), voice(1.0, seed=1), np.zeros(16_000, np.float32)])
-    out, ufs = Enhancer(network=identity)(x, 16_000)
+    out, ufs = identity_enhancer()(x, 16_000)
     assert ufs.ndim == 1
     np.testing.assert_allclose(out, x, atol=STEP)
 
@@ -88,7 +86,9 @@ def test_the_high_band_follows_its_policy(highband, kept):
     """A 12 kHz tone beside a voice the network only turns over: nothing to gate, so gate keeps it."""
     rate = 48_000
     tone = 0.1 * np.sin(2 * np.pi * 12_000 * np.arange(rate) / rate).astype(np.float32)
-    out = Enhancer(1.0, network=NegatingNetwork(SMALL), highband=highband)(voice(1.0, rate) + tone, rate)
+    enhancer = identity_enhancer(1.0, highband=highband)
+    enhancer.engine = negating_engine
+    out = enhancer(voice(1.0, rate) + tone, rate)
     spectrum = np.abs(np.fft.rfft(out.waveform)) / (rate / 2)
     assert spectrum[12_000] == pytest.approx(0.1 * kept, abs=1e-3)
 

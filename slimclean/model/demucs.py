@@ -62,10 +62,8 @@ class SlimmableDemucs(nn.Module):
 
     def forward(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
         """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
-        if isinstance(uf, Tensor):
-            return Enhanced(self.backbone(noisy, FrameWidths.of(uf)), uf)
-        frames = noisy.shape[1] // self.config.frame_hop
-        return Enhanced(self.backbone(noisy, float(uf)), noisy.new_full((noisy.shape[0], frames), uf))
+        widths: Widths = FrameWidths.of(uf) if isinstance(uf, Tensor) else float(uf)
+        return Enhanced(self.backbone(noisy, widths), uf_per_frame(noisy, uf, self.config.frame_hop))
 
     def auto(self, noisy: Tensor, target_uf: float) -> Enhanced:
         """Enhance with the router in charge, around a mean UF of `target_uf`."""
@@ -76,6 +74,11 @@ class SlimmableDemucs(nn.Module):
         """The UF the router gives each frame, [B, T] -> [B, F]."""
         logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
         return torch.tensor(self.config.ufs, device=noisy.device)[logits.argmax(-1)]
+
+
+def uf_per_frame(noisy: Tensor, uf: float | Tensor, frame_hop: int) -> Tensor:
+    """The UF of every frame of noisy [B, T]: [B, F], whether one UF was asked for or one each."""
+    return uf if isinstance(uf, Tensor) else noisy.new_full((len(noisy), noisy.shape[1] // frame_hop), uf)
 
 
 @torch.no_grad()

@@ -42,9 +42,11 @@ from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
 
-TASKS = ("full", "routed", "static")
+TASKS = ("full", "static", "routed", "static", "routed")
+"""Examples of a batch take these in turn."""
 STATIC_UFS = (0.125, 0.25, 0.5)
-TARGETS = (0.1, 1.0)
+LOG_TARGETS = (math.log(0.1), math.log(1.0))
+"""Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
 ROUTER_WARMUP_STEPS = 300
 """Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
 
@@ -154,7 +156,7 @@ class _Run:
         noisy, clean = noisy.to(self.device), clean.to(self.device)
         tasks = [TASKS[k % len(TASKS)] for k in range(len(noisy))]
         jobs = []
-        for task in TASKS:
+        for task in ("routed", "full", "static"):  # longest first, for the threads
             items = [k for k, t in enumerate(tasks) if t == task]
             # A UF that is one number runs on sliced weights, so static examples go one by one.
             size = 1 if task == "static" else max(1, -(-len(items) // self.workers))
@@ -206,7 +208,9 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             widths: Widths = 1.0
             if task == "routed":
-                target = torch.tensor(rng.uniform(*TARGETS, len(items)), dtype=x.dtype, device=x.device)
+                target = torch.tensor(
+                    np.exp(rng.uniform(*LOG_TARGETS, len(items))), dtype=x.dtype, device=x.device
+                )
                 logits = network.router(x, target).float()
                 noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(x.device)
                 widths = network.router.sample(logits, noise)

@@ -168,8 +168,7 @@ class Enhancer:
         frames = -(-low.shape[1] // self.config.frame_hop)
         if rms < SILENCE_RMS or frames == 0:
             return x, np.full(frames, min(self.config.ufs) if self.uf == "auto" else self.uf)
-        padded = np.pad(low, ((0, 0), (0, frames * self.config.frame_hop - low.shape[1])))
-        noisy = torch.from_numpy(padded / np.float32(rms)).to(self.device)
+        noisy = torch.from_numpy(network_input(low, self.config.frame_hop, rms)).to(self.device)
         with torch.inference_mode():
             uf: float | torch.Tensor = torch.empty(0)
             if self.uf == "auto":  # channels share the decision, or a voice would wander between them
@@ -185,6 +184,11 @@ class Enhancer:
                 rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
             out = out + rest
         return out, result.uf[0].cpu().numpy()
+
+
+def network_input(x: np.ndarray, frame_hop: int, rms: float) -> np.ndarray:
+    """What the network takes: [C, T] at 16 kHz padded to whole frames and brought to an RMS of 1."""
+    return np.pad(x, ((0, 0), (0, -x.shape[1] % frame_hop))) / np.float32(rms)
 
 
 def highband_gain(noisy: np.ndarray, enhanced: np.ndarray, hop: int, samples: int) -> np.ndarray:

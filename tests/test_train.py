@@ -13,10 +13,12 @@ import torch
 from conftest import SMALL, voice
 
 from slimclean import checkpoint
+from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
 from slimclean.evaluation import folder_pairs
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train import acoustics
+from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
 from slimclean.train.loop import train
@@ -276,3 +278,15 @@ def test_pairs_from_folders_need_counterparts(corpus):
     assert len(folder_pairs(corpus / "speech", corpus / "speech")) == 20
     with pytest.raises(UsageError, match="no counterpart"):
         folder_pairs(corpus, corpus / "speech")
+
+
+def test_calibration_makes_the_mean_uf_the_target(small):
+    rng = np.random.default_rng(0)
+    recordings = [voice(2.0, seed=k) + rng.normal(0, 10.0**-k, 32_000).astype(np.float32) for k in range(4)]
+    reached = calibrate(small, recordings)
+    for target in (0.25, 0.5, 0.75):
+        assert reached[target] == pytest.approx(target, abs=0.03)
+        ufs = np.concatenate([Enhancer("auto", target, network=small)(x, 16_000).uf for x in recordings])
+        assert ufs.mean() == pytest.approx(reached[target], abs=0.002)
+    assert SMALL.ufs[0] < reached[0.1] < 0.15
+    assert reached[1.0] > 0.95

@@ -9,7 +9,9 @@ import numpy as np
 
 from slimclean import audio, checkpoint
 from slimclean.errors import UsageError
+from slimclean.evaluation import Pair
 from slimclean.resample import resample
+from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import Mixer
 from slimclean.train.loop import train
@@ -51,13 +53,19 @@ def train_from_files(
         return load_library(files, cache, weights)
 
     mixer = Mixer(library("speech", speech, "train"), library("noise", noise, "train"), rooms=responses)
-    validate = None
+    pairs: list[Pair] = []
     if valid_count:
         held_back = Mixer(
             library("speech", speech, "valid"), library("noise", noise, "valid"), VALID_MIX, responses
         )
-        validate = validator(mixed_pairs(held_back, valid_count, VALID_S))
-    return train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
+        pairs = mixed_pairs(held_back, valid_count, VALID_S)
+    validate = validator(pairs) if pairs else None
+    path = train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
+    if pairs:
+        network, header = checkpoint.load(path)
+        calibrate(network, [pair.noisy for pair in pairs])
+        checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
+    return path
 
 
 def _parse_weights(entries: Sequence[str]) -> dict[str, float]:

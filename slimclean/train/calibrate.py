@@ -1,0 +1,58 @@
+"""Make the router keep its word: the mean UF over validation recordings equals the target.
+
+Training pulls the mean of sampled choices to the target; at inference the likeliest choice counts, whose mean
+differs. One number a knot, added to the logits in proportion to the UF, closes the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimclean.enhancer import Level, network_input
+from slimclean.metrics import SAMPLE_RATE
+from slimclean.model import SlimmableDemucs
+
+STEPS = 40
+"""Of the bisection, over slopes of +-`LIMIT` logits per unit of UF."""
+LIMIT = 60.0
+FLOOR = 1.15
+"""Times the smallest candidate UF: a lower mean would leave the router no choice to make."""
+
+
+@torch.no_grad()
+def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dict[float, float]:
+    """Shift the router's logits at each knot; recordings are [T] at 16 kHz.
+
+    Returns the mean UF reached at each knot.
+    """
+    config = network.config
+    ufs = torch.tensor(config.ufs)
+    reached = {}
+    for k, knot in enumerate(config.target_knots):
+        target = min(max(knot, FLOOR * config.ufs[0]), config.ufs[-1] - 1e-3)
+        logits = torch.cat([_logits(network, x, knot) for x in recordings])  # [frames, J]
+        low, high = -LIMIT, LIMIT
+        for _ in range(STEPS):
+            slope = (low + high) / 2
+            if ufs[(logits + slope * ufs).argmax(-1)].mean() < target:
+                low = slope
+            else:
+                high = slope
+        network.router.target_shift[k] += high * (ufs - ufs.mean()).to(network.router.target_shift)
+        reached[knot] = float(ufs[(logits + high * ufs).argmax(-1)].mean())
+    return reached
+
+
+def _logits(network: SlimmableDemucs, x: np.ndarray, target_uf: float) -> Tensor:
+    """The router's logits for one recording, brought to level and length as `Enhancer` does: [F, J]."""
+    level = Level()
+    level.add(x[None], SAMPLE_RATE)
+    noisy = network_input(x[None], network.config.frame_hop, level.active_rms)
+    device = next(network.parameters()).device
+    target = torch.tensor([target_uf], device=device)
+    logits: Tensor = network.router(torch.from_numpy(noisy).to(device), target)[0].cpu()
+    return logits

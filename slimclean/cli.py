@@ -29,12 +29,8 @@ Model = Annotated[
 
 
 def main() -> None:
-    """Entry point; an interrupt exits with 130."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        print("slimclean: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """Entry point. Typer exits with 2 for wrong usage and 130 for an interrupt."""
+    app()
 
 
 @contextmanager

@@ -117,6 +117,7 @@ def test_bad_files_say_why(tmp_path):
         written("empty.wav", b""): "empty",
         written("text.wav", b"this is not audio, whatever its name says"): "not a readable recording",
         written("head.wav", data[:20]): "not a readable recording",
+        written("cut.wav", data[:-2000]): "truncated: 30000 of 32000 bytes",
         tmp_path / "nan.wav": "NaN",
         tmp_path / "absent.wav": "no such file",
         tmp_path: "is a directory",
@@ -128,6 +129,16 @@ def test_bad_files_say_why(tmp_path):
         with pytest.raises(AudioError, match=message) as caught:
             audio.read(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_wav_from_a_pipe_does_not_know_its_length(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, voice(0.5), 16_000, "PCM_16")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data") + 4
+    data[start : start + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert audio.read(path)[0].shape == (1, 8_000)
 
 
 def test_absurd_headers_are_refused(tmp_path):

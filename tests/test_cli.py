@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -141,3 +143,28 @@ def test_the_module_runs():
         [sys.executable, "-m", "slimclean", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"slimclean {__version__}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_leaves_nothing_half_written(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", np.tile(voice(10.0), 120), 16_000)
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "slimclean",
+        "enhance",
+        str(tmp_path / "a.wav"),
+        "-o",
+        str(out),
+        "-m",
+        str(weights),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    for _ in range(600):  # until it has begun to write
+        if out.is_dir() and any(out.iterdir()):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert list(out.iterdir()) == []

@@ -338,11 +338,12 @@ def _quiet_worker(_: int) -> None:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a CSV file, with a header when it is new."""
-    new = not path.exists()
+    """Add a row to a CSV file: under its header, or with one when it is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore")
-        if new:
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        header = next(csv.reader(file), None)
+        writer = csv.DictWriter(file, fieldnames=header or list(row), extrasaction="ignore")
+        if header is None:
             writer.writeheader()
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})

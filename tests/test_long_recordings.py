@@ -1,0 +1,76 @@
+"""A long recording is streamed: bounded memory, no drift, no seam."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SMALL, identity_enhancer, small_network, voice
+from test_examples import PAIR
+
+from slimclean import Enhancer, audio, checkpoint
+from slimclean.enhancer import HOP_S, Level
+from slimclean.metrics import si_sdr
+
+
+def test_a_stream_holds_little_more_than_a_chunk():
+    """What `stream` asks for never runs ahead of what it has given back by more than a chunk and its surroundings."""
+    rate, block = 16_000, 16_000
+    asked = given = 0
+
+    def blocks():
+        nonlocal asked
+        for _ in range(200):
+            asked += block
+            assert (asked - given) / rate < 2 * HOP_S
+            yield np.zeros((1, block), np.float32) + 0.1
+
+    level = Level()
+    level.add(np.full((1, rate), 0.1, np.float32), rate)
+    for out, _ in identity_enhancer().stream(blocks(), rate, level):
+        given += out.shape[1]
+    assert given == asked == 200 * block
+
+
+def test_the_end_is_enhanced_as_well_as_the_beginning():
+    """A pair looped to four minutes scores the same in every minute (hours: examples/long_recording.py)."""
+    clean, noisy = (audio.read(PAIR / f"{name}.flac")[0][0] for name in ("clean", "noisy"))
+    period = len(noisy) // 256 * 256  # so that every repetition meets the frames alike
+    repeats = 240 * 16_000 // period
+    out, uf = Enhancer("auto")(np.tile(noisy[:period], repeats), 16_000)
+    scores = [si_sdr(clean[:period], out[k * period : (k + 1) * period]) for k in range(1, repeats)]
+    assert max(scores) - min(scores) < 0.3
+    ufs = uf.reshape(repeats, -1).mean(axis=1)[1:]
+    assert np.ptp(ufs) < 0.02
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+def test_memory_does_not_grow_with_length(tmp_path):
+    weights = tmp_path / "small.safetensors"
+    checkpoint.save(weights, SMALL, small_network().state_dict(), {})
+    peaks = []
+    for minutes in (1, 6):
+        path = tmp_path / f"{minutes}.wav"
+        soundfile.write(path, np.tile(voice(10.0), 6 * minutes), 16_000, "PCM_16")
+        code = (
+            "import resource; from slimclean.cli import app; app(standalone_mode=False); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        arguments = [
+            "enhance",
+            str(path),
+            "-o",
+            str(path.with_suffix(".flac")),
+            "-m",
+            str(weights),
+            "--uf",
+            "0.125",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] < peaks[0] + 60  # MiB; five minutes more would be 18 MiB as float32, twice

@@ -21,3 +21,7 @@ class UsageError(SlimcleanError):
 
 class MissingDependencyError(SlimcleanError):
     """An optional package is needed and absent; the message holds the pip line."""
+
+
+class UndefinedMetricError(SlimcleanError):
+    """The measure has no value here; the message says why."""

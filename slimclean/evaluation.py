@@ -14,8 +14,8 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.enhancer import Enhancer
-from slimclean.errors import MissingDependencyError, UsageError
-from slimclean.metrics import METRICS, SAMPLE_RATE, UndefinedMetricError
+from slimclean.errors import MissingDependencyError, UndefinedMetricError, UsageError
+from slimclean.metrics import CORE, METRICS, SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
 from slimclean.resample import resample
 
@@ -93,11 +93,11 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
 
 def _scores(signals: Iterator[tuple[np.ndarray, np.ndarray]]) -> Row:
     """The mean of each measure where it is defined; measures whose package is missing are left empty."""
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    values: dict[str, list[float]] = {name: [] for name in CORE}
     for clean, estimate in signals:
-        for name, measure in METRICS.items():
+        for name in CORE:
             try:
-                values[name].append(measure(clean, estimate))
+                values[name].append(METRICS[name](clean, estimate))
             except (UndefinedMetricError, MissingDependencyError):
                 continue
     return {name: float(np.mean(v)) if v else "" for name, v in values.items()}

@@ -1,53 +1,48 @@
 """Quality measures, one function each: (reference, estimate) -> number. Arrays are float [T] at 16 kHz.
 
 A measure that is undefined for its input raises `UndefinedMetricError` with the reason: undefined is not zero.
+Reference and estimate must have one length, else `SlimcleanError`. Where a package is needed that is not
+installed, `MissingDependencyError` says how to get it.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 
-from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.composite import log_likelihood_ratio, weighted_spectral_slope
+from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 
 SAMPLE_RATE = 16_000
 
 
-class UndefinedMetricError(SlimcleanError):
-    """The measure has no value here; the message says why."""
-
-
-def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, unbounded; higher is better.
-
-    Undefined where either signal is silent; infinite for a scaled copy. Source: Le Roux et al. 2019
-    (arXiv 1811.02508), with means removed.
-    """
-    s, e = (np.asarray(x, np.float64) - np.mean(x, dtype=np.float64) for x in _same_length(reference, estimate))
-    energy = float(s @ s)
-    if energy == 0 or float(e @ e) == 0:
-        raise UndefinedMetricError("silent signal")
-    target = float(e @ s) / energy * s
-    noise = float(np.sum((e - target) ** 2))
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(float(target @ target) / noise))
+# --- with packages --------------------------------------------------------------------------------
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Wide-band PESQ (ITU-T P.862.2), 1.04 to 4.64; higher is better.
+    """Wide-band PESQ (ITU-T P.862.2), 1.04 to 4.64, higher is better; undefined without an utterance."""
+    return _pesq(reference, estimate, SAMPLE_RATE, "wb")
 
-    Undefined without an utterance to compare. Needs the package `pesq`, else `MissingDependencyError`.
-    """
+
+def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Narrow-band PESQ (ITU-T P.862.1), 1.02 to 4.55, at 8 kHz; undefined without an utterance."""
+    from scipy import signal
+
+    s, e = (signal.resample_poly(x, 1, 2).astype(np.float32) for x in _paired(reference, estimate))
+    return _pesq(s, e, 8_000, "nb")
+
+
+def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: str) -> float:
     try:
         import pesq
     except ImportError as error:
         raise MissingDependencyError("PESQ needs the package pesq: pip install 'slimclean[score]'") from error
-    reference, estimate = _same_length(reference, estimate)
+    reference, estimate = _paired(reference, estimate)
     try:
         with np.errstate(all="ignore"):  # it divides by the peak of silence before it says so
-            return float(pesq.pesq(SAMPLE_RATE, reference, estimate, "wb"))
+            return float(pesq.pesq(sample_rate, reference, estimate, mode))
     except (pesq.PesqError, ValueError) as error:
         reason = error.args[0] if error.args else error
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
@@ -55,35 +50,195 @@ def pesq_wb(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011), about 0 to 1; higher is better.
+    """Short-time objective intelligibility (Taal et al. 2011), about 0 to 1, higher is better.
 
-    Undefined below about 0.4 s of speech. Needs the package `pystoi`, else `MissingDependencyError`.
+    Undefined below about 0.4 s of speech.
     """
+    return _stoi(reference, estimate, extended=False)
+
+
+def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Extended STOI (Jensen and Taal 2016), about 0 to 1, higher is better; undefined like `stoi`."""
+    return _stoi(reference, estimate, extended=True)
+
+
+def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> float:
     try:
         import pystoi
     except ImportError as error:
         raise MissingDependencyError("STOI needs the package pystoi: pip install 'slimclean[score]'") from error
-    import warnings
-
-    reference, estimate = _same_length(reference, estimate)
+    reference, estimate = _paired(reference, estimate)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(pystoi.stoi(reference, estimate, SAMPLE_RATE))
+            return float(pystoi.stoi(reference, estimate, SAMPLE_RATE, extended=extended))
         except RuntimeWarning as warning:
             raise UndefinedMetricError("STOI: too little speech") from warning
 
 
+# --- ours -----------------------------------------------------------------------------------------
+
+
+def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB, unbounded, higher is better.
+
+    Undefined where either signal is silent; infinite for a scaled copy. Source: Le Roux et al. 2019
+    (arXiv 1811.02508), with means removed.
+    """
+    s, e = (x - x.mean() for x in _paired(reference, estimate, np.float64))
+    energy = _energy(s)
+    if _energy(e) == 0:
+        raise UndefinedMetricError("the estimate is silent")
+    target = float(e @ s) / energy * s
+    return _ratio_db(target, e - target)
+
+
+def snr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Signal-to-noise ratio in dB: energy of the reference over that of the difference; level errors count.
+
+    Undefined where the reference is silent; infinite for a copy.
+    """
+    s, e = _paired(reference, estimate, np.float64)
+    _energy(s)
+    return _ratio_db(s, s - e)
+
+
+def segmental_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Mean over 30 ms Hann frames of the SNR in dB, each limited to -10 to 35 dB, higher is better.
+
+    Undefined below one frame or for a silent reference. Source: Hansen and Pellom 1998, in the form of Loizou's
+    `comp_snr`, which the composite measures use.
+    """
+    s, e = _paired(reference, estimate, np.float64)
+    _energy(s)
+    size, hop = 480, 120
+    window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, size + 1) / (size + 1)))
+    if len(s) < size:
+        raise UndefinedMetricError("shorter than one frame of 30 ms")
+    frames = (np.lib.stride_tricks.sliding_window_view(x, size)[::hop] for x in (s, s - e))
+    signals, errors = (np.square(x * window).sum(axis=1) for x in frames)
+    ratios = 10 * np.log10(signals / (errors + np.finfo(float).eps) + np.finfo(float).eps)
+    return float(np.clip(ratios, -10, 35).mean())
+
+
+def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Root mean squared difference of log power spectra in dB, 0 or more, lower is better.
+
+    Over frames of 32 ms, with powers floored 80 dB below the loudest of the reference. Undefined for a silent
+    reference and below one frame. Source: Gray and Markel 1976.
+    """
+    s, e = _paired(reference, estimate, np.float64)
+    _energy(s)
+    size, hop = 512, 256
+    if len(s) < size:
+        raise UndefinedMetricError("shorter than one frame of 32 ms")
+    window = np.hanning(size)
+    power = [
+        np.square(np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(x, size)[::hop] * window)))
+        for x in (s, e)
+    ]
+    floor = power[0].max() * 1e-8
+    a, b = (10 * np.log10(np.maximum(p, floor)) for p in power)
+    return float(np.sqrt(np.square(a - b).mean(axis=1)).mean())
+
+
+def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """RMS level of the estimate minus that of the reference in dB; undefined where either is silent."""
+    s, e = _paired(reference, estimate, np.float64)
+    if _energy(s) == 0 or _energy(e) == 0:
+        raise UndefinedMetricError("the estimate is silent")
+    return float(10 * np.log10((e @ e) / (s @ s)))
+
+
+def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Delay of the estimate in samples at 16 kHz, at the peak of the cross-correlation; 0 is in time.
+
+    Undefined where either signal is silent.
+    """
+    from scipy import signal
+
+    s, e = _paired(reference, estimate, np.float64)
+    if _energy(s) == 0 or _energy(e) == 0:
+        raise UndefinedMetricError("the estimate is silent")
+    correlation = np.abs(signal.correlate(e, s, method="fft"))
+    return float(correlation.argmax() - (len(s) - 1))
+
+
+# --- composite ------------------------------------------------------------------------------------
+
+
+def csig(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Predicted opinion of signal distortion, 1 to 5, higher is better; undefined like `pesq_wb`.
+
+    Source of all three: Hu and Loizou 2008, "Evaluation of objective quality measures for speech
+    enhancement", with the coefficients of the authors' `composite.m`.
+    """
+    return composite(reference, estimate)[0]
+
+
+def cbak(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Predicted opinion of background intrusiveness, 1 to 5, higher is better."""
+    return composite(reference, estimate)[1]
+
+
+def covl(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Predicted opinion of overall quality, 1 to 5, higher is better."""
+    return composite(reference, estimate)[2]
+
+
+def composite(reference: np.ndarray, estimate: np.ndarray) -> tuple[float, float, float]:
+    """CSIG, CBAK and COVL together: they share PESQ and the spectral measures."""
+    quality = pesq_wb(reference, estimate)
+    s, e = _paired(reference, estimate, np.float64)
+    llr = log_likelihood_ratio(s, e)
+    wss = weighted_spectral_slope(s, e)
+    scores = (
+        3.093 - 1.029 * llr + 0.603 * quality - 0.009 * wss,
+        1.634 + 0.478 * quality - 0.007 * wss + 0.063 * segmental_snr(s, e),
+        1.594 + 0.805 * quality - 0.512 * llr - 0.007 * wss,
+    )
+    low, middle, high = (float(np.clip(score, 1, 5)) for score in scores)
+    return low, middle, high
+
+
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pesq_wb": pesq_wb,
+    "pesq_nb": pesq_nb,
     "stoi": stoi,
+    "estoi": estoi,
     "si_sdr_db": si_sdr,
+    "snr_db": snr,
+    "segmental_snr_db": segmental_snr,
+    "lsd_db": log_spectral_distance,
+    "csig": csig,
+    "cbak": cbak,
+    "covl": covl,
+    "level_difference_db": level_difference_db,
+    "lag_samples": lag_samples,
 }
+"""Every measure by its column name."""
+
+CORE = ("pesq_wb", "stoi", "si_sdr_db")
+"""Those of the paper's table."""
 
 
-def _same_length(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _paired(
+    reference: np.ndarray, estimate: np.ndarray, dtype: type[np.floating] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     if reference.shape != estimate.shape or reference.ndim != 1:
         raise SlimcleanError(
             f"signals of shapes {list(reference.shape)} and {list(estimate.shape)} do not pair"
         )
-    return reference, estimate
+    return np.asarray(reference, dtype), np.asarray(estimate, dtype)
+
+
+def _energy(reference: np.ndarray) -> float:
+    energy = float(reference @ reference)
+    if energy == 0:
+        raise UndefinedMetricError("the reference is silent")
+    return energy
+
+
+def _ratio_db(signal: np.ndarray, noise: np.ndarray) -> float:
+    noise_energy = float(noise @ noise)
+    return float(10 * np.log10(float(signal @ signal) / noise_energy)) if noise_energy else float("inf")

@@ -17,7 +17,7 @@ from slimclean.metrics import si_sdr
 
 
 def test_a_stream_holds_little_more_than_a_chunk():
-    """What `stream` asks for never runs ahead of what it has given back by more than a chunk and its surroundings."""
+    """`stream` never runs ahead of what it has given back by more than a chunk and its surroundings."""
     rate, block = 16_000, 16_000
     asked = given = 0
 

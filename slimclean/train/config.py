@@ -14,8 +14,8 @@ class TrainConfig:
     out: Path
     name: str = "model"
     steps: int = 10_000
-    batch: int = 5
-    segment_s: float = 1.536
+    batch: int = 4
+    segment_s: float = 1.28
     lr: float = 1.5e-3
     warmup_steps: int = 200
     decay: float = 0.3

@@ -24,21 +24,22 @@ ROOMS = 256
 class MixConfig:
     """What to mix, as probabilities unless a unit says otherwise."""
 
-    snr_db: tuple[float, float] = (-5.0, 25.0)
-    level_db: tuple[float, float] = (-5.0, 5.0)
+    snr_db: tuple[float, float, float] = (-5.0, 10.0, 25.0)
+    """Least, likeliest and most: a triangular distribution."""
+    level_db: tuple[float, float] = (-3.0, 3.0)
     """Around the nominal RMS of 1: loud and quiet passages of one recording."""
-    noise_only: float = 0.04
+    noise_only: float = 0.03
     clean_only: float = 0.06
-    reverb: float = 0.4
-    two_noises: float = 0.35
-    synthetic_noise: float = 0.3
+    reverb: float = 0.15
+    two_noises: float = 0.25
+    synthetic_noise: float = 0.2
     babble: float = 0.1
     speed: float = 0.5
-    filtered_noise: float = 0.7
-    filtered_speech: float = 0.4
-    gated_noise: float = 0.1
-    narrowband: float = 0.04
-    clipped: float = 0.04
+    filtered_noise: float = 0.4
+    filtered_speech: float = 0.15
+    gated_noise: float = 0.04
+    narrowband: float = 0.02
+    clipped: float = 0.02
 
 
 class Mixer:
@@ -69,7 +70,7 @@ class Mixer:
         speech = self._speech(rng, length)
         noise = self._noise(rng, length)
         speech *= 1 / _active_rms(speech)
-        noise *= 10 ** (-rng.uniform(*c.snr_db) / 20) / rms(noise)
+        noise *= 10 ** (-_triangular(rng, c.snr_db) / 20) / rms(noise)
         if kind < c.noise_only:
             speech = np.zeros_like(speech)
         elif kind < c.noise_only + c.clean_only:
@@ -144,6 +145,11 @@ class MixDataset(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng([self.seed, index])
         noisy, clean = self.mixer.draw(rng, self.length)
         return torch.from_numpy(noisy), torch.from_numpy(clean)
+
+
+def _triangular(rng: np.random.Generator, range_: tuple[float, float, float]) -> float:
+    low, mode, high = range_
+    return float(rng.triangular(low, mode, high)) if high > low else low
 
 
 def _active_rms(x: np.ndarray) -> float:

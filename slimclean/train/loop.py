@@ -42,7 +42,7 @@ from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
 
-TASKS = ("full", "static", "routed", "static", "routed")
+TASKS = ("full", "static", "routed", "static")
 """Examples of a batch take these in turn."""
 STATIC_UFS = (0.125, 0.25, 0.5)
 LOG_TARGETS = (math.log(0.1), math.log(1.0))

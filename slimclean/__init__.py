@@ -9,18 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Enhancement", "Enhancer", "SlimcleanError", "__version__", "enhance_paths"]
+__all__ = ["Enhancement", "Enhancer", "SlimcleanError", "__version__", "enhance_paths", "score_pairs"]
 
 if TYPE_CHECKING:
     from slimclean.batch import enhance_paths
     from slimclean.enhancer import Enhancement, Enhancer
     from slimclean.errors import SlimcleanError
+    from slimclean.scoring import score_pairs
 
 _HOMES = {
     "Enhancer": "slimclean.enhancer",
     "Enhancement": "slimclean.enhancer",
     "SlimcleanError": "slimclean.errors",
     "enhance_paths": "slimclean.batch",
+    "score_pairs": "slimclean.scoring",
 }
 
 

@@ -52,7 +52,7 @@ def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: s
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Short-time objective intelligibility (Taal et al. 2011), about 0 to 1, higher is better.
 
-    Undefined below about 0.4 s of speech.
+    Undefined for a silent reference and below about 0.4 s of speech.
     """
     return _stoi(reference, estimate, extended=False)
 
@@ -68,6 +68,7 @@ def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> flo
     except ImportError as error:
         raise MissingDependencyError("STOI needs the package pystoi: pip install 'slimclean[score]'") from error
     reference, estimate = _paired(reference, estimate)
+    _energy(reference)  # pystoi gives silence a score
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:

@@ -1,0 +1,170 @@
+"""Scores of paired sets: pairing, undefined values, improvement, summary, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import voice
+from test_examples import PAIR
+from typer.testing import CliRunner
+
+from slimclean import audio, metrics
+from slimclean.cli import app
+from slimclean.errors import UsageError
+from slimclean.scoring import Score, columns_of, pair_up, score_pair, score_pairs, summarise
+
+needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
+OURS = ["si_sdr_db", "snr_db", "level_difference_db", "lag_samples"]
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Two pairs, 20 dB and 10 dB, the second stereo; noisy ones 10 dB below."""
+    for folder, offset in (("clean", None), ("enhanced", 0), ("noisy", 10)):
+        for k, name in enumerate(("a", "sub/b")):
+            path = tmp_path / folder / f"{name}{'-enhanced' if folder == 'enhanced' else ''}.flac"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            signal = np.stack([voice(1.0, seed=c) for c in range(k + 1)], axis=1)
+            if offset is not None:
+                noise = np.random.default_rng(k).normal(size=signal.shape)
+                gain = np.sqrt(np.square(signal).sum(0) / np.square(noise).sum(0))
+                noise *= gain * 10 ** (-(20 - 10 * k - offset) / 20)
+                signal = signal + noise
+            soundfile.write(path, signal * 0.5, 16_000, "PCM_24")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["score", *map(str, arguments)])
+
+
+def test_values_improvement_and_summary(sets):
+    pairs = pair_up(sets / "clean", sets / "enhanced", sets / "noisy")
+    assert [p.name for p in pairs] == ["a", "sub/b"]
+    scores = score_pairs(pairs, OURS)
+    assert [s.status for s in scores] == ["scored"] * 2
+    assert [s.values["snr_db"] for s in scores] == pytest.approx([20, 10], abs=0.01)
+    assert [s.values["snr_db_improvement"] for s in scores] == pytest.approx([10, 10], abs=0.01)
+    assert [s.values["lag_samples"] for s in scores] == [0, 0]
+    rows = {row["metric"]: row for row in summarise(scores, columns_of(OURS, improvement=True))}
+    assert rows["snr_db"]["mean"] == pytest.approx(15, abs=0.01)
+    assert rows["snr_db"]["n"] == 2
+    assert rows["snr_db"]["low_95"] <= 15 <= rows["snr_db"]["high_95"]
+    assert summarise(scores, OURS) == summarise(scores, OURS)
+
+
+def test_parallel_scores_are_the_serial_ones(sets):
+    pairs = pair_up(sets / "clean", sets / "enhanced")
+    serial, parallel = ([s.row(OURS) for s in score_pairs(pairs, OURS, jobs=jobs)] for jobs in (1, 2))
+    assert parallel == serial
+
+
+@needs_pesq
+def test_scores_are_the_libraries_own():
+    import pesq
+    import pystoi
+
+    clean, noisy = (soundfile.read(PAIR / f"{name}.flac", dtype="float32")[0] for name in ("clean", "noisy"))
+    (pair,) = pair_up(PAIR / "clean.flac", PAIR / "noisy.flac")
+    values = score_pair(pair, list(metrics.METRICS)).values
+    assert values["pesq_wb"] == pytest.approx(pesq.pesq(16_000, clean, noisy, "wb"), abs=1e-6)
+    assert values["stoi"] == pytest.approx(pystoi.stoi(clean, noisy, 16_000), abs=1e-6)
+    assert values["estoi"] == pytest.approx(pystoi.stoi(clean, noisy, 16_000, extended=True), abs=1e-6)
+    assert values["pesq_wb"] < values["pesq_nb"] < 3
+    assert 1 <= values["covl"] < values["csig"] <= 5
+    assert 1 <= values["cbak"] < 3
+    assert -10 < values["segmental_snr_db"] < 5
+    assert values["lag_samples"] == 0
+
+
+@needs_pesq
+def test_a_copy_has_the_best_composite_scores():
+    x = audio.read(PAIR / "clean.flac")[0][0]
+    assert metrics.composite(x, x) == pytest.approx((5, 5, 5))
+    assert metrics.segmental_snr(x, x) == pytest.approx(35)
+    assert metrics.log_spectral_distance(x, x) == 0
+    assert metrics.snr(x, x) == np.inf
+
+
+def test_ours_on_signals_whose_answer_is_known():
+    x = voice(1.0).astype(np.float64)
+    assert metrics.level_difference_db(x, x / 2) == pytest.approx(-6.0206, abs=1e-4)
+    assert metrics.lag_samples(x, np.concatenate([np.zeros(37), x[:-37]])) == 37
+    assert metrics.lag_samples(x, -np.concatenate([x[5:], np.zeros(5)])) == -5
+    assert metrics.snr(x, x / 2) == pytest.approx(6.0206, abs=1e-4)
+    assert metrics.segmental_snr(np.ones(4800), np.full(4800, 1.1)) == pytest.approx(20)
+    noise = np.random.default_rng(0).normal(size=16_000)
+    assert metrics.log_spectral_distance(noise, noise * 10) == pytest.approx(20, abs=1e-6)
+
+
+def test_spectral_distances_are_zero_for_copies_and_scale_invariant_in_shape():
+    from slimclean.composite import log_likelihood_ratio, weighted_spectral_slope
+
+    x = np.random.default_rng(0).normal(size=8_000)
+    y = np.convolve(x, [1, 0.9], "same")
+    assert log_likelihood_ratio(x, x) == pytest.approx(0, abs=1e-9)
+    assert log_likelihood_ratio(x, x * 3) == pytest.approx(0, abs=1e-6)
+    assert log_likelihood_ratio(x, y) > 0.1
+    assert weighted_spectral_slope(x, x) == 0
+    assert weighted_spectral_slope(x, x * 3) == pytest.approx(0, abs=1e-6)
+    assert weighted_spectral_slope(x, np.random.default_rng(1).normal(size=8_000)) > 10
+
+
+@needs_pesq
+def test_undefined_is_empty_and_says_why(tmp_path):
+    for name in ("r", "e"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16_000), 16_000)
+    done = run(tmp_path / "r.wav", tmp_path / "e.wav", "-o", tmp_path / "s.csv")
+    assert done.exit_code == 0
+    with (tmp_path / "s.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["pesq_wb"] == row["stoi"] == row["si_sdr_db"] == ""
+    assert "si_sdr_db: the reference is silent" in row["note"]
+    assert done.stdout.count(" 0 ") >= 3  # n
+
+
+def test_unmatched_recordings_are_named(sets):
+    (sets / "enhanced" / "a-enhanced.flac").unlink()
+    done = run(sets / "clean", sets / "enhanced")
+    assert done.exit_code == 2
+    assert "no counterpart on every side: a" in done.stderr
+    (sets / "clean" / "a.wav").write_bytes(b"")
+    with pytest.raises(UsageError, match="same name"):
+        pair_up(sets / "clean", sets / "enhanced")
+
+
+def test_a_failed_pair_is_a_row_and_exit_code_1(sets):
+    (sets / "enhanced" / "a-enhanced.flac").write_bytes(b"no audio")
+    soundfile.write(sets / "enhanced" / "sub" / "b-enhanced.flac", voice(0.5), 16_000)
+    done = run(sets / "clean", sets / "enhanced", "--metrics", "snr_db", "-o", sets / "s.csv")
+    assert done.exit_code == 1
+    assert "a: not a readable recording" in done.stderr
+    assert "sub/b: 2 and 1 channels do not pair" in done.stderr
+    with (sets / "s.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "failed"]
+
+
+def test_lengths_must_agree(tmp_path):
+    for name, seconds in (("r", 1.0), ("e", 0.9)):
+        soundfile.write(tmp_path / f"{name}.wav", voice(seconds), 16_000)
+    (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav")
+    assert "1.000 and 0.900 s do not pair" in score_pair(pair, OURS).error
+
+
+def test_wrong_measures_are_usage_errors(sets):
+    done = run(sets / "clean", sets / "enhanced", "--metrics", "loudness")
+    assert done.exit_code == 2
+    assert "no measure named loudness; there are pesq_wb" in done.stderr
+    with pytest.raises(UsageError, match="not a folder"):
+        pair_up(sets / "clean", sets / "enhanced" / "a-enhanced.flac")
+
+
+def test_infinite_values_stay_out_of_the_mean():
+    values = {"a": 1.0, "b": float("inf"), "c": None}
+    scores = [Score(name, values={"x": value}) for name, value in values.items()]
+    (row,) = summarise(scores, ["x"])
+    assert (row["mean"], row["n"], row["infinite"]) == (1.0, 1, 1)

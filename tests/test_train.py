@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import signal
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
 from slimclean.evaluation import folder_pairs
 from slimclean.model.slimmable import FrameWidths
-from slimclean.train import acoustics
+from slimclean.train import acoustics, loop
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
@@ -290,3 +291,24 @@ def test_calibration_makes_the_mean_uf_the_target(small):
         assert ufs.mean() == pytest.approx(reached[target], abs=0.002)
     assert SMALL.ufs[0] < reached[0.1] < 0.15
     assert reached[1.0] > 0.95
+
+
+def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp_path, monkeypatch):
+    config = CONFIG | {"workers": 1}
+    whole = train(TrainConfig(tmp_path / "whole", steps=6, decay=1e-9, **config), mixer_of(libraries), SMALL)
+    parts = TrainConfig(tmp_path / "parts", steps=6, decay=1e-9, **config)
+    real, steps = loop._Run._step, []
+
+    def step(self, *arguments):
+        steps.append(self.step)
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(loop._Run, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, mixer_of(libraries), SMALL)
+    resumed = train(parts, mixer_of(libraries), SMALL)
+    assert steps == [0, 1, 2, 3, 4, 5]
+    a, b = (checkpoint.load(path)[0].state_dict() for path in (whole, resumed))
+    assert all(a[name].equal(b[name]) for name in a)

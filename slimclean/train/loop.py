@@ -12,15 +12,15 @@ two threads of one core each beat one operation on two cores by half.
 
 from __future__ import annotations
 
-import csv
 import ctypes
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from slimclean import checkpoint
 from slimclean.enhancer import pick_device
@@ -39,8 +38,11 @@ from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
+from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
+
+Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
 TASKS = ("full", "static", "routed", "static")
 """Examples of a batch take these in turn."""
@@ -56,7 +58,7 @@ def train(
     mixer: Mixer,
     model_config: ModelConfig | None = None,
     init: Path | None = None,
-    validate: Any = None,
+    validate: Validate | None = None,
 ) -> Path:
     """Train to `config.steps`, resuming from `config.out` where a run was interrupted.
 
@@ -98,42 +100,34 @@ class _Run:
 
     # --- running ---------------------------------------------------------------------------
 
-    def run(self, mixer: Mixer, validate: Any) -> Path:
+    def run(self, mixer: Mixer, validate: Validate | None) -> Path:
         config = self.config
         if self.state_path.exists():
             self.load()
         length = _segment_samples(config.segment_s, self.network.config.frame_hop)
         dataset = MixDataset(mixer, config.seed, length)
-        started = last_save = last_log = time.monotonic()
-        previous_hours, logged_step = self.hours, self.step
-        smooth: dict[str, float] = {}
-        bar = tqdm(total=config.steps, initial=self.step, unit="step", disable=None, dynamic_ncols=True)
-        with ThreadPoolExecutor(self.workers) as pool, bar:
-            threads = torch.get_num_threads()
-            if self.workers > 1:
-                torch.set_num_threads(1)
+        log = Log(config.out / "train.csv", self.step, config.steps)
+        last_save = last_step = time.monotonic()
+        with ThreadPoolExecutor(self.workers) as pool, _one_thread_each(self.workers), stop_requested() as stop:
             for noisy, clean in self._batches(dataset):
-                for name, value in self._step(noisy, clean, pool).items():
-                    smooth[name] = value if name not in smooth else smooth[name] * 0.98 + value * 0.02
-                self.step += 1
-                self.audio_hours += noisy.numel() / self.network.config.sample_rate / 3600
+                losses = self._step(noisy, clean, pool)
                 now = time.monotonic()
-                self.hours = previous_hours + (now - started) / 3600
-                bar.update()
-                if self.step % 25 == 0:
-                    speed = 25 * noisy.numel() / self.network.config.sample_rate / (now - last_log)
-                    speed *= (self.step - logged_step) / 25
-                    last_log, logged_step = now, self.step
-                    bar.set_postfix(smooth | {"audio_s/s": speed}, refresh=False)
-                    row = {"step": self.step, "hours": self.hours, "lr": self._rate(), "audio_s_per_s": speed}
-                    _append(config.out / "train.csv", row | smooth)
+                audio_s = noisy.numel() / self.network.config.sample_rate
+                self.step += 1
+                self.audio_hours += audio_s / 3600
+                self.hours, last_step = self.hours + (now - last_step) / 3600, now
+                log.add(self.step, audio_s, losses, {"hours": self.hours, "lr": self._rate()})
+                if stop.is_set():
+                    self.save()
+                    raise KeyboardInterrupt
                 if now - last_save > config.save_every_s:
                     self.save()
                     last_save = now
                 if validate and self.step % config.valid_every == 0 and self.step < config.steps:
                     self._validate(validate)
-                    last_log = time.monotonic()
-            torch.set_num_threads(threads)
+                    log.restart_clock()
+                    last_step = time.monotonic()
+        log.bar.close()
         self.save()
         if validate:
             self._validate(validate)
@@ -286,11 +280,11 @@ class _Run:
         self.step, self.hours = progress["step"], progress["hours"]
         self.audio_hours = progress["audio_hours"]
 
-    def _validate(self, validate: Any) -> None:
+    def _validate(self, validate: Validate) -> None:
         network = SlimmableDemucs(self.network.config).to(self.device).eval()
         network.load_state_dict(dict(zip(self.names, self.average, strict=True)), strict=True)
         for row in validate(network):
-            _append(self.config.out / "valid.csv", {"step": self.step, "hours": self.hours} | row)
+            append_row(self.config.out / "valid.csv", {"step": self.step, "hours": self.hours} | row)
 
 
 def _is_matrix(name: str, p: Tensor) -> bool:
@@ -333,17 +327,17 @@ def _keep_memory() -> None:
             mallopt(option, value)
 
 
+@contextmanager
+def _one_thread_each(workers: int) -> Iterator[None]:
+    """While several workers share a step, each operation gets one core."""
+    threads = torch.get_num_threads()
+    if workers > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a CSV file: under its header, or with one when it is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", newline="") as file:
-        file.seek(0)
-        header = next(csv.reader(file), None)
-        writer = csv.DictWriter(file, fieldnames=header or list(row), extrasaction="ignore")
-        if header is None:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})

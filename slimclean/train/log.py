@@ -1,0 +1,74 @@
+"""What a training run says while it runs: a progress bar, CSV files, and a clean answer to signals."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+EVERY = 25
+"""Steps between two rows."""
+SMOOTHING = 0.98
+
+
+class Log:
+    """A bar on stderr if that is a terminal, and a row of smoothed values every `EVERY` steps."""
+
+    def __init__(self, path: Path, step: int, steps: int) -> None:
+        self.path = path
+        self.bar = tqdm(total=steps, initial=step, unit="step", disable=None, dynamic_ncols=True)
+        self._smooth: dict[str, float] = {}
+        self._audio_s = 0.0
+        self._since = time.monotonic()
+
+    def add(self, step: int, audio_s: float, values: dict[str, float], facts: dict[str, float]) -> None:
+        """Take in a step's losses and the seconds of audio it trained on; `facts` are written as they are."""
+        for name, value in values.items():
+            old = self._smooth.get(name, value)
+            self._smooth[name] = SMOOTHING * old + (1 - SMOOTHING) * value
+        self._audio_s += audio_s
+        self.bar.update()
+        if step % EVERY == 0:
+            speed = self._audio_s / (time.monotonic() - self._since)
+            self.restart_clock()
+            self.bar.set_postfix(self._smooth | {"audio_s/s": speed}, refresh=False)
+            append_row(self.path, {"step": step} | facts | {"audio_s_per_s": speed} | self._smooth)
+
+    def restart_clock(self) -> None:
+        """Leave out of the speed what happened since the last row, a validation say."""
+        self._audio_s, self._since = 0.0, time.monotonic()
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file: under its header, or with one when it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        header = next(csv.reader(file), None)
+        writer = csv.DictWriter(file, fieldnames=header or list(row), extrasaction="ignore")
+        if header is None:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """An event that is set by SIGINT or SIGTERM, so that a step can be finished and saved first."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield event
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.signal(s, lambda *_: event.set()) for s in signals}
+    try:
+        yield event
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

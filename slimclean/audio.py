@@ -28,8 +28,9 @@ EXTENSIONS = frozenset(
 )
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
-BLOCK_FRAMES = 1 << 18
-"""Frames decoded at a time when a whole recording is wanted."""
+BLOCK_FRAMES = 1 << 16
+"""Frames decoded or encoded at a time. libsndfile's Vorbis encoder needs stack in proportion to them."""
+UNKNOWN_FRAMES = 1 << 62
 
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 _FULL_SCALE_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -72,7 +73,14 @@ def probe(path: Path) -> AudioInfo:
 
 
 def read(path: Path) -> tuple[np.ndarray, int]:
-    """A whole recording, [C, T], and its sample rate in Hz."""
+    """A whole recording, [C, T], and its sample rate in Hz; errors name the file."""
+    try:
+        return _read(path)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[np.ndarray, int]:
     with AudioReader(path) as reader:
         return np.concatenate(list(reader.blocks(BLOCK_FRAMES)), axis=1), reader.info.sample_rate
 
@@ -98,9 +106,9 @@ class AudioReader:
             reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
             raise AudioError(f"not a readable recording ({reason})") from error
         file = self._file
-        self.info = AudioInfo(
-            file.samplerate, file.channels, file.frames, file.format, file.subtype, file.endian
-        )
+        # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
+        frames = file.frames if file.frames < UNKNOWN_FRAMES else 0
+        self.info = AudioInfo(file.samplerate, file.channels, frames, file.format, file.subtype, file.endian)
         low, high = SAMPLE_RATES_HZ
         problem = _missing_data(file.extra_info)
         if not low <= self.info.sample_rate <= high:
@@ -118,6 +126,8 @@ class AudioReader:
             try:
                 block = self._file.read(frames, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError) as error:
+                if self._file.frames >= UNKNOWN_FRAMES:
+                    raise AudioError("its header does not say how long it is; convert it first") from error
                 raise AudioError(f"damaged at {seen / self.info.sample_rate:.2f} s ({error})") from error
             if len(block) == 0:
                 break
@@ -130,12 +140,10 @@ class AudioReader:
             yield np.ascontiguousarray(block.T)
         if seen == 0 == self.info.frames:
             yield np.zeros((self.info.channels, 0), np.float32)
-        # How much an MP3 holds is an estimate of its header's.
-        if seen < self.info.frames and not self.info.lossy:
+        # An Ogg stream may lack a little at its end; how much an MP3 holds is an estimate.
+        tolerance = {"OGG": 0.98, "MP3": 0.5, "MPEG": 0.5}.get(self.info.format, 1.0)
+        if seen < self.info.frames * tolerance:
             raise AudioError(f"truncated: {seen} of {self.info.frames} frames are there")
-
-    def rewind(self) -> None:
-        self._file.seek(0)
 
     def close(self) -> None:
         self._file.close()
@@ -182,7 +190,8 @@ class AudioWriter:
         """Append [C, T]; values outside [-1, 1) are clamped and counted in `clipped`."""
         self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if not self._is_float else 0
         try:
-            self._file.write(self._encode(block))
+            for start in range(0, block.shape[1], BLOCK_FRAMES):
+                self._file.write(self._encode(block[:, start : start + BLOCK_FRAMES]))
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
         self.frames += block.shape[1]
@@ -239,6 +248,9 @@ def _missing_data(log: str) -> str | None:
     found = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
         return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
+    length = re.search(r"^Length : (\d+)", log, re.MULTILINE)
+    if length and re.search(r"^data : 0$", log, re.MULTILINE) and int(length[1]) > 4096:
+        return "truncated: its header was never finished (it says 0 bytes of sound)"
     return None
 
 
@@ -272,7 +284,7 @@ def output_info(info: AudioInfo, path: Path) -> AudioInfo:
     """
     extension = path.suffix.lower()
     container = _CONTAINERS.get(extension, info.format)
-    same = container == info.format or (container == "WAV" and info.format == "WAVEX")
+    same = container == info.format or {container, info.format} <= {"WAV", "WAVEX", "RF64"}
     if extension == ".opus" and info.subtype != "OPUS":
         return replace(info, format="OGG", subtype="OPUS", endian="FILE")
     if same:

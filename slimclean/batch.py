@@ -12,7 +12,7 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter
-from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer, Level
+from slimclean.enhancer import Enhancer, Level
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.report import FileResult, ReportWriter
 
@@ -55,17 +55,25 @@ def plan(paths: Sequence[Path], output: Path | None = None) -> list[Task]:
 
 def _plan_one(path: Path, output: Path | None, *, alone: bool) -> Iterator[Task]:
     if path.is_dir():
-        root = output or path.with_name(path.resolve().name + OUTPUT_SUFFIX)
-        if output and not alone:
-            root = output / path.resolve().name
-        skipped = (output or root).resolve()  # an output folder inside the input is not input
+        folder = path.resolve()
+        if not folder.name:
+            raise UsageError(f"{path}: the root of a file system wants an --output")
+        if output is None:
+            # "takes" stays relative, but "." and ".." have no name of their own to stand beside.
+            beside = path if path.name == folder.name else folder
+            root = beside.with_name(folder.name + OUTPUT_SUFFIX)
+        else:
+            root = output if alone else output / folder.name
         for source in audio.walk(path):
-            if skipped not in source.resolve().parents:
+            # An output folder inside the input is not input.
+            if not (folder in root.resolve().parents and root.resolve() in source.resolve().parents):
                 yield Task(source, root / source.relative_to(path))
     elif output is None:
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{path.suffix}"))
     elif alone and not output.is_dir() and output.suffix.lower() in audio.EXTENSIONS:
         yield Task(path, output)
+    elif alone and not output.is_dir() and output.suffix:
+        raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, output / path.name)
 
@@ -96,7 +104,8 @@ def enhance_paths(
     Raises `UsageError` before any work where the plan contradicts itself.
     """
     tasks = plan([Path(path) for path in paths], Path(output) if output is not None else None)
-    if report is not None and Path(report).resolve() in {p for t in tasks for p in (t.source, t.destination)}:
+    recordings = {path.resolve() for task in tasks for path in (task.source, task.destination)}
+    if report is not None and Path(report).resolve() in recordings:
         raise UsageError(f"the report {report} is also a recording")
     enhancer = enhancer or Enhancer()
     watch = watch or Watch()
@@ -135,10 +144,10 @@ def enhance_file(
         result.status = "enhanced"
     except SlimcleanError as error:
         result.error = str(error)
-    except MemoryError:
-        result.error = "out of memory"
     except OSError as error:
         result.error = error.strerror or str(error)
+    except Exception as error:  # whatever one recording does, the others go on
+        result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
     result.processing_s = time.perf_counter() - started
     if result.duration_s and result.status == "enhanced":
         result.rtf = result.processing_s / result.duration_s
@@ -151,26 +160,27 @@ def _enhance_into(
     with AudioReader(task.source) as reader:
         info = reader.info
         result.sample_rate, result.channels = info.sample_rate, info.channels
-        result.duration_s = info.duration_s
+        result.duration_s = info.duration_s if info.frames else None
         block = round(READ_BLOCK_S * info.sample_rate)
         level_in, level_out = Level(), Level()
         for samples in reader.blocks(block):
             level_in.add(samples, info.sample_rate)
-        reader.rewind()
-        ufs: list[np.ndarray] = []
-        with AudioWriter(task.destination, audio.output_info(info, task.destination)) as writer:
-            for out, uf in enhancer.stream(reader.blocks(block), info.sample_rate, level_in):
-                writer.write(out)
-                level_out.add(out, info.sample_rate)
-                ufs.append(uf)
-                progress(out.shape[1] / info.sample_rate)
-            writer.commit()
+    ufs: list[np.ndarray] = []
+    with (
+        AudioReader(task.source) as reader,
+        AudioWriter(task.destination, audio.output_info(info, task.destination)) as writer,
+    ):
+        for out, uf in enhancer.stream(reader.blocks(block), info.sample_rate, level_in):
+            writer.write(out)
+            level_out.add(out, info.sample_rate)
+            ufs.append(uf)
+            progress(out.shape[1] / info.sample_rate)
+        writer.commit()
     per_frame = np.concatenate(ufs)
     result.duration_s = writer.frames / info.sample_rate
     if len(per_frame):
         result.mean_uf = float(per_frame.mean())
         result.macs_per_sample = enhancer.macs_per_sample(per_frame)
-        chunks = max(1, -(-result.duration_s // HOP_S))
-        samples_run = (result.duration_s + (chunks - 1) * CONTEXT_S) * enhancer.config.sample_rate
-        result.gmacs = result.macs_per_sample * samples_run * info.channels / 1e9
+        network_samples = result.duration_s * enhancer.config.sample_rate * info.channels
+        result.gmacs = result.macs_per_sample * network_samples / 1e9
         result.level_in_dbfs, result.level_out_dbfs = level_in.dbfs, level_out.dbfs

@@ -1,6 +1,6 @@
 """Checkpoints: list the packaged ones, load, save. Safetensors only: data, never code.
 
-The header's metadata holds `format`, `config` (the `ModelConfig`) and `info` (name, licence,
+The header's metadata holds `format`, `config` (the `ModelConfig`) and `info` (licence,
 training, scores), the last two as JSON. Weights may be stored in half precision; they are
 loaded as float32.
 """

@@ -122,9 +122,7 @@ class _Progress:
     def __init__(self, quiet: bool) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(
-            unit="s", disable=True if quiet else None, dynamic_ncols=True, bar_format=_BAR, leave=False
-        )
+        self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
 
     def watch(self):  # type: ignore[no-untyped-def]
         from slimclean.batch import Watch
@@ -132,7 +130,8 @@ class _Progress:
         return Watch(self._planned, self._bar.update, self._finished)
 
     def _planned(self, seconds: float) -> None:
-        self._bar.reset(seconds)
+        self._bar.bar_format = _BAR
+        self._bar.reset(max(seconds, 1e-3))  # a total of 0 is no total to tqdm
 
     def _finished(self, result) -> None:  # type: ignore[no-untyped-def]
         if result.status == "failed":
@@ -173,7 +172,7 @@ def score(
     metrics: Annotated[
         str, typer.Option(help="Comma-separated measures, `core` (PESQ-WB, STOI, SI-SDR) or `all`.")
     ] = "core",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1: one per core.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: one per core.")] = 1,
 ) -> None:
     """Score recordings against clean references.
 
@@ -192,10 +191,10 @@ def score(
         names = {"core": list(CORE), "all": list(METRICS)}.get(metrics) or metrics.split(",")
         columns = scoring.columns_of(names, improvement=noisy is not None)
         pairs = scoring.pair_up(reference, estimate, noisy)
-        scores = scoring.score_pairs(pairs, names, jobs=jobs)
+        scores = scoring.score_pairs(pairs, names, jobs=jobs or -1)
+        print(table(scoring.summarise(scores, columns)))
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])
-        print(table(scoring.summarise(scores, columns)))
         failed = [score for score in scores if score.status == "failed"]
         for one in failed:
             print(f"slimclean: {one.file}: {one.error}", file=sys.stderr)
@@ -251,17 +250,19 @@ def train(
     segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
     lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
     decay: Annotated[
-        float, typer.Option(help="Share of steps, the last, that it falls over.")
+        float, typer.Option(min=1e-3, max=1, help="Share of steps, the last, that it falls over.")
     ] = TrainConfig.decay,
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
     seed: int = TrainConfig.seed,
     workers: Annotated[
-        int, typer.Option(help="Threads that share a step; 0: every core.")
+        int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
     ] = TrainConfig.workers,
-    loaders: Annotated[int, typer.Option(help="Processes that mix examples.")] = TrainConfig.loaders,
-    valid_every: Annotated[int, typer.Option(help="Steps between validations.")] = TrainConfig.valid_every,
-    valid_count: Annotated[int, typer.Option(help="Validation mixtures of 4 s; 0: none.")] = 24,
+    loaders: Annotated[int, typer.Option(min=0, help="Processes that mix examples.")] = TrainConfig.loaders,
+    valid_every: Annotated[
+        int, typer.Option(min=1, help="Steps between validations.")
+    ] = TrainConfig.valid_every,
+    valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = 24,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:

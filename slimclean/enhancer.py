@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from slimclean import checkpoint
+from slimclean.audio import SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, SlimcleanError, UsageError
@@ -28,6 +29,9 @@ from slimclean.resample import resample
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+
+LOUDEST = 1e6
+"""Times full scale: what is louder is no recording, and would overflow."""
 
 SILENCE_RMS = 1e-5
 """-100 dBFS: below it there is nothing to enhance, and amplifying it would be arbitrary."""
@@ -124,8 +128,12 @@ class Enhancer:
         x = np.asarray(waveform, dtype=np.float32)
         if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= 64):
             raise AudioError(f"a waveform is [T] or [C, T] with C at most 64, not {list(x.shape)}")
-        if not np.isfinite(x).all():
-            raise AudioError("holds NaN or infinite samples")
+        if not np.isfinite(x).all() or np.abs(x).max(initial=0) > LOUDEST:
+            raise AudioError("holds NaN, infinite or absurdly large samples")
+        low, high = SAMPLE_RATES_HZ
+        if sample_rate != int(sample_rate) or not low <= sample_rate <= high:
+            raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
+        sample_rate = int(sample_rate)
         channels = np.atleast_2d(x)
         level = Level()
         level.add(channels, sample_rate)

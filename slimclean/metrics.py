@@ -83,13 +83,12 @@ def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> flo
 def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, unbounded, higher is better.
 
-    Undefined where either signal is silent; infinite for a scaled copy. Source: Le Roux et al. 2019
+    Undefined where either signal is silent; above 100 for a scaled copy. Source: Le Roux et al. 2019
     (arXiv 1811.02508), with means removed.
     """
     s, e = (x - x.mean() for x in _paired(reference, estimate, np.float64))
     energy = _energy(s)
-    if _energy(e) == 0:
-        raise UndefinedMetricError("the estimate is silent")
+    _energy(e, "estimate")
     target = float(e @ s) / energy * s
     return _ratio_db(target, e - target)
 
@@ -146,9 +145,7 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
 def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     """RMS level of the estimate minus that of the reference in dB; undefined where either is silent."""
     s, e = _paired(reference, estimate, np.float64)
-    if _energy(s) == 0 or _energy(e) == 0:
-        raise UndefinedMetricError("the estimate is silent")
-    return float(10 * np.log10((e @ e) / (s @ s)))
+    return float(10 * np.log10(_energy(e, "estimate") / _energy(s)))
 
 
 def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
@@ -159,8 +156,8 @@ def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
     from scipy import signal
 
     s, e = _paired(reference, estimate, np.float64)
-    if _energy(s) == 0 or _energy(e) == 0:
-        raise UndefinedMetricError("the estimate is silent")
+    _energy(s)
+    _energy(e, "estimate")
     correlation = np.abs(signal.correlate(e, s, method="fft"))
     return float(correlation.argmax() - (len(s) - 1))
 
@@ -233,10 +230,10 @@ def _paired(
     return np.asarray(reference, dtype), np.asarray(estimate, dtype)
 
 
-def _energy(reference: np.ndarray) -> float:
-    energy = float(reference @ reference)
+def _energy(x: np.ndarray, name: str = "reference") -> float:
+    energy = float(x @ x)
     if energy == 0:
-        raise UndefinedMetricError("the reference is silent")
+        raise UndefinedMetricError(f"the {name} is silent")
     return energy
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,8 +21,8 @@ Status = Literal["enhanced", "skipped", "failed"]
 class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
 
-    `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` all that was spent on
-    the file, in billions, the chunks' context included.
+    `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
+    in billions; what chunks compute twice, an eighth more in a long recording, is left out.
     """
 
     file: str
@@ -56,15 +56,21 @@ _DECIMALS = {
 }
 
 
+def open_csv(path: Path) -> TextIO:
+    """A new CSV file, its folder made; raises `SlimcleanError` where that is impossible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
+        return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
 class ReportWriter:
     """A CSV file with a row per recording, each flushed as it comes; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        except OSError as error:
-            raise SlimcleanError(f"cannot write the report {path} ({error.strerror})") from error
+        self._file = open_csv(path)
         self._writer = csv.writer(self._file)
         self._writer.writerow(COLUMNS)
 
@@ -82,7 +88,7 @@ class ReportWriter:
 
 
 def _cell(name: str, value: object) -> object:
-    if value is None:
+    if value is None or value == float("-inf"):  # the level of silence
         return ""
     if isinstance(value, float) and name in _DECIMALS:
         return f"{value:.{_DECIMALS[name]}f}"
@@ -116,13 +122,10 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+    with open_csv(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _short(value: object) -> str:

@@ -141,6 +141,66 @@ def test_a_wav_from_a_pipe_does_not_know_its_length(tmp_path):
     assert audio.read(path)[0].shape == (1, 8_000)
 
 
+def test_what_is_cut_short_is_never_taken_for_whole(tmp_path):
+    x = np.random.default_rng(0).normal(0, 0.05, 96_000)
+    for name, kind in (("a.mp3", ("MP3", None)), ("a.ogg", ("OGG", "VORBIS")), ("a.opus", ("OGG", "OPUS"))):
+        path = tmp_path / name
+        soundfile.write(path, x, 48_000, kind[1], format=kind[0])
+        data = path.read_bytes()
+        whole = audio.read(path)[0].shape[1]
+        for part in (1000, 5000):
+            path.write_bytes(data[:part])
+            try:
+                assert audio.read(path)[0].shape[1] < whole / 2
+                assert (
+                    audio.probe(path).frames < whole / 2
+                )  # its own header says so: nothing was lost in reading
+            except AudioError:
+                pass
+        holed = bytearray(data)
+        holed[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
+        path.write_bytes(holed)
+        if name != "a.mp3":  # whose decoder skips over damage and keeps the time
+            with pytest.raises(AudioError, match="truncated|damaged"):
+                audio.read(path)
+    path = tmp_path / "crashed.wav"
+    soundfile.write(path, x, 48_000, "PCM_16")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data") + 4
+    data[start : start + 4] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="never finished"):
+        audio.read(path)
+
+
+def test_a_flac_from_a_pipe_is_read_or_says_why_not(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, voice(0.5), 16_000)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the length in STREAMINFO: unknown
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert audio.probe(path).frames == 0
+    with pytest.raises(AudioError, match="does not say how long it is"):
+        audio.read(path)
+
+
+def test_long_blocks_are_encoded_in_pieces(tmp_path):
+    """Sixteen seconds at 192 kHz in one call overflow the stack of the Vorbis encoder."""
+    info = audio.AudioInfo(192_000, 1, 0, "OGG", "VORBIS")
+    with AudioWriter(tmp_path / "a.ogg", info) as writer:
+        writer.write(np.zeros((1, 16 * 192_000), np.float32))
+        writer.commit()
+    assert audio.probe(tmp_path / "a.ogg").frames == 16 * 192_000
+
+
+def test_rf64_stays_rf64_under_the_name_wav(tmp_path):
+    source = tmp_path / "a.wav"
+    soundfile.write(source, voice(0.1), 16_000, "PCM_16", format="RF64")
+    copy(source, tmp_path / "b.wav")
+    assert audio.probe(tmp_path / "b.wav").format == "RF64"
+
+
 def test_absurd_headers_are_refused(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros((10, 65), np.float32), 16_000)

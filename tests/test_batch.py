@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,55 @@ def test_several_folders_keep_their_names(tree, tmp_path):
     soundfile.write(twin / "one.wav", voice(0.1), 16_000)
     out = {t.destination.relative_to(tmp_path / "out").as_posix() for t in plan([tree, twin], tmp_path / "out")}
     assert {"takes/one.wav", "twin/one.wav"} <= out
+
+
+def test_a_report_never_replaces_a_recording(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    before = (tree / "one.wav").read_bytes()
+    for report in ("one.wav", "./one.wav", "out.wav"):
+        with pytest.raises(UsageError, match="also a recording"):
+            enhance_paths(["one.wav"], "out.wav", identity_enhancer(), report=report)
+    assert (tree / "one.wav").read_bytes() == before
+
+
+def test_a_folder_without_a_name_of_its_own(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    wanted = tree.with_name("takes-enhanced") / "one.wav"
+    assert wanted in {t.destination for t in plan([Path()])}
+    monkeypatch.chdir(tree / "day 1")
+    assert wanted in {t.destination for t in plan([Path("..")])}
+    with pytest.raises(UsageError, match="wants an --output"):
+        plan([Path("/")])
+
+
+def test_outputs_may_go_to_a_folder_above(tree, monkeypatch):
+    monkeypatch.chdir(tree.parent)
+    names = {t.destination.as_posix() for t in plan([Path("takes")], Path())}
+    assert names == {"one.wav", "day 1/two.flac", "day 1/deep/drei-ä.wav"}
+    assert len(plan([Path("takes/day 1")], Path("takes"))) == 2
+
+
+def test_an_output_that_cannot_be_written_is_refused(tree, tmp_path):
+    with pytest.raises(UsageError, match=r"cannot write \.m4a"):
+        plan([tree / "one.wav"], tmp_path / "out.m4a")
+
+
+def test_whatever_one_recording_does_the_others_go_on(tree, tmp_path):
+    enhancer = identity_enhancer()
+    real = enhancer.engine
+
+    def out_of_memory_once(noisy, uf):
+        enhancer.engine = real
+        raise RuntimeError("DefaultCPUAllocator:\n can't allocate memory")
+
+    enhancer.engine = out_of_memory_once
+    results = enhance_paths([tree], tmp_path / "out", enhancer)
+    assert [r.status for r in results] == ["failed", "enhanced", "enhanced"]
+    assert results[0].error == "RuntimeError: DefaultCPUAllocator: can't allocate memory"
+
+
+def test_the_level_of_silence_is_an_empty_cell(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000), 16_000)
+    enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer(), report=tmp_path / "r.csv")
+    (row,) = rows_of(tmp_path / "r.csv")
+    assert (row["status"], row["level_in_dbfs"], row["level_out_dbfs"]) == ("enhanced", "", "")

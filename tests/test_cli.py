@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -168,3 +170,32 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path, weights):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+def test_a_terminal_gets_a_bar(tmp_path, weights):
+    """On a terminal of a real size, for something to do and for nothing to do."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    soundfile.write(tmp_path / "a.wav", np.tile(voice(2.0), 10), 16_000)
+    command = [sys.executable, "-m", "slimclean", "enhance", str(tmp_path / "a.wav"), "-m", str(weights)]
+    shown = []
+    for _ in range(2):  # the second run skips
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        process = subprocess.Popen(command, stderr=theirs, stdout=theirs)
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # how a closed pseudo-terminal ends on Linux
+            while piece := os.read(ours, 4096):
+                text += piece
+        os.close(ours)
+        assert process.wait() == 0, text.decode()
+        shown.append(text.decode())
+    assert "s of audio" in shown[0]
+    assert "1 enhanced" in shown[0]
+    assert "1 skipped" in shown[1]
+    assert "Traceback" not in "".join(shown)

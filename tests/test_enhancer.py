@@ -138,6 +138,18 @@ def test_what_is_no_waveform_is_refused(small, x):
         Enhancer(network=small)(x, 16_000)
 
 
+@pytest.mark.parametrize("rate", [0, -1, 44_100.5, 10**7])
+def test_what_is_no_rate_is_refused(small, rate):
+    with pytest.raises(AudioError, match="sample rate"):
+        Enhancer(network=small)(voice(0.1), rate)
+    assert len(Enhancer(network=small)(voice(0.1), np.float64(16_000)).waveform) == 1600
+
+
+def test_absurdly_loud_input_is_refused(small):
+    with pytest.raises(AudioError, match="absurdly large"):
+        Enhancer(network=small)(voice(0.1) * 1e21, 16_000)
+
+
 def test_level_ignores_pauses():
     level = Level()
     loud = np.full((1, 16_000), 0.5, np.float32)

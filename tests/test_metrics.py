@@ -33,6 +33,8 @@ def test_si_sdr_of_a_copy_and_of_silence():
     for pair in ((np.zeros(10), np.ones(10)), (np.arange(10.0), np.zeros(10))):
         with pytest.raises(UndefinedMetricError):
             si_sdr(*pair)
+    with pytest.raises(UndefinedMetricError, match="the estimate is silent"):
+        si_sdr(x, np.zeros_like(x))
 
 
 def test_signals_must_pair():

@@ -15,7 +15,7 @@ class ModelConfig:
     `hidden` channels after the first encoder block, doubled by each of the `depth` levels; every
     convolution has kernel `2 * stride`; the network runs at `upsampling` times `sample_rate`.
     `ufs` are the utilization factors the router chooses from, ascending, in (0, 1].
-    `router_sees` names the target UFs between which the router's bias is interpolated.
+    `target_knots` are the target UFs between which the router's bias is interpolated.
     """
 
     sample_rate: int = 16_000

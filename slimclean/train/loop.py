@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader
 
 from slimclean import checkpoint
 from slimclean.enhancer import pick_device
-from slimclean.errors import SlimcleanError
+from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
@@ -44,7 +44,7 @@ from slimclean.train.muon import Muon
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
-TASKS = ("full", "static", "routed", "static")
+TASKS = ("full", "static", "routed", "full")
 """Examples of a batch take these in turn."""
 STATIC_UFS = (0.125, 0.25, 0.5)
 LOG_TARGETS = (math.log(0.1), math.log(1.0))
@@ -311,10 +311,13 @@ def _segment_samples(segment_s: float, frame_hop: int) -> int:
 
 def _pick_bf16(precision: str, device: torch.device) -> bool:
     """bf16 products where the hardware has them; elsewhere they are slower than fp32."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"--precision takes auto, fp32 or bf16, not {precision}")
     if precision == "auto":
         if device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())
-        return bool(torch.cpu._is_amx_tile_supported())
+        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # since torch 2.6
+        return bool(has_amx and has_amx())
     return precision == "bf16"
 
 

@@ -14,8 +14,8 @@ from slimclean.model.slimmable import FrameWidths
 FFT_SIZES = (512, 1024)
 COMPRESSION = 0.3
 TIME_WEIGHT = 1.5
-MAGNITUDE_WEIGHT = 4.0
-COMPLEX_WEIGHT = 0.7
+MAGNITUDE_WEIGHT = 8.0
+COMPLEX_WEIGHT = 0.3
 SNR_WEIGHT = 0.02
 """Per dB: recordings that are nearly clean have small errors, which an L1 alone would leave as they are."""
 SNR_CAP = 1e-3

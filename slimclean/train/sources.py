@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from slimclean import audio
-from slimclean.errors import SlimcleanError
+from slimclean.errors import SlimcleanError, UsageError
 from slimclean.resample import resample
 
 SAMPLE_RATE = 16_000
@@ -53,12 +53,19 @@ class Library:
 
 def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
     """Files and corpus names of the manifest rows (`path, kind, corpus, split, ...`) that match."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        found = [
             (path.parent / row["path"], row["corpus"])
-            for row in csv.DictReader(file)
+            for row in rows
             if row["kind"] == kind and row["split"] == split
         ]
+    except (OSError, KeyError) as error:
+        raise UsageError(f"{path}: not a manifest ({error})") from error
+    if missing := [str(file) for file, _ in found if not file.is_file()]:
+        raise UsageError(f"{path}: {missing[0]} is not there")
+    return found
 
 
 def scan_folder(folder: Path) -> list[tuple[Path, str]]:

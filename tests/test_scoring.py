@@ -142,7 +142,7 @@ def test_a_failed_pair_is_a_row_and_exit_code_1(sets):
     soundfile.write(sets / "enhanced" / "sub" / "b-enhanced.flac", voice(0.5), 16_000)
     done = run(sets / "clean", sets / "enhanced", "--metrics", "snr_db", "-o", sets / "s.csv")
     assert done.exit_code == 1
-    assert "a: not a readable recording" in done.stderr
+    assert "a-enhanced.flac: not a readable recording" in done.stderr
     assert "sub/b: 2 and 1 channels do not pair" in done.stderr
     with (sets / "s.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", "failed"]

@@ -254,6 +254,9 @@ def train(
     ] = TrainConfig.decay,
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
+    perceptual: Annotated[
+        float, typer.Option(help="Weight of the sketch of PESQ, for the end of a run: 0.015.")
+    ] = TrainConfig.perceptual,
     seed: int = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
@@ -286,6 +289,7 @@ def train(
             decay=decay,
             beta=beta,
             gamma=gamma,
+            perceptual=perceptual,
             seed=seed,
             valid_every=valid_every,
             workers=workers,

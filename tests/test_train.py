@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import signal
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, voice
+from test_examples import PAIR
 
-from slimclean import checkpoint
+from slimclean import audio, checkpoint
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
 from slimclean.evaluation import folder_pairs
+from slimclean.metrics import pesq_wb
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train import acoustics, loop
 from slimclean.train.calibrate import calibrate
@@ -25,6 +28,7 @@ from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
 from slimclean.train.loop import train
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import orthogonalise
+from slimclean.train.perceptual import disturbance
 from slimclean.train.run import train_from_files
 from slimclean.train.sources import Library, load_library, scan_folder
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
@@ -312,3 +316,32 @@ def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp
     assert steps == [0, 1, 2, 3, 4, 5]
     a, b = (checkpoint.load(path)[0].state_dict() for path in (whole, resumed))
     assert all(a[name].equal(b[name]) for name in a)
+
+
+def test_the_disturbance_grows_with_noise_and_ignores_level_of_the_pair():
+    clean = torch.from_numpy(voice(1.0))[None] * 5
+    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    noisy = [clean + gain * noise for gain in (0.001, 0.01, 0.1)]
+    values = [float(disturbance(clean, x)) for x in (clean, *noisy)]
+    assert values[0] < 0.01
+    assert values == sorted(values)
+    assert float(disturbance(clean / 3, noisy[1] / 3)) == pytest.approx(values[2], rel=1e-3)
+    estimate = noisy[1].clone().requires_grad_()
+    disturbance(clean, estimate).sum().backward()
+    assert estimate.grad.isfinite().all()
+    assert float(disturbance(torch.zeros(1, 16_000), noise)) == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
+def test_the_disturbance_agrees_with_pesq():
+    """Noise, a muffled voice and clipping at several strengths: the better by PESQ, the less disturbed."""
+    clean = audio.read(PAIR / "clean.flac")[0][0]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=len(clean)).astype(np.float32)
+    estimates = [clean + g * noise for g in (0.001, 0.004, 0.016, 0.05)]
+    estimates += [acoustics.convolve(clean, np.array(taps, np.float32)) for taps in ([1, 0.5], [1, 1, 1, 1])]
+    estimates += [np.clip(clean, -limit, limit) for limit in (0.1, 0.03)]
+    scores = [pesq_wb(clean, x) for x in estimates]
+    tensor = torch.from_numpy(clean)[None]
+    lost = [float(disturbance(tensor, torch.from_numpy(x)[None])) for x in estimates]
+    assert np.corrcoef(scores, lost)[0, 1] < -0.8

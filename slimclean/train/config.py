@@ -22,6 +22,8 @@ class TrainConfig:
     """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
     beta: float = 1.0
     gamma: float = 0.1
+    perceptual: float = 0.0
+    """Weight of the differentiable sketch of PESQ: 0.015 late in a run trades a little SI-SDR for PESQ."""
     ema: float = 0.999
     clip: float = 2.0
     weight_decay: float = 0.05

@@ -41,6 +41,7 @@ from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
+from slimclean.train.perceptual import disturbance
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
@@ -212,7 +213,10 @@ class _Run:
                 widths = _random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
             enhanced = network.backbone(x, widths)
         scale = 1 / x.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-3)  # loud examples count no more
-        error = enhancement_loss(y * scale, enhanced.float() * scale).mean()
+        wanted, given = y * scale, enhanced.float() * scale
+        error = enhancement_loss(wanted, given).mean()
+        if config.perceptual:
+            error = error + config.perceptual * disturbance(wanted, given).mean()
         log = {task: float(error.detach())}
         loss, usage = error, None
         if isinstance(widths, FrameWidths) and task == "routed":

@@ -1,7 +1,7 @@
-"""A differentiable sketch of PESQ: loudness differences in Bark bands, added sounds weighing more than missing ones.
+"""A differentiable sketch of PESQ: loudness differences in Bark bands, what was added weighing most.
 
-Source: ITU-T P.862 and P.862.2, whose disturbances are kept (loudness after Zwicker, masking, asymmetry, the two
-norms and their weights) and whose alignment is left out: estimates here are in time and in level.
+Source: ITU-T P.862 and P.862.2, whose disturbances are kept (loudness after Zwicker, masking, asymmetry,
+the two norms and their weights) and whose alignment is left out: estimates here are in time and in level.
 
 Glossary: B batch, T samples, F frames, K bands.
 """
@@ -17,8 +17,8 @@ SAMPLE_RATE = 16_000
 SIZE, HOP = 512, 256
 BANDS = 49
 SPEECH_DB_SPL = 99.0
-"""Of the whole signal. The standard listens at 79 dB, but counts narrow bands several times; this agrees with its
-disturbances on enhanced speech."""
+"""Of the whole signal. The standard listens at 79 dB, but counts narrow bands several times; this agrees
+with its disturbances on enhanced speech."""
 LOUDNESS_EXPONENT = 0.23
 LOUDNESS_SCALE = 0.145
 """Makes a tone of 1 kHz at 40 dB SPL one sone."""
@@ -32,13 +32,8 @@ def disturbance(clean: Tensor, enhanced: Tensor) -> Tensor:
     """How many points of raw PESQ are lost, [B, T] x 2 -> [B]; 0 where the clean signal is silent."""
     matrix, threshold = (x.to(clean.device) for x in _bands())
     window = torch.hann_window(SIZE, device=clean.device)
-    spectrum = torch.stft(
-        torch.cat([clean, enhanced]),
-        SIZE,
-        HOP,
-        window=window / window.square().sum().sqrt(),
-        return_complex=True,
-    )
+    window = window / window.square().sum().sqrt()
+    spectrum = torch.stft(torch.cat([clean, enhanced]), SIZE, HOP, window=window, return_complex=True)
     power = (spectrum.real.square() + spectrum.imag.square()).mT @ matrix  # [2 B, F, K]
     reference, estimate = power.chunk(2)
     level = clean.square().mean(-1)

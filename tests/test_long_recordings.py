@@ -36,10 +36,10 @@ def test_a_stream_holds_little_more_than_a_chunk():
 
 
 def test_the_end_is_enhanced_as_well_as_the_beginning():
-    """A pair looped to four minutes scores the same in every minute (hours: examples/long_recording.py)."""
+    """A pair looped over six chunks scores the same in each repetition (hours: examples/long_recording.py)."""
     clean, noisy = (audio.read(PAIR / f"{name}.flac")[0][0] for name in ("clean", "noisy"))
     period = len(noisy) // 256 * 256  # so that every repetition meets the frames alike
-    repeats = 240 * 16_000 // period
+    repeats = 90 * 16_000 // period
     out, uf = Enhancer("auto")(np.tile(noisy[:period], repeats), 16_000)
     scores = [si_sdr(clean[:period], out[k * period : (k + 1) * period]) for k in range(1, repeats)]
     assert max(scores) - min(scores) < 0.3
@@ -52,7 +52,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
     weights = tmp_path / "small.safetensors"
     checkpoint.save(weights, SMALL, small_network().state_dict(), {})
     peaks = []
-    for minutes in (1, 6):
+    for minutes in (1, 4):
         path = tmp_path / f"{minutes}.wav"
         soundfile.write(path, np.tile(voice(10.0), 6 * minutes), 16_000, "PCM_16")
         code = (
@@ -73,4 +73,4 @@ def test_memory_does_not_grow_with_length(tmp_path):
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] < peaks[0] + 60  # MiB; five minutes more would be 18 MiB as float32, twice
+    assert peaks[1] < peaks[0] + 40  # MiB; three minutes more are 11 MiB a copy as float32

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slimclean import __version__
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from slimclean.batch import Watch
+    from slimclean.report import FileResult
 
 app = typer.Typer(
     help="Clean speech recordings in batches, spending compute where it pays.",
@@ -124,7 +128,7 @@ class _Progress:
 
         self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
 
-    def watch(self):  # type: ignore[no-untyped-def]
+    def watch(self) -> Watch:
         from slimclean.batch import Watch
 
         return Watch(self._planned, self._bar.update, self._finished)
@@ -133,12 +137,12 @@ class _Progress:
         self._bar.bar_format = _BAR
         self._bar.reset(max(seconds, 1e-3))  # a total of 0 is no total to tqdm
 
-    def _finished(self, result) -> None:  # type: ignore[no-untyped-def]
+    def _finished(self, result: FileResult) -> None:
         if result.status == "failed":
             self._bar.clear()
             print(f"slimclean: {result.file}: {result.error}", file=sys.stderr)
 
-    def __enter__(self):  # type: ignore[no-untyped-def]
+    def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:

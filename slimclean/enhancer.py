@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from slimclean import checkpoint
-from slimclean.audio import SAMPLE_RATES_HZ
+from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, SlimcleanError, UsageError
@@ -126,8 +126,8 @@ class Enhancer:
         Raises `AudioError` for what is not finite audio of at most 64 channels.
         """
         x = np.asarray(waveform, dtype=np.float32)
-        if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= 64):
-            raise AudioError(f"a waveform is [T] or [C, T] with C at most 64, not {list(x.shape)}")
+        if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= MAX_CHANNELS):
+            raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
         if not np.isfinite(x).all() or np.abs(x).max(initial=0) > LOUDEST:
             raise AudioError("holds NaN, infinite or absurdly large samples")
         low, high = SAMPLE_RATES_HZ

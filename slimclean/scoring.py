@@ -120,8 +120,8 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
             score.values[name] = value
             if noisy is not None:
                 before = _mean_of_channels(name, reference, noisy, notes)
-                known = value is not None and before is not None
-                score.values[f"{name}_improvement"] = value - before if known else None  # type: ignore[operator]
+                gain = None if value is None or before is None else value - before
+                score.values[f"{name}_improvement"] = gain
         score.note = "; ".join(notes)
         score.status = "scored"
     except MissingDependencyError:

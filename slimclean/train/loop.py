@@ -12,15 +12,12 @@ two threads of one core each beat one operation on two cores by half.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +30,12 @@ from torch.utils.data import DataLoader
 
 from slimclean import checkpoint
 from slimclean.enhancer import pick_device
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
+from slimclean.train.hardware import keep_memory, one_thread_each, pick_bf16, quiet_worker
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
@@ -66,7 +64,7 @@ def train(
     `validate(network) -> rows` is called every `valid_every` steps and at the end, with the
     averaged weights; its rows go to `valid.csv`. Returns the checkpoint `config.out/NAME.safetensors`.
     """
-    _keep_memory()
+    keep_memory()
     return _Run(config, model_config or ModelConfig(), init).run(mixer, validate)
 
 
@@ -76,7 +74,7 @@ class _Run:
     def __init__(self, config: TrainConfig, model_config: ModelConfig, init: Path | None) -> None:
         self.config = config
         self.device = pick_device(config.device)
-        self.bf16 = _pick_bf16(config.precision, self.device)
+        self.bf16 = pick_bf16(config.precision, self.device)
         self.workers = config.workers or (1 if self.device.type == "cuda" else os.cpu_count() or 1)
         torch.manual_seed(config.seed)
         self.network = SlimmableDemucs(model_config).to(self.device)
@@ -109,7 +107,7 @@ class _Run:
         dataset = MixDataset(mixer, config.seed, length)
         log = Log(config.out / "train.csv", self.step, config.steps)
         last_save = last_step = time.monotonic()
-        with ThreadPoolExecutor(self.workers) as pool, _one_thread_each(self.workers), stop_requested() as stop:
+        with ThreadPoolExecutor(self.workers) as pool, one_thread_each(self.workers), stop_requested() as stop:
             for noisy, clean in self._batches(dataset):
                 losses = self._step(noisy, clean, pool)
                 now = time.monotonic()
@@ -142,7 +140,7 @@ class _Run:
             sampler=range(first, last),
             num_workers=self.config.loaders,
             prefetch_factor=8 if self.config.loaders else None,
-            worker_init_fn=_quiet_worker,
+            worker_init_fn=quiet_worker,
         )
         yield from loader
 
@@ -154,10 +152,8 @@ class _Run:
         for task in ("routed", "full", "static"):  # longest first, for the threads
             items = [k for k, t in enumerate(tasks) if t == task]
             # A UF that is one number runs on sliced weights, so static examples go one by one.
-            size = 1 if task == "static" else max(1, -(-len(items) // self.workers))
-            if self.device.type == "cuda" and task != "static":
-                size = len(items)
-            size = max(size, 2) if task != "static" else size
+            together = len(items) if self.device.type == "cuda" else -(-len(items) // self.workers)
+            size = 1 if task == "static" else max(2, together)
             jobs += [(task, items[k : k + size]) for k in range(0, len(items), size)]
 
         def job(spec: tuple[str, list[int]]) -> tuple[dict[str, float], list[Tensor | None], Any]:
@@ -311,40 +307,3 @@ def _random_widths(rng: np.random.Generator, frames: int, device: torch.device) 
 
 def _segment_samples(segment_s: float, frame_hop: int) -> int:
     return max(8, round(segment_s * 16_000 / frame_hop)) * frame_hop
-
-
-def _pick_bf16(precision: str, device: torch.device) -> bool:
-    """bf16 products where the hardware has them; elsewhere they are slower than fp32."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"--precision takes auto, fp32 or bf16, not {precision}")
-    if precision == "auto":
-        if device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported())
-        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # since torch 2.6
-        return bool(has_amx and has_amx())
-    return precision == "bf16"
-
-
-def _keep_memory() -> None:
-    """Ask glibc to keep freed memory: every step wants the same tensors, and page faults cost it a fifth."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
-        for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 2**28), (mmap_max, 0), (arena_max, 1)):
-            mallopt(option, value)
-
-
-@contextmanager
-def _one_thread_each(workers: int) -> Iterator[None]:
-    """While several workers share a step, each operation gets one core."""
-    threads = torch.get_num_threads()
-    if workers > 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _quiet_worker(_: int) -> None:
-    torch.set_num_threads(1)

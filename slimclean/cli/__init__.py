@@ -1,0 +1,47 @@
+"""The command line: parse, one call, exit code. Data goes to stdout, everything else to stderr.
+
+One module a command; heavy imports happen inside them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slimclean import __version__
+from slimclean.cli.enhance import enhance
+from slimclean.cli.evaluate import evaluate
+from slimclean.cli.models import models
+from slimclean.cli.score import score
+from slimclean.cli.train import train
+
+app = typer.Typer(
+    help="Clean speech recordings in batches, spending compute where it pays.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (enhance, score, evaluate, models, train):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point. Typer exits with 2 for wrong usage and 130 for an interrupt."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slimclean {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass

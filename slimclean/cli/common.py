@@ -1,0 +1,37 @@
+"""What the commands share: options, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import typer
+
+from slimclean.errors import SlimcleanError, UsageError
+
+Uf = float | Literal["auto"]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
+]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn our exceptions into one line on stderr: exit 2 for a wrong request, 1 for the rest."""
+    try:
+        yield
+    except SlimcleanError as error:
+        print(f"slimclean: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+
+
+def parse_uf(text: str) -> Uf:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"auto or a number above 0 and at most 1, not {text!r}") from error

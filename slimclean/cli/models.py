@@ -1,0 +1,17 @@
+"""`slimclean models`."""
+
+from __future__ import annotations
+
+from slimclean.cli.common import one_line_errors
+
+
+def models() -> None:
+    """List the packaged checkpoints: name, size, licence, scores, sha256."""
+    with one_line_errors():
+        from slimclean import checkpoint
+
+        for entry in checkpoint.packaged():
+            print(f"{entry.name}  {entry.bytes / 1e6:.1f} MB  {entry.info.get('licence', '')}")
+            for line in entry.info.get("scores", []):
+                print(f"  {line}")
+            print(f"  sha256 {entry.sha256()}")

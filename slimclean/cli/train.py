@@ -1,0 +1,95 @@
+"""`slimclean train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimclean.cli.common import Device, one_line_errors
+from slimclean.train.config import TrainConfig
+
+
+def train(
+    out: Annotated[Path, typer.Argument(help="Run folder; a run interrupted there is resumed.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV with path, kind (speech, noise), corpus, split (train, valid).")
+    ] = None,
+    speech: Annotated[list[Path] | None, typer.Option(help="Folder of clean speech; repeatable.")] = None,
+    noise: Annotated[list[Path] | None, typer.Option(help="Folder of noise; repeatable.")] = None,
+    rooms: Annotated[
+        Path | None, typer.Option(help="Folder of room impulse responses; default: simulated rooms.")
+    ] = None,
+    corpus_weight: Annotated[
+        list[str] | None, typer.Option(help="NAME=FACTOR: draw a corpus more or less often; repeatable.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Decoded audio; default: OUT/cache.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the checkpoint written to OUT.")] = "model",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for their header.")] = "",
+    steps: Annotated[int, typer.Option(min=1)] = TrainConfig.steps,
+    batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = TrainConfig.batch,
+    segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
+    lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
+    decay: Annotated[
+        float, typer.Option(min=1e-3, max=1, help="Share of steps, the last, that it falls over.")
+    ] = TrainConfig.decay,
+    beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
+    gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
+    perceptual: Annotated[
+        float, typer.Option(help="Weight of the sketch of PESQ, for the end of a run: 0.015.")
+    ] = TrainConfig.perceptual,
+    seed: int = TrainConfig.seed,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
+    ] = TrainConfig.workers,
+    loaders: Annotated[int, typer.Option(min=0, help="Processes that mix examples.")] = TrainConfig.loaders,
+    valid_every: Annotated[
+        int, typer.Option(min=1, help="Steps between validations.")
+    ] = TrainConfig.valid_every,
+    valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = 24,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Train backbone and router on speech and noise, mixed on the fly.
+
+    Give a manifest, or folders; with folders, every 20th file is kept for validation.
+    Writes OUT/NAME.safetensors every few minutes, and train.csv and valid.csv beside it.
+
+    Example: slimclean train runs/first --speech ./speech --noise ./noise --steps 20000
+    """
+    with one_line_errors():
+        from slimclean.train.run import train_from_files
+
+        config = TrainConfig(
+            out=out,
+            name=name,
+            steps=steps,
+            batch=batch,
+            segment_s=segment_s,
+            lr=lr,
+            decay=decay,
+            beta=beta,
+            gamma=gamma,
+            perceptual=perceptual,
+            seed=seed,
+            valid_every=valid_every,
+            workers=workers,
+            loaders=loaders,
+            device=device,
+            precision=precision,
+            info={"licence": licence},
+        )
+        path = train_from_files(
+            config,
+            manifest=manifest,
+            speech=speech or [],
+            noise=noise or [],
+            rooms=rooms,
+            corpus_weights=corpus_weight or [],
+            cache=cache,
+            init=init,
+            valid_count=valid_count,
+        )
+        print(path)

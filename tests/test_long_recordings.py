@@ -12,7 +12,8 @@ from conftest import SMALL, identity_enhancer, small_network, voice
 from test_examples import PAIR
 
 from slimclean import Enhancer, audio, checkpoint
-from slimclean.enhancer import HOP_S, Level
+from slimclean.enhancer import HOP_S
+from slimclean.level import Level
 from slimclean.metrics import si_sdr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from slimclean import audio
 from slimclean.audio import OutputForm
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
-from slimclean.planning import Task, plan
+from slimclean.planning import Task, plan, real
 from slimclean.recording import enhance_file
 from slimclean.report import FileResult, ReportWriter
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
 WORKER_BYTES = 900e6
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: 
         references=Path(options.references) if options.references else None,
     )
     if options.report is not None:
-        recordings = {path.resolve() for task in tasks for path in (task.source, task.destination)}
-        if Path(options.report).resolve() in recordings:
+        recordings = {real(path) for task in tasks for path in (task.source, task.destination)}
+        if real(Path(options.report)) in recordings:
             raise UsageError(f"the report {options.report} is also a recording")
     return tasks
 
@@ -158,18 +160,20 @@ def _in_processes(
     """
     remaining = dict.fromkeys(tasks)
 
-    def finish(found: tuple[Task, FileResult]) -> tuple[Task, FileResult]:
-        remaining.pop(found[0], None)
-        return found
-
     with _backend(options.scheduler, jobs):
         try:
             while remaining:
+                results = _parallel(list(remaining), enhancer, options.form, jobs)
                 try:
-                    yield from map(finish, _parallel(list(remaining), enhancer, options.form, jobs))
+                    for task, result in results:
+                        del remaining[task]
+                        yield task, result
                 except Exception:  # `enhance_file` raises nothing: this is a dead worker
                     for task in list(remaining)[: 3 * jobs]:
-                        yield finish((task, _alone(task, enhancer, options.form, jobs)))
+                        del remaining[task]
+                        yield task, _alone(task, enhancer, options.form, jobs)
+                finally:
+                    _cancel(results)
         finally:
             for task in remaining:  # interrupted: what was in work then leaves nothing behind
                 audio.remove_leftovers(task.destination)
@@ -177,11 +181,18 @@ def _in_processes(
 
 def _parallel(
     tasks: list[Task], enhancer: Enhancer, form: OutputForm, jobs: int
-) -> Iterator[tuple[Task, FileResult]]:
+) -> Generator[tuple[Task, FileResult], None, None]:
     work = (delayed(_enhance)(task, enhancer, form) for task in tasks)
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
-    results: Iterator[tuple[Task, FileResult]] = pool(work)
+    results: Generator[tuple[Task, FileResult], None, None] = pool(work)
     return results
+
+
+def _cancel(results: Generator[Any, None, None]) -> None:
+    """Stop what is in work, of which joblib would warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results.close()
 
 
 def _alone(task: Task, enhancer: Enhancer, form: OutputForm, jobs: int) -> FileResult:
@@ -209,7 +220,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise MissingDependencyError("--scheduler needs Dask: pip install 'slimclean[dask]'") from error
     try:
-        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({error})") from error
     with client, parallel_config("dask"):

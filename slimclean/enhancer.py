@@ -165,7 +165,7 @@ class Enhancer:
     def _chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[C, T] and its channels' levels [C] -> the output [C, T] and UF [F]; edges are context, not kept."""
         wet, uf = self._enhance(x, sample_rate, rms)
-        out = wet + np.float32(self.dry) * (x - wet) if self.dry else wet
+        out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
         return (x - out if self.residual else out), uf
 
     def _enhance(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

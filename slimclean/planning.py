@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def _expand(path: Path) -> list[Path]:
 
 def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool) -> Iterator[Task]:
     if path.is_dir():
-        folder = path.resolve()
+        folder = real(path)
         if not folder.name:
             raise UsageError(f"{path}: the root of a file system wants an --output")
         if output is None:
@@ -85,12 +86,12 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
             root = beside.with_name(folder.name + OUTPUT_SUFFIX)
         else:
             root = output if alone else output / folder.name
-        outputs = root.resolve() if folder in root.resolve().parents else None
+        outputs = real(root) if folder in real(root).parents else None
         for source in audio.walk(path):
             within = source.relative_to(path)
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
-            if not ours and not (outputs and outputs in source.resolve().parents):
+            if not ours and not (outputs and outputs in real(source).parents):
                 yield Task(source, (root / within).with_suffix(output_suffix(source, form)))
     elif output is None:
         suffix = output_suffix(path, form)
@@ -101,6 +102,11 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
         raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
+
+
+def real(path: Path) -> Path:
+    """`path` without links; unlike `Path.resolve` of Python before 3.13, links that go round do no harm."""
+    return Path(os.path.realpath(path))
 
 
 def is_our_output(path: Path) -> bool:
@@ -117,10 +123,10 @@ def is_our_output(path: Path) -> bool:
 
 
 def _refuse_collisions(tasks: list[Task], *, in_place: bool) -> None:
-    sources = {task.source.resolve() for task in tasks}
+    sources = {real(task.source) for task in tasks}
     taken: dict[Path, Path] = {}
     for task in tasks:
-        target = task.destination.resolve()
+        target = real(task.destination)
         if target in sources and not in_place:
             raise UsageError(
                 f"{task.source}: the output {task.destination} is one of the inputs; --in-place replaces them"

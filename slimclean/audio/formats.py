@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +75,11 @@ class OutputForm:
             container = _CONTAINERS[self.extension]
             if not soundfile.check_format(container, self.subtype):
                 raise UsageError(f"{container} does not hold {self.subtype}")
+
+
+def file_name(path: Path) -> str | bytes:
+    """`path` as soundfile takes it: as bytes where names need not be text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def output_suffix(source: Path, form: OutputForm) -> str:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import soundfile
 
-from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, VIDEO_AND_AAC, AudioInfo
+from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, VIDEO_AND_AAC, AudioInfo, file_name
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
     from typing import Self
 
 UNKNOWN_FRAMES = 1 << 62
+OGG_PAGE = 65_307
+"""The largest page of an Ogg file, in bytes."""
 
 
 class Source(Protocol):
@@ -70,9 +72,10 @@ class AudioReader:
             yield np.ascontiguousarray(block.T)
         if seen == 0 == self.info.frames:
             yield np.zeros((self.info.channels, 0), np.float32)
-        # A lossy stream may lack a little at its end; how much an MP3 holds is an estimate.
+        # A lossy stream may lack a little at its end; how much an MP3 or a WMA holds is an estimate.
         tolerance = 1.0 if not self.info.lossy else 0.5 if "MPEG" in self.info.subtype else 0.98
-        if seen < self.info.frames * tolerance:
+        slack = self.info.sample_rate // 2 if self.info.format == "ASF" else 0
+        if seen < self.info.frames * tolerance - slack:
             raise AudioError(f"truncated: {seen} of {self.info.frames} frames are there")
 
     def close(self) -> None:
@@ -105,7 +108,7 @@ def _check_readable(path: Path) -> None:
 class _SoundFileSource:
     def __init__(self, path: Path) -> None:
         try:
-            self._file = file = soundfile.SoundFile(path)
+            self._file = file = soundfile.SoundFile(file_name(path))
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
         except (soundfile.LibsndfileError, TypeError) as error:
@@ -117,7 +120,7 @@ class _SoundFileSource:
         frames = file.frames if file.frames < UNKNOWN_FRAMES else 0
         self.info = AudioInfo(file.samplerate, file.channels, frames, file.format, file.subtype, file.endian)
         self.tags = file.copy_metadata()
-        if problem := _missing_data(file.extra_info):
+        if problem := _missing_data(path, file.format, file.extra_info):
             file.close()
             raise AudioError(problem)
         self._seen = 0
@@ -136,15 +139,30 @@ class _SoundFileSource:
         self._file.close()
 
 
-def _missing_data(log: str) -> str | None:
-    """What libsndfile's log of a header says of a WAV file cut short, which it otherwise reads as whole.
+def _missing_data(path: Path, container: str, log: str) -> str | None:
+    """What says that a file was cut short, where libsndfile reads it as whole: its log, an Ogg page.
 
     Sizes near 2 and 4 GiB stand for "unknown" in files that were written to a pipe.
     """
-    found = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if container == "OGG" and not _ogg_ends(path):
+        return "truncated: its Ogg stream has no end; what is there can be had with ffmpeg -i IN -c copy OUT"
+    found = re.search(r"^\s*(?:data|SSND|riff|Data Size) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
         return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
+    found = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", log)
+    if found and int(found[1]) < int(found[2]):
+        return f"truncated: {found[1]} of {found[2]} frames are there"
     length = re.search(r"^Length : (\d+)", log, re.MULTILINE)
     if length and re.search(r"^data : 0$", log, re.MULTILINE) and int(length[1]) > 4096:
         return "truncated: its header was never finished (it says 0 bytes of sound)"
     return None
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Whether the last page of an Ogg file is marked as its end (RFC 3533: bit 2 of byte 5)."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 2 * OGG_PAGE))
+        end = file.read()
+    page = end.rfind(b"OggS")
+    return page < 0 or page + 5 >= len(end) or bool(end[page + 5] & 4)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from slimclean.audio.formats import AudioInfo
+from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AudioWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(path)
             self._file = soundfile.SoundFile(
-                self._temporary,
+                file_name(self._temporary),
                 "w",
                 samplerate=info.sample_rate,
                 channels=info.channels,
@@ -82,7 +82,7 @@ class AudioWriter:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
         try:
             self._file.close()
-            with soundfile.SoundFile(self._temporary) as written:
+            with soundfile.SoundFile(file_name(self._temporary)) as written:
                 frames = written.frames
             if frames != self.frames and not self.info.lossy:
                 raise AudioError(f"cannot write {self.path} ({frames} of {self.frames} frames arrived)")

@@ -95,9 +95,11 @@ def enhance(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: as many as pay.", rich_help_panel=_RUN)
     ] = 0,
+    backend: Annotated[
+        str, typer.Option(help="loky (processes here) or dask (a cluster).", rich_help_panel=_RUN)
+    ] = "loky",
     scheduler: Annotated[
-        str | None,
-        typer.Option(help="Dask scheduler whose workers do the work: tcp://...", rich_help_panel=_RUN),
+        str | None, typer.Option(help="Address of the Dask scheduler: tcp://...", rich_help_panel=_RUN)
     ] = None,
     device: Device = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")] = False,
@@ -126,6 +128,8 @@ def enhance(
             mono,
             keep_mtime,
         )
+        if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
+            raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")
         options = Options(
             form=form,
             overwrite=overwrite,

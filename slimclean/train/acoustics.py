@@ -88,7 +88,7 @@ def coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def rumble(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Traffic, wind and handling below the voice: noise that falls by 6 to 24 dB per octave above 8 to 60 Hz."""
+    """Traffic, wind, handling: noise that falls by 6 to 24 dB per octave above a corner at 8 to 60 Hz."""
     spectrum = fft.rfft(rng.standard_normal(length, dtype=np.float32))
     octave = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE / 2, len(spectrum)), 1))
     corner = rng.uniform(np.log2(8), np.log2(60))

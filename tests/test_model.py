@@ -200,12 +200,6 @@ def test_the_router_samples_one_hot_with_a_gradient():
     assert logits.grad.abs().max() > 0
 
 
-def test_hard_choices_follow_the_logits():
-    router = Router(SMALL)
-    logits = torch.eye(4)[None] * 5
-    assert router.choose(logits).shares.equal(torch.eye(4)[None])
-
-
 def test_target_interpolation_is_linear_and_clamped():
     weights = interpolate(torch.tensor([0.05, 0.1, 0.175, 1.0]), (0.1, 0.25, 1.0))
     wanted = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])

@@ -28,7 +28,9 @@ def train(
     init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
     name: Annotated[str, typer.Option(help="Name of the checkpoint written to OUT.")] = "model",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for their header.")] = "",
-    steps: Annotated[int, typer.Option(min=1)] = TrainConfig.steps,
+    steps: Annotated[
+        int, typer.Option(min=0, help="0 teaches and calibrates the router only.")
+    ] = TrainConfig.steps,
     batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = TrainConfig.batch,
     segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
     lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
@@ -49,6 +51,9 @@ def train(
         int, typer.Option(min=1, help="Steps between validations.")
     ] = TrainConfig.valid_every,
     valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = 24,
+    teach_count: Annotated[
+        int, typer.Option(min=0, help="Mixtures on which the router is taught at the end; 0: none.")
+    ] = 400,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
@@ -91,5 +96,6 @@ def train(
             cache=cache,
             init=init,
             valid_count=valid_count,
+            teach_count=teach_count,
         )
         print(path)

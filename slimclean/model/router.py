@@ -46,21 +46,21 @@ class Router(nn.Module):
         steps = self.config.frame_hop // self.config.router_stride
         return torch.log(x.unflatten(2, (-1, steps)).mean(3) + LOG_FLOOR).mT  # [B, C, F] -> [B, F, C]
 
-    def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
-        """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
+    def base_logits(self, noisy: Tensor) -> Tensor:
+        """What does not depend on the target, [B, T] -> [B, F, J]."""
         features = self.features(noisy)
         ahead = F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
-        logits = self.head(self.gru(ahead[:, LOOK_AHEAD_FRAMES:]))
+        logits: Tensor = self.head(self.gru(ahead[:, LOOK_AHEAD_FRAMES:]))
+        return logits
+
+    def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
+        """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
+        logits = self.base_logits(noisy)
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]
         out: Tensor = logits * scale + shift
         return out
-
-    def choose(self, logits: Tensor) -> FrameWidths:
-        """The likeliest UF of each frame, [B, F, J] -> widths."""
-        one_hot = F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-        return FrameWidths(one_hot, self.config.ufs)
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: float = 1.0) -> FrameWidths:
         """A straight-through Gumbel-softmax draw; `noise` is uniform in (0, 1), of the logits' shape.

@@ -96,7 +96,7 @@ def rumble(rng: np.random.Generator, length: int) -> np.ndarray:
     x = fft.irfft(spectrum * 10 ** ((octave - corner) * slope_db / 20), length)
     swell_db = rng.uniform(0, 8) * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * np.arange(length) / SAMPLE_RATE)
     x = (x * 10 ** (swell_db / 20)).astype(np.float32)
-    return x / np.float32(rms(x))
+    return np.asarray(x / np.float32(rms(x)))
 
 
 def high_pass(x: np.ndarray, corner_hz: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.data import Mixer
 from slimclean.train.loop import train
 from slimclean.train.sources import SAMPLE_RATE, Library, load_library, read_manifest, scan_folder
+from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 VALID_S = 4.0
@@ -34,6 +35,7 @@ def train_from_files(
     cache: Path | None = None,
     init: str | None = None,
     valid_count: int = 24,
+    teach_count: int = 0,
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair."""
     if (manifest is None) != bool(speech and noise):
@@ -61,9 +63,12 @@ def train_from_files(
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
     validate = validator(pairs) if pairs else None
     path = train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
-    if pairs:
+    if pairs or teach_count:
         network, header = checkpoint.load(path)
-        calibrate(network, [pair.noisy for pair in pairs])
+        if teach_count:
+            teach(network, mixer, teach_count, config.seed)
+        if pairs:
+            calibrate(network, [pair.noisy for pair in pairs])
         checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
     return path
 

@@ -164,6 +164,25 @@ class Enhancer:
             yield out, np.concatenate(ufs) if ufs else np.zeros(0)
             ufs.clear()
 
+    def route(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """The UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router works for it."""
+        channels = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
+        level = Level()
+        level.add(channels, sample_rate)
+        return np.concatenate(list(self.route_stream([channels], sample_rate, level)))
+
+    def route_stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
+    ) -> Iterator[np.ndarray]:
+        """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
+        layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
+        for chunk, samples in split(blocks, layout):
+            uf = self._route_chunk(samples, sample_rate, level.active_rms)
+            frames_per_s = self.config.frame_rate_hz
+            first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
+            hop = chunk.stop - chunk.start - chunk.fade_out
+            yield uf[first : first + int(np.ceil(hop / sample_rate * frames_per_s - 1e-6))]
+
     def macs_per_sample(self, uf: np.ndarray) -> float:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
@@ -192,6 +211,18 @@ class Enhancer:
                 rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
             out = out + rest
         return out, result.uf[0].cpu().numpy()
+
+    def _route_chunk(self, x: np.ndarray, sample_rate: int, rms: float) -> np.ndarray:
+        """[C, T] -> UF [F], as `_chunk` finds it."""
+        low = resample(x, sample_rate, self.config.sample_rate)
+        frames = -(-low.shape[1] // self.config.frame_hop)
+        if self.uf != "auto":
+            return np.full(frames, self.uf, np.float32)
+        if rms < SILENCE_RMS or frames == 0:
+            return np.full(frames, min(self.config.ufs), np.float32)
+        noisy = torch.from_numpy(network_input(low, self.config.frame_hop, rms)).to(self.device)
+        with torch.inference_mode():
+            return np.asarray(self.network.route(noisy.mean(0, keepdim=True), self.target_uf)[0].cpu().numpy())
 
 
 def network_input(x: np.ndarray, frame_hop: int, rms: float) -> np.ndarray:

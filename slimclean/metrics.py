@@ -216,6 +216,23 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 """Every measure by its column name."""
 
+LABELS = {
+    "pesq_wb": ("PESQ, wide-band", "MOS-LQO"),
+    "pesq_nb": ("PESQ, narrow-band", "MOS-LQO"),
+    "stoi": ("STOI", ""),
+    "estoi": ("extended STOI", ""),
+    "si_sdr_db": ("SI-SDR", "dB"),
+    "snr_db": ("SNR", "dB"),
+    "segmental_snr_db": ("segmental SNR", "dB"),
+    "lsd_db": ("log-spectral distance", "dB, lower is better"),
+    "csig": ("CSIG, signal", "MOS"),
+    "cbak": ("CBAK, background", "MOS"),
+    "covl": ("COVL, overall", "MOS"),
+    "level_difference_db": ("level difference", "dB"),
+    "lag_samples": ("lag", "samples at 16 kHz"),
+}
+"""Name and unit of each, for people."""
+
 CORE = ("pesq_wb", "stoi", "si_sdr_db")
 """Those of the paper's table."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slimclean.cli import reports
 from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def enhance(
     target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
     model: Model = None,
     report: Annotated[Path | None, typer.Option(help="Write a CSV row per recording.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw a picture per recording into this folder (needs matplotlib).")
+    ] = None,
     highband: Annotated[
         str, typer.Option(help="Content above 8 kHz: gate (follow the network), keep or drop.")
     ] = "gate",
@@ -51,11 +55,13 @@ def enhance(
         from slimclean.enhancer import Enhancer
         from slimclean.report import summary
 
+        reports.check(plots)
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device, highband=highband)  # type: ignore[arg-type]
         with _Progress(quiet) as progress:
             results = enhance_paths(
                 paths, output, enhancer, overwrite=overwrite, report=report, watch=progress.watch()
             )
+        reports.write(results, paths, enhancer, plots=plots)
         if not quiet:
             print(f"slimclean: {summary(results)}", file=sys.stderr)
     if any(result.status == "failed" for result in results):

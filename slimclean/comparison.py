@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from slimclean import audio
 from slimclean.enhancer import Enhancer, Level
-from slimclean.errors import AudioError
+from slimclean.errors import AudioError, SlimcleanError
+from slimclean.report import FileResult
 from slimclean.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 
 READ_BLOCK_S = 8.0
@@ -22,13 +24,16 @@ LENGTHS_AGREE_S = 0.5
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a picture needs: `uf` [F] at `frame_rate_hz`, the candidates of the router in `ufs`."""
+    """What a picture needs: `uf` [F] at `frame_rate_hz`, and the candidates of the router in `ufs`.
+
+    All three are empty or 0 where nobody knows at what UF the recording was enhanced.
+    """
 
     before: Spectrogram
     after: Spectrogram
     uf: np.ndarray
-    frame_rate_hz: float
-    ufs: tuple[float, ...]
+    frame_rate_hz: float = 0.0
+    ufs: tuple[float, ...] = ()
 
     @property
     def mean_uf(self) -> float | None:
@@ -41,17 +46,36 @@ class Comparison:
         return np.where(self.before.dbfs > AUDIBLE_DBFS, self.before.dbfs - after, np.nan)
 
 
-def compare(recording: Path, enhanced: Path | None, enhancer: Enhancer) -> Comparison:
-    """Measure a recording and its enhanced form, block by block; errors name the file.
-
-    With `enhanced`, only the router of `enhancer` runs; without, the recording is enhanced, but not written.
-    """
+def preview(recording: Path, enhancer: Enhancer) -> Comparison:
+    """Enhance a recording block by block, without writing it; errors name the file."""
+    ufs: list[np.ndarray] = []
     try:
-        if enhanced is None:
-            return _enhance(recording, enhancer)
         level, before = _measure(recording)
         with audio.AudioReader(recording) as reader:
-            ufs = list(enhancer.route_stream(_blocks(reader), reader.info.sample_rate, level))
+            rate = reader.info.sample_rate
+
+            def out() -> Iterator[np.ndarray]:
+                for block, uf in enhancer.stream(_blocks(reader), rate, level):
+                    ufs.append(uf)
+                    yield block
+
+            after = spectrogram(out(), rate)
+    except AudioError as error:
+        raise AudioError(f"{recording}: {error}") from error
+    return _comparison(before, after, ufs, enhancer)
+
+
+def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Comparison:
+    """Measure a recording and its enhanced form block by block; errors name the file.
+
+    Nothing is enhanced: of `enhancer`, which made the second of the first, only the router runs.
+    """
+    ufs: list[np.ndarray] = []
+    try:
+        level, before = _measure(recording)
+        if enhancer is not None:
+            with audio.AudioReader(recording) as reader:
+                ufs += enhancer.route_stream(_blocks(reader), reader.info.sample_rate, level)
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from error
     try:
@@ -66,9 +90,27 @@ def compare(recording: Path, enhanced: Path | None, enhancer: Enhancer) -> Compa
     return _comparison(before, after, ufs, enhancer)
 
 
+def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
+    """Compare the two recordings of a row, with the network of `enhancer` at the UF that the row tells."""
+    made_by: Enhancer | None = None
+    if result.uf == str(enhancer.uf) and result.target_uf in (None, enhancer.target_uf):
+        made_by = enhancer
+    elif result.uf:
+        try:
+            uf: float | Literal["auto"] = "auto" if result.uf == "auto" else float(result.uf)
+        except ValueError as error:
+            raise SlimcleanError(f"{result.file}: {result.uf!r} is no UF") from error
+        target_uf = enhancer.target_uf if result.target_uf is None else result.target_uf
+        device = enhancer.device.type
+        made_by = Enhancer(uf, target_uf, network=enhancer.network, device=device)
+    return compare(Path(result.file), Path(result.output), made_by)
+
+
 def _comparison(
-    before: Spectrogram, after: Spectrogram, ufs: list[np.ndarray], enhancer: Enhancer
+    before: Spectrogram, after: Spectrogram, ufs: list[np.ndarray], enhancer: Enhancer | None
 ) -> Comparison:
+    if enhancer is None:
+        return Comparison(before, after, np.zeros(0))
     uf = np.concatenate(ufs) if ufs else np.zeros(0)
     return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
 
@@ -85,18 +127,3 @@ def _measure(path: Path) -> tuple[Level, Spectrogram]:
             level.add(block, reader.info.sample_rate)
             builder.add(block)
     return level, builder.finish()
-
-
-def _enhance(recording: Path, enhancer: Enhancer) -> Comparison:
-    level, before = _measure(recording)
-    ufs: list[np.ndarray] = []
-    with audio.AudioReader(recording) as reader:
-        rate = reader.info.sample_rate
-
-        def out() -> Iterator[np.ndarray]:
-            for block, uf in enhancer.stream(_blocks(reader), rate, level):
-                ufs.append(uf)
-                yield block
-
-        after = spectrogram(out(), rate)
-    return _comparison(before, after, ufs, enhancer)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slimclean.comparison import Comparison, compare
+from slimclean.comparison import Comparison, compare_result
 from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.metrics import LABELS
 from slimclean.report import FileResult
@@ -124,6 +124,12 @@ def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
         axis.axhline(float(comparison.uf.mean()), color=ORANGE, lw=1.5)
         text = f"utilization factor: mean {comparison.uf.mean():.3f} (line)"
         axis.set_title(text, loc="left", fontsize="medium")
+    if not comparison.ufs:
+        axis.set_title(
+            "utilization factor: not known, enhanced in an earlier run", loc="left", fontsize="medium"
+        )
+        axis.set(ylabel="UF", yticks=[])
+        return
     axis.set(ylabel="UF", yscale="log", ylim=(min(comparison.ufs) * 0.7, 1.15))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_yticks(comparison.ufs, [f"{v:g}" for v in comparison.ufs])
@@ -147,8 +153,7 @@ def plot_results(
         if result.status == "failed":
             continue
         try:
-            comparison = compare(Path(result.file), Path(result.output), enhancer)
-            plot_comparison(comparison, folder / name, Path(result.file).name)
+            plot_comparison(compare_result(result, enhancer), folder / name, Path(result.file).name)
             pictures.append(folder / name)
         except SlimcleanError as error:
             failed(f"no picture: {error}")

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from typing import Self
@@ -132,3 +132,30 @@ def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
     return str(value)
+
+
+def read_report(path: Path) -> list[FileResult]:
+    """The rows of a CSV report; columns that are not known here are left out. Raises `SlimcleanError`."""
+    kinds = get_type_hints(FileResult)
+    results = []
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            if missing := {"file", "output", "status"} - {*(reader.fieldnames or ())}:
+                raise SlimcleanError(f"{path}: not a report of slimclean: no column {sorted(missing)[0]}")
+            for row in reader:
+                cells = {k: _parsed(kinds[k], text or "") for k, text in row.items() if k in kinds}
+                results.append(FileResult(**cells))
+    except OSError as error:
+        raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        raise SlimcleanError(f"{path}: not a report of slimclean: {error}") from error
+    return results
+
+
+def _parsed(kind: Any, text: str) -> Any:
+    """A cell by the annotation of its field: a number where it says so, None for an empty number."""
+    for number in (int, float):
+        if number is kind or number in get_args(kind):
+            return number(text) if text else None
+    return text

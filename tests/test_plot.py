@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from slimclean import checkpoint
 from slimclean.cli import app
-from slimclean.comparison import compare
+from slimclean.comparison import compare, preview
 from slimclean.enhancer import Enhancer, Level
 from slimclean.errors import AudioError, MissingDependencyError
 from slimclean.plot import picture_names, plot_comparison, plot_scores, require_matplotlib
@@ -102,7 +102,7 @@ def test_a_comparison_is_one_whether_the_output_exists_or_not(tmp_path, small):
     level.add(x, 8_000)
     out = np.concatenate([block for block, _ in enhancer.stream([x], 8_000, level)], axis=1)
     soundfile.write(tmp_path / "b.wav", out[0], 8_000, "FLOAT")
-    now = compare(tmp_path / "a.flac", None, enhancer)
+    now = preview(tmp_path / "a.flac", enhancer)
     then = compare(tmp_path / "a.flac", tmp_path / "b.wav", enhancer)
     np.testing.assert_array_equal(now.uf, then.uf)
     np.testing.assert_allclose(now.after.power, then.after.power, rtol=1e-4, atol=1e-9)
@@ -126,7 +126,7 @@ def test_any_length_is_drawn_1200_pixels_wide(tmp_path, seconds):
     name = "a $b$ 50%.wav"
     soundfile.write(tmp_path / name, voice(seconds), 16_000)
     picture = tmp_path / "new" / "a.png"
-    plot_comparison(compare(tmp_path / name, None, identity_enhancer()), picture, name)
+    plot_comparison(preview(tmp_path / name, identity_enhancer()), picture, name)
     assert png_size(picture)[0] == 1200
 
 

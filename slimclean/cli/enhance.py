@@ -33,6 +33,7 @@ def enhance(
     plots: Annotated[
         Path | None, typer.Option(help="Draw a picture per recording into this folder (needs matplotlib).")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with table, pictures and players.")] = None,
     highband: Annotated[
         str, typer.Option(help="Content above 8 kHz: gate (follow the network), keep or drop.")
     ] = "gate",
@@ -55,13 +56,13 @@ def enhance(
         from slimclean.enhancer import Enhancer
         from slimclean.report import summary
 
-        reports.check(plots)
+        reports.check(plots, html)
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device, highband=highband)  # type: ignore[arg-type]
         with _Progress(quiet) as progress:
             results = enhance_paths(
                 paths, output, enhancer, overwrite=overwrite, report=report, watch=progress.watch()
             )
-        reports.write(results, paths, enhancer, plots=plots)
+        reports.write(results, paths, enhancer, plots=plots, html=html)
         if not quiet:
             print(f"slimclean: {summary(results)}", file=sys.stderr)
     if any(result.status == "failed" for result in results):

@@ -34,10 +34,11 @@ def plot(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)
-        from slimclean.comparison import compare
+        from slimclean.comparison import compare, preview
         from slimclean.enhancer import Enhancer
         from slimclean.plot import plot_comparison, require_matplotlib
 
         require_matplotlib()
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
-        plot_comparison(compare(file, enhanced, enhancer), output, file.name)
+        comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)
+        plot_comparison(comparison, output, file.name)

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from slimclean.report import FileResult
 
 
-def check(plots: Path | None) -> None:
-    """Raise before any work if pictures are wanted and cannot be drawn."""
+def check(plots: Path | None, html: Path | None) -> None:
+    """Raise before any work if what is wanted cannot be made."""
+    if html is not None:
+        from slimclean.html_report import check_page
+
+        check_page(html)
     if plots is not None:
         from slimclean.plot import require_matplotlib
 
@@ -26,8 +30,9 @@ def write(
     enhancer: Enhancer,
     *,
     plots: Path | None,
+    html: Path | None,
 ) -> None:
-    """Pictures into the folder `plots`; what cannot be drawn is a line on stderr."""
+    """Pictures into the folder `plots`, a page to `html`; what cannot be drawn is a line on stderr."""
 
     def complain(message: str) -> None:
         print(f"slimclean: {message}", file=sys.stderr)
@@ -36,3 +41,7 @@ def write(
         from slimclean.plot import plot_results
 
         plot_results(results, [path for path in paths if path.is_dir()], plots, enhancer, complain)
+    if html is not None:
+        from slimclean.html_report import write_report
+
+        write_report(results, html, enhancer, complain)

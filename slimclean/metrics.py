@@ -257,8 +257,18 @@ LABELS = {
 }
 """Name and unit of each, and of those in `mos`, for people."""
 
+LOWER_IS_BETTER = frozenset({"lsd_db"})
+ZERO_IS_BEST = frozenset({"level_difference_db", "lag_samples"})
+
 CORE = ("pesq_wb", "stoi", "si_sdr_db")
 """Those of the paper's table."""
+
+
+def improvement(name: str, before: float, after: float) -> float:
+    """By how much a measure became better; below 0 it became worse."""
+    if name in ZERO_IS_BEST:
+        return abs(before) - abs(after)
+    return before - after if name in LOWER_IS_BETTER else after - before
 
 
 def _paired(

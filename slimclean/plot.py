@@ -195,13 +195,10 @@ def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) 
 
 
 def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
-    after, before = [], []
-    for score in scores:
-        value, gain = score.values.get(name), score.values.get(f"{name}_improvement")
-        if value is not None and np.isfinite(value):
-            after.append(value)
-            if gain is not None and np.isfinite(gain):
-                before.append(value - gain)
+    after, before = (
+        [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
+        for of in ([s.values for s in scores], [s.before for s in scores])
+    )
     groups = {"after": (after, BLUE, "o")}
     if before:
         groups = {"before": (before, ORANGE, "^")} | groups

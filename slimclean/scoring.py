@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 
 from slimclean import audio
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
-from slimclean.metrics import CORE, METRICS, SAMPLE_RATE, composite
+from slimclean.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
 from slimclean.mos import MOS, dnsmos
 from slimclean.resample import resample
 
@@ -54,6 +54,8 @@ class Score:
     error: str = ""
     note: str = ""
     values: dict[str, float | None] = field(default_factory=dict)
+    before: dict[str, float | None] = field(default_factory=dict)
+    """The values of the noisy recording."""
     group: str | None = None
 
     def row(self, columns: Sequence[str]) -> dict[str, object]:
@@ -166,9 +168,8 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
         if pair.noisy is not None:
             reference, noisy = _load_alike(pair.reference or pair.estimate, pair.noisy, notes)
             for name, before in _measure(metrics, reference, noisy, notes).items():
-                value = values[name]
-                gain = None if value is None or before is None else value - before
-                score.values[f"{name}_improvement"] = gain
+                score.before[name] = before
+                score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
         score.note = "; ".join(notes)
         score.status = "scored"
     except MissingDependencyError:
@@ -224,6 +225,12 @@ def _measure(
         length_s = reference.shape[1] / all_cuts / SAMPLE_RATE
         notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(segmented)}"] = None
     return out
+
+
+def _improvement(name: str, before: float | None, after: float | None) -> float | None:
+    if before is None or after is None or np.isinf([before, after]).all():
+        return None
+    return improvement(name, before, after)
 
 
 def segments(samples: int) -> tuple[list[slice], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import subprocess
 import sys
@@ -73,6 +74,16 @@ def test_the_packaged_weights_clean_a_known_pair(uf):
 
 def test_the_python_example_runs():
     assert "mean UF 0." in script("python_api.py", RECORDINGS / "voice-memo-16k.wav")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
+def test_others_are_scored_beside_ours(tmp_path):
+    for folder, name in (("c", "clean"), ("n", "noisy"), ("t", "noisy")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.flac").symlink_to(PAIR / f"{name}.flac")
+    lines = script("beside_others.py", *(tmp_path / folder for folder in "cnt")).splitlines()
+    assert len(lines) == 8
+    assert lines[1].split()[1:] == lines[2].split()[1:]
 
 
 def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):

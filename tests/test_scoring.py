@@ -247,3 +247,10 @@ def test_every_measure_says_what_it_is():
         assert "ndefined" in text
         assert "Source" in text or "ource like" in text
     assert set(MOS) < set(metrics.LABELS)
+
+
+def test_improvement_is_up_whatever_the_measure():
+    assert metrics.improvement("stoi", 0.5, 0.75) == 0.25
+    assert metrics.improvement("lsd_db", 5.0, 3.0) == 2
+    assert metrics.improvement("lag_samples", -4.0, 1.0) == 3
+    assert metrics.improvement("level_difference_db", 1.0, -2.0) == -1

@@ -43,12 +43,12 @@ def enhance(
 ) -> None:
     """Enhance recordings; folders are walked and mirrored.
 
-    Sample rate, channels, length and encoding stay as they are. A recording that fails is
-    reported and does not stop the others.
+    Sample rate, channels, length and encoding stay as they are. A recording
+    that fails is reported and does not stop the others.
 
-    Exit code: 0 all fine, 1 some recording failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all fine, 1 a recording failed, 2 wrong usage, 130 interrupted.
 
-    Example: slimclean enhance ./recordings -o ./clean --uf auto --report report.csv
+    Example: slimclean enhance ./recordings -o ./clean --html report.html
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)

@@ -11,7 +11,7 @@ from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
 
 
 def plot(
-    file: Annotated[Path, typer.Argument(help="The recording before.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG.")],
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")

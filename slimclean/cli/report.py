@@ -12,7 +12,9 @@ from slimclean.cli.common import Device, Model, one_line_errors
 
 
 def report(
-    report: Annotated[Path, typer.Argument(help="A CSV that `slimclean enhance --report` wrote.")],
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A CSV that `slimclean enhance --report` wrote.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, an HTML file.")],
     model: Model = None,
     device: Device = "auto",

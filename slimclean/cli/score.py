@@ -14,10 +14,12 @@ from slimclean.errors import UsageError
 
 def score(
     reference: Annotated[
-        Path | None, typer.Argument(help="Clean references: a folder, or one file.", exists=True)
+        Path | None,
+        typer.Argument(metavar="REFERENCE", help="Clean references: a folder, or one file.", exists=True),
     ] = None,
     estimate: Annotated[
-        Path | None, typer.Argument(help="What to score: a folder, or one file.", exists=True)
+        Path | None,
+        typer.Argument(metavar="ESTIMATE", help="What to score: a folder, or one file.", exists=True),
     ] = None,
     noisy: Annotated[
         Path | None, typer.Option(help="What it was made from; adds each improvement.", exists=True)

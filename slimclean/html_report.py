@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slimclean import player, png
-from slimclean.comparison import Comparison, compare_result
+from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.html_assets import SCRIPT, STYLE
@@ -160,9 +160,9 @@ def _recording(
     try:
         comparison = compare_result(result, enhancer)
         rows = [*_sound_rows(result, comparison, page), *_uf_row(comparison)]
-    except SlimcleanError as error:
-        failed(f"no picture: {error}")
-        rows = [f"<p class='failed'>{_text(str(error))}</p>\n"]
+    except Exception as error:  # whatever one recording does, the others get their sections
+        failed(f"no picture: {reason(error)}")
+        rows = [f"<p class='failed'>{_text(reason(error))}</p>\n"]
     else:
         yield f"<p class='soft'>{_text(result.output)}{_removed(comparison)}</p>\n"
     yield from rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slimclean.comparison import Comparison, compare_result
+from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.metrics import LABELS
 from slimclean.report import FileResult
@@ -117,6 +117,12 @@ def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
 def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
     from matplotlib.ticker import NullLocator
 
+    if not comparison.ufs:
+        axis.set_title(
+            "utilization factor: not known, enhanced in an earlier run", loc="left", fontsize="medium"
+        )
+        axis.set(ylabel="UF", yticks=[])
+        return
     uf = reduce_columns(comparison.uf, UF_COLUMNS)
     edges = np.linspace(0, len(comparison.uf) / comparison.frame_rate_hz / per_unit, len(uf) + 1)
     if len(uf):
@@ -124,12 +130,6 @@ def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
         axis.axhline(float(comparison.uf.mean()), color=ORANGE, lw=1.5)
         text = f"utilization factor: mean {comparison.uf.mean():.3f} (line)"
         axis.set_title(text, loc="left", fontsize="medium")
-    if not comparison.ufs:
-        axis.set_title(
-            "utilization factor: not known, enhanced in an earlier run", loc="left", fontsize="medium"
-        )
-        axis.set(ylabel="UF", yticks=[])
-        return
     axis.set(ylabel="UF", yscale="log", ylim=(min(comparison.ufs) * 0.7, 1.15))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_yticks(comparison.ufs, [f"{v:g}" for v in comparison.ufs])
@@ -155,8 +155,8 @@ def plot_results(
         try:
             plot_comparison(compare_result(result, enhancer), folder / name, Path(result.file).name)
             pictures.append(folder / name)
-        except SlimcleanError as error:
-            failed(f"no picture: {error}")
+        except Exception as error:  # whatever one recording does, the others get theirs
+            failed(f"no picture: {reason(error)}")
     return pictures
 
 
@@ -231,5 +231,5 @@ def _save(figure: Any, picture: Path) -> None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SlimcleanError(f"cannot write {picture} ({reason})") from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SlimcleanError(f"cannot write {picture} ({why})") from error

@@ -17,7 +17,8 @@ from slimclean.cli import app
 from slimclean.comparison import compare, preview
 from slimclean.enhancer import Enhancer, Level
 from slimclean.errors import AudioError, MissingDependencyError
-from slimclean.plot import picture_names, plot_comparison, plot_scores, require_matplotlib
+from slimclean.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
+from slimclean.report import FileResult
 from slimclean.scoring import Score
 from slimclean.spectrogram import COLUMNS, reduce_columns, spectrogram
 
@@ -165,6 +166,19 @@ def test_enhance_draws_a_picture_per_recording(tmp_path, weights):
     assert done.exit_code == 1
     found = sorted(p.relative_to(tmp_path / "pictures") for p in (tmp_path / "pictures").rglob("*.*"))
     assert [p.as_posix() for p in found] == ["a.png", "sub/b.png"]
+
+
+@needs_matplotlib
+def test_what_an_earlier_run_made_is_drawn_without_its_uf(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.3), 16_000)
+    run("enhance", tmp_path / "a.wav", "-m", weights)
+    done = run("enhance", tmp_path / "a.wav", "-m", weights, "--plots", tmp_path / "p")
+    assert (done.exit_code, "1 skipped" in done.stderr) == (0, True)
+    assert png_size(tmp_path / "p" / "a.png")[0] == 1200
+    told = []
+    strange = FileResult(str(tmp_path / "a.wav"), "b.wav", "enhanced", uf="much")
+    assert plot_results([strange], [], tmp_path / "p", identity_enhancer(), told.append) == []
+    assert "'much' is no UF" in told[0]
 
 
 def test_pictures_have_names_of_their_own(tmp_path):

@@ -62,9 +62,9 @@ def enhance(
             results = enhance_paths(
                 paths, output, enhancer, overwrite=overwrite, report=report, watch=progress.watch()
             )
-        reports.write(results, paths, enhancer, plots=plots, html=html)
         if not quiet:
             print(f"slimclean: {summary(results)}", file=sys.stderr)
+        reports.write(results, paths, enhancer, plots=plots, html=html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 

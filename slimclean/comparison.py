@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from slimclean import audio
-from slimclean.enhancer import Enhancer, Level
+from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
+from slimclean.level import Level
 from slimclean.report import FileResult
 from slimclean.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 
@@ -68,20 +69,24 @@ def preview(recording: Path, enhancer: Enhancer) -> Comparison:
 def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Comparison:
     """Measure a recording and its enhanced form block by block; errors name the file.
 
-    Nothing is enhanced: of `enhancer`, which made the second of the first, only the router runs.
+    A mono form of several channels is compared with their mean. Nothing is enhanced: of `enhancer`, which made
+    the second of the first, only the router runs.
     """
+    if recording.resolve() == enhanced.resolve():
+        raise AudioError(f"{recording}: was replaced in place, so there is nothing to compare it with")
     ufs: list[np.ndarray] = []
     try:
-        level, before = _measure(recording)
-        if enhancer is not None:
-            with audio.AudioReader(recording) as reader:
-                ufs += enhancer.route_stream(_blocks(reader), reader.info.sample_rate, level)
-    except AudioError as error:
-        raise AudioError(f"{recording}: {error}") from error
-    try:
         after = _measure(enhanced)[1]
+        mono = audio.probe(enhanced).channels == 1
     except AudioError as error:
         raise AudioError(f"{enhanced}: {error}") from error
+    try:
+        level, before = _measure(recording, mono=mono)
+        if enhancer is not None:
+            with audio.AudioReader(recording) as reader:
+                ufs += enhancer.route_stream(_blocks(reader, mono=mono), reader.info.sample_rate, level)
+    except AudioError as error:
+        raise AudioError(f"{recording}: {error}") from error
     if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
         raise AudioError(
             f"{recording} lasts {before.duration_s:.1f} s and {enhanced} {after.duration_s:.1f} s: "
@@ -121,15 +126,16 @@ def _comparison(
     return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
 
 
-def _blocks(reader: audio.AudioReader) -> Iterator[np.ndarray]:
-    return reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate))
+def _blocks(reader: audio.AudioReader, *, mono: bool = False) -> Iterator[np.ndarray]:
+    for block in reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate)):
+        yield block.mean(0, keepdims=True) if mono else block
 
 
-def _measure(path: Path) -> tuple[Level, Spectrogram]:
+def _measure(path: Path, *, mono: bool = False) -> tuple[Level, Spectrogram]:
     level = Level()
     with audio.AudioReader(path) as reader:
         builder = SpectrogramBuilder(reader.info.sample_rate)
-        for block in _blocks(reader):
+        for block in _blocks(reader, mono=mono):
             level.add(block, reader.info.sample_rate)
             builder.add(block)
     return level, builder.finish()

@@ -57,6 +57,7 @@ TABLE = (
     Column("speed (x real time)", _speed, 1),
     Column("level in (dBFS)", lambda r: r.level_in_dbfs, 1),
     Column("level change (dB)", _change, 1),
+    Column("noise reduction (dB)", lambda r: r.noise_reduction_db, 1),
 )
 
 
@@ -141,7 +142,7 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
     for k, result in enumerate(results):
         name = _text(result.file)
         cell = f"<a href='#r{k}'>{name}</a>" if k in shown else name
-        status = _text(f"{result.status}: {result.error}" if result.error else result.status)
+        status = _text(": ".join(filter(None, [result.status, result.error or result.warnings])))
         yield f"<tr><td data-value='{name}'>{cell}</td>"
         yield f"<td class='status {result.status}' data-value='{status}'>{status}</td>"
         for column in TABLE:

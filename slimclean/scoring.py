@@ -53,6 +53,9 @@ class Score:
     status: str = "failed"
     error: str = ""
     note: str = ""
+    """What to know of the values: why some are undefined, resampling, segments."""
+    undefined: str = ""
+    """The part of `note` on undefined values."""
     values: dict[str, float | None] = field(default_factory=dict)
     before: dict[str, float | None] = field(default_factory=dict)
     """The values of the noisy recording."""
@@ -160,7 +163,7 @@ def score_pairs(
 def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     """Score one pair: channels one by one, then their mean, at 16 kHz."""
     score = Score(pair.name)
-    notes: dict[str, None] = {}
+    notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
     try:
         reference, estimate = _load_alike(pair.reference or pair.estimate, pair.estimate, notes)
         values = _measure(metrics, reference, estimate, notes)
@@ -171,6 +174,7 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
                 score.before[name] = before
                 score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
         score.note = "; ".join(notes)
+        score.undefined = "; ".join(note for note, reason in notes.items() if reason)
         score.status = "scored"
     except MissingDependencyError:
         raise
@@ -179,12 +183,12 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     return score
 
 
-def _load_alike(reference: Path, estimate: Path, notes: dict[str, None]) -> tuple[np.ndarray, np.ndarray]:
+def _load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple[np.ndarray, np.ndarray]:
     """Both at 16 kHz, [C, T] of one shape. Raises `SlimcleanError` where they do not belong together."""
     (r, r_rate), (e, e_rate) = audio.read(reference), audio.read(estimate)
     for rate in {r_rate: None, e_rate: None}:
         if rate != SAMPLE_RATE:
-            notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = None
+            notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = False
     if r.shape[0] != e.shape[0]:
         raise SlimcleanError(f"{r.shape[0]} and {e.shape[0]} channels do not pair")
     r, e = resample(r, r_rate, SAMPLE_RATE), resample(e, e_rate, SAMPLE_RATE)
@@ -198,7 +202,7 @@ def _load_alike(reference: Path, estimate: Path, notes: dict[str, None]) -> tupl
 
 
 def _measure(
-    names: Sequence[str], reference: np.ndarray, estimate: np.ndarray, notes: dict[str, None]
+    names: Sequence[str], reference: np.ndarray, estimate: np.ndarray, notes: dict[str, bool]
 ) -> dict[str, float | None]:
     """Each measure of two signals [C, T]: the mean over channels and segments where it is defined."""
     cuts, all_cuts = segments(reference.shape[1])
@@ -217,13 +221,13 @@ def _measure(
         middle = np.median if name == "lag_samples" else np.mean
         out[name] = float(middle(values)) if values else None
         if values and reasons and len(pieces) > 1:
-            notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = None
+            notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
         else:
-            notes.update(dict.fromkeys(f"{name}: {reason}" for reason in reasons))
+            notes.update({f"{name}: {reason}": True for reason in reasons})
     if all_cuts > 1 and (segmented := [name for name in names if name not in ANY_LENGTH]):
         chosen = f"{len(cuts)} of {all_cuts}" if len(cuts) < all_cuts else f"{all_cuts}"
         length_s = reference.shape[1] / all_cuts / SAMPLE_RATE
-        notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(segmented)}"] = None
+        notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(segmented)}"] = False
     return out
 
 

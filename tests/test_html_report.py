@@ -44,7 +44,7 @@ def results(tmp_path):
     return [
         result(page / "in" / EVIL, page / "out" / EVIL, duration_s=2.0, mean_uf=0.5, processing_s=0.1),
         result(page / "in" / "b.wav", tmp_path / "other" / "b.wav", duration_s=10.0, mean_uf=0.125),
-        result(page / "in" / "b.wav", page / "in" / "b.wav", status="skipped", uf="", target_uf=None),
+        result(page / "in" / "b.wav", page / "out" / EVIL, status="skipped", uf="", target_uf=None),
         FileResult("</td><script>alert(2)</script>", "y", error="broken <b>"),
     ]
 
@@ -126,21 +126,28 @@ def test_names_that_are_no_text(tmp_path):
     assert player.link(tmp_path / name, tmp_path / "r.html") == "./%FF.wav"
 
 
-def test_a_report_is_read_as_it_was_written(tmp_path):
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_report_is_read_as_it_was_written(tmp_path, name):
     rows = [
         FileResult("a", "b", "enhanced", "", 1.5, 16_000, 2, "0.5", mean_uf=0.5, rtf=0.1, level_out_dbfs=-2.0),
         FileResult('ü, "x"\n', "c", "failed", "broken"),
     ]
-    with ReportWriter(tmp_path / "r.csv") as writer:
+    with ReportWriter(tmp_path / name) as writer:
         for row in rows:
             writer.add(row)
-    assert read_report(tmp_path / "r.csv") == rows
+    assert read_report(tmp_path / name) == rows
+
+
+def test_other_files_are_no_reports(tmp_path):
     (tmp_path / "r.csv").write_text("file,output,status,duration_s,later\na,b,enhanced,1,x\n")
     assert read_report(tmp_path / "r.csv")[0].duration_s == 1
     for text, message in (("a,b\n1,2\n", "no column file"), ("file,output,status,rtf\na,b,c,d\n", "could not")):
         (tmp_path / "r.csv").write_text(text)
         with pytest.raises(SlimcleanError, match=f"not a report of slimclean: {message}"):
             read_report(tmp_path / "r.csv")
+    (tmp_path / "r.jsonl").write_text("[1]\nno json")
+    with pytest.raises(SlimcleanError, match="not a report of slimclean"):
+        read_report(tmp_path / "r.jsonl")
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(16_000, 12.0), (44_100, 0.3), (10_000, 1.0), (96_000, 0.2)])

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from slimclean import checkpoint
 from slimclean.cli import app
 from slimclean.comparison import compare, preview
-from slimclean.enhancer import Enhancer, Level
+from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
+from slimclean.level import Level
 from slimclean.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 from slimclean.report import FileResult
 from slimclean.scoring import Score
@@ -110,12 +111,24 @@ def test_a_comparison_is_one_whether_the_output_exists_or_not(tmp_path, small):
     assert now.before.power.shape == now.after.power.shape
 
 
+def test_a_mono_form_is_compared_with_the_mean_of_channels(tmp_path):
+    x = np.stack([voice(1.0), np.random.default_rng(0).normal(size=16_000) * 0.1], axis=1)
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    soundfile.write(tmp_path / "b.wav", x.mean(axis=1), 16_000, "FLOAT")
+    enhancer = identity_enhancer("auto", 0.5)
+    comparison = compare(tmp_path / "a.wav", tmp_path / "b.wav", enhancer)
+    np.testing.assert_allclose(comparison.before.power, comparison.after.power, rtol=1e-4, atol=1e-12)
+    np.testing.assert_array_equal(comparison.uf, enhancer(x.mean(axis=1).astype(np.float32), 16_000).uf)
+
+
 def test_removed_is_the_fall_of_the_level(tmp_path):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
     soundfile.write(tmp_path / "b.wav", soundfile.read(tmp_path / "a.wav")[0] / 10, 16_000, "FLOAT")
     comparison = compare(tmp_path / "a.wav", tmp_path / "b.wav", identity_enhancer(0.5))
     assert np.nanmedian(comparison.removed_db) == pytest.approx(20, abs=0.1)
     assert comparison.mean_uf == 0.5
+    with pytest.raises(AudioError, match="replaced in place"):
+        compare(tmp_path / "a.wav", tmp_path / "a.wav", identity_enhancer(0.5))
     soundfile.write(tmp_path / "c.wav", np.zeros(32_000), 16_000)
     with pytest.raises(AudioError, match=r"1\.0 s and .*c\.wav 2\.0 s"):
         compare(tmp_path / "a.wav", tmp_path / "c.wav", identity_enhancer(0.5))

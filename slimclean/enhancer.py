@@ -152,6 +152,26 @@ class Enhancer:
             yield out, np.concatenate(ufs) if ufs else np.zeros(0)
             ufs.clear()
 
+    def route(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """The UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router works for it."""
+        channels = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
+        level = Level()
+        level.add(channels, sample_rate)
+        return np.concatenate(list(self.route_stream([channels], sample_rate, level)))
+
+    def route_stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
+    ) -> Iterator[np.ndarray]:
+        """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
+        layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
+        rms = level.active_rms
+        for chunk, samples in split(blocks, layout):
+            uf = self._route_chunk(samples, sample_rate, rms)
+            frames_per_s = self.config.frame_rate_hz
+            first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
+            hop = chunk.stop - chunk.start - chunk.fade_out
+            yield uf[first : first + int(np.ceil(hop / sample_rate * frames_per_s - 1e-6))]
+
     def _threads(self) -> int:
         """How many chunks to work on at a time."""
         return torch.get_num_threads() if self.device.type == "cpu" else 1
@@ -193,6 +213,20 @@ class Enhancer:
             out = out + rest
         out[~heard] = x[~heard]
         return out, result.uf[0].cpu().numpy()
+
+    def _route_chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> np.ndarray:
+        """[C, T] and [C] -> UF [F], as `_enhance` finds it."""
+        low = resample(x, sample_rate, self.config.sample_rate)
+        frames = -(-low.shape[1] // self.config.frame_hop)
+        heard = rms >= SILENCE_RMS
+        if self.uf != "auto":
+            return np.full(frames, self.uf, np.float32)
+        if not heard.any() or frames == 0:
+            return np.full(frames, min(self.config.ufs), np.float32)
+        noisy = network_input(low[heard], self.config.frame_hop, rms[heard, None])
+        mono = torch.from_numpy(noisy).to(self.device).mean(0, keepdim=True)
+        with torch.inference_mode():
+            return np.asarray(self.network.route(mono, self.target_uf)[0].cpu().numpy())
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,12 +22,18 @@ SAMPLE_RATE = 16_000
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Wide-band PESQ (ITU-T P.862.2), 1.04 to 4.64, higher is better; undefined without an utterance."""
+    """Wide-band PESQ (ITU-T P.862.2), a MOS from 1.04 to 4.64, higher is better.
+
+    Undefined without an utterance. Source: the package pesq, which wraps the ITU's code.
+    """
     return _pesq(reference, estimate, SAMPLE_RATE, "wb")
 
 
 def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Narrow-band PESQ (ITU-T P.862.1), 1.02 to 4.55, at 8 kHz; undefined without an utterance."""
+    """Narrow-band PESQ (ITU-T P.862.1) at 8 kHz, a MOS from 1.02 to 4.55, higher is better.
+
+    Undefined and source like `pesq_wb`.
+    """
     from scipy import signal
 
     s, e = (signal.resample_poly(x, 1, 2).astype(np.float32) for x in _paired(reference, estimate))
@@ -50,15 +56,18 @@ def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: s
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011), about 0 to 1, higher is better.
+    """Short-time objective intelligibility (Taal et al. 2011), no unit, about 0 to 1, higher is better.
 
-    Undefined for a silent reference and below about 0.4 s of speech.
+    Undefined for a silent reference and below about 0.4 s of speech. Source: the package pystoi.
     """
     return _stoi(reference, estimate, extended=False)
 
 
 def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Extended STOI (Jensen and Taal 2016), about 0 to 1, higher is better; undefined like `stoi`."""
+    """Extended STOI (Jensen and Taal 2016), no unit, about 0 to 1, higher is better.
+
+    Undefined and source like `stoi`.
+    """
     return _stoi(reference, estimate, extended=True)
 
 
@@ -94,9 +103,10 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def snr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Signal-to-noise ratio in dB: energy of the reference over that of the difference; level errors count.
+    """Signal-to-noise ratio in dB, unbounded, higher is better: level errors count as noise.
 
-    Undefined where the reference is silent; infinite for a copy.
+    Energy of the reference over that of the difference. Undefined where the reference is silent; infinite for a
+    copy. Source: the definition.
     """
     s, e = _paired(reference, estimate, np.float64)
     _energy(s)
@@ -143,15 +153,19 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """RMS level of the estimate minus that of the reference in dB; undefined where either is silent."""
+    """RMS level of the estimate minus that of the reference in dB, unbounded, best at 0.
+
+    Undefined where either signal is silent. Source: the definition.
+    """
     s, e = _paired(reference, estimate, np.float64)
     return float(10 * np.log10(_energy(e, "estimate") / _energy(s)))
 
 
 def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Delay of the estimate in samples at 16 kHz, at the peak of the cross-correlation; 0 is in time.
+    """Delay of the estimate in samples at 16 kHz, up to the length in size; 0 is in time, below 0 early.
 
-    Undefined where either signal is silent.
+    At the largest magnitude of the cross-correlation. Undefined where either signal is silent. Source: the
+    definition.
     """
     from scipy import signal
 
@@ -175,12 +189,18 @@ def csig(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def cbak(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Predicted opinion of background intrusiveness, 1 to 5, higher is better."""
+    """Predicted opinion of background intrusiveness, 1 to 5, higher is better; undefined like `pesq_wb`.
+
+    Source: as for `csig`.
+    """
     return composite(reference, estimate)[1]
 
 
 def covl(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Predicted opinion of overall quality, 1 to 5, higher is better."""
+    """Predicted opinion of overall quality, 1 to 5, higher is better; undefined like `pesq_wb`.
+
+    Source: as for `csig`.
+    """
     return composite(reference, estimate)[2]
 
 
@@ -216,8 +236,39 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 """Every measure by its column name."""
 
+LABELS = {
+    "pesq_wb": ("PESQ, wide-band", "MOS-LQO"),
+    "pesq_nb": ("PESQ, narrow-band", "MOS-LQO"),
+    "stoi": ("STOI", ""),
+    "estoi": ("extended STOI", ""),
+    "si_sdr_db": ("SI-SDR", "dB"),
+    "snr_db": ("SNR", "dB"),
+    "segmental_snr_db": ("segmental SNR", "dB"),
+    "lsd_db": ("log-spectral distance", "dB, lower is better"),
+    "csig": ("CSIG, signal", "MOS"),
+    "cbak": ("CBAK, background", "MOS"),
+    "covl": ("COVL, overall", "MOS"),
+    "level_difference_db": ("level difference", "dB"),
+    "lag_samples": ("lag", "samples at 16 kHz"),
+    "dnsmos_sig": ("DNSMOS, signal", "MOS"),
+    "dnsmos_bak": ("DNSMOS, background", "MOS"),
+    "dnsmos_ovrl": ("DNSMOS, overall", "MOS"),
+    "dnsmos_p808": ("DNSMOS, P.808", "MOS"),
+}
+"""Name and unit of each, and of those in `mos`, for people."""
+
+LOWER_IS_BETTER = frozenset({"lsd_db"})
+ZERO_IS_BEST = frozenset({"level_difference_db", "lag_samples"})
+
 CORE = ("pesq_wb", "stoi", "si_sdr_db")
 """Those of the paper's table."""
+
+
+def improvement(name: str, before: float, after: float) -> float:
+    """By how much a measure became better; below 0 it became worse."""
+    if name in ZERO_IS_BEST:
+        return abs(before) - abs(after)
+    return before - after if name in LOWER_IS_BETTER else after - before
 
 
 def _paired(

@@ -108,6 +108,6 @@ def _score(result: FileResult, task: Task) -> None:
         return
     for name, value in score.values.items():
         setattr(result, name, value)
-    remark = score.error or score.note
+    remark = score.error or score.undefined
     if remark:
         result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {remark}"]))

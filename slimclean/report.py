@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from typing import Self
@@ -173,3 +173,30 @@ def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
     return str(value)
+
+
+def read_report(path: Path) -> list[FileResult]:
+    """The rows of a report, CSV or JSON lines; what is not known here is left out. Raises `SlimcleanError`."""
+    kinds = get_type_hints(FileResult)
+    results = []
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = map(json.loads, file) if path.suffix.lower() == JSON_LINES else csv.DictReader(file)
+            for row in rows:
+                if missing := {"file", "output", "status"} - {*row}:
+                    raise ValueError(f"no column {sorted(missing)[0]}")
+                cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in kinds}
+                results.append(FileResult(**cells))
+    except OSError as error:
+        raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        raise SlimcleanError(f"{path}: not a report of slimclean: {error}") from error
+    return results
+
+
+def _parsed(kind: Any, cell: Any) -> Any:
+    """A cell by the annotation of its field: a number where it says so, None for an empty number."""
+    for number in (int, float):
+        if number in get_args(kind):
+            return None if cell in (None, "") else number(cell)
+    return "" if cell is None else str(cell)

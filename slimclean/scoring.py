@@ -1,33 +1,46 @@
 """Paired sets -> rows of scores, and their summary.
 
 Pairs are made by relative path; the extension may differ and `-enhanced` at the end of a name is ignored. A
-measure that is undefined for a pair is None with its reason in `note`, and in no mean.
+measure that is undefined for a pair is None with its reason in `note`, and in no mean. Measures without a
+reference take recordings alone.
+
+PESQ's code has room for 50 utterances, and most measures take time or memory that hours of sound do not leave.
+So all but the plain ratios take what is longer than 30 s in equal segments, 40 at most, and `note` says so.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from slimclean import audio
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
-from slimclean.metrics import CORE, METRICS, SAMPLE_RATE
+from slimclean.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
+from slimclean.mos import MOS, dnsmos
 from slimclean.resample import resample
 
 SUFFIX = "-enhanced"
 BOOTSTRAP_DRAWS = 2000
+SEGMENT_S = 30
+SEGMENTS = 40
+ANY_LENGTH = frozenset({"si_sdr_db", "snr_db", "level_difference_db"})
+COMPOSITE = ("csig", "cbak", "covl")
+ALIASES = {"core": CORE, "all": tuple(METRICS), "mos": MOS}
+
+Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class ScorePair:
-    """One recording to score; `noisy` is what it was enhanced from, where that is known."""
+    """One recording to score; `noisy` is what it was enhanced from, `reference` its clean form, where known."""
 
     name: str
-    reference: Path
+    reference: Path | None
     estimate: Path
     noisy: Path | None = None
 
@@ -40,11 +53,19 @@ class Score:
     status: str = "failed"
     error: str = ""
     note: str = ""
+    """What to know of the values: why some are undefined, resampling, segments."""
+    undefined: str = ""
+    """The part of `note` on undefined values."""
     values: dict[str, float | None] = field(default_factory=dict)
+    before: dict[str, float | None] = field(default_factory=dict)
+    """The values of the noisy recording."""
+    group: str | None = None
 
     def row(self, columns: Sequence[str]) -> dict[str, object]:
         """Cells of the CSV; six decimals, which do not depend on how the work was shared out."""
         row: dict[str, object] = {"file": self.file, "status": self.status, "error": self.error}
+        if self.group is not None:
+            row["group"] = self.group
         for name in columns:
             value = self.values.get(name)
             row[name] = "" if value is None else f"{value:.6f}"
@@ -58,18 +79,38 @@ def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[
     """
     if reference.is_file() and estimate.is_file():
         return [ScorePair(estimate.name, reference, estimate, noisy)]
-    sides = [_by_name(folder) for folder in (reference, estimate, noisy) if folder is not None]
+    sides = _same_names(reference, estimate, noisy)
+    return [
+        ScorePair(name, sides[0][name], sides[1][name], sides[2][name] if noisy else None)
+        for name in sorted(sides[0])
+    ]
+
+
+def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePair]:
+    """A file, or every recording in a folder, for measures without a reference; raises like `pair_up`."""
+    if estimate.is_file():
+        return [ScorePair(estimate.name, None, estimate, noisy)]
+    sides = _same_names(estimate, noisy)
+    return [
+        ScorePair(name, None, sides[0][name], sides[1][name] if noisy else None) for name in sorted(sides[0])
+    ]
+
+
+def _same_names(*folders: Path | None) -> list[dict[str, Path]]:
+    sides = [_by_name(folder) for folder in folders if folder is not None]
     names = [set[str](side) for side in sides]
     lonely = sorted(names[0].union(*names) - names[0].intersection(*names))
     if lonely:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
         raise UsageError(f"{len(lonely)} recordings have no counterpart on every side: {shown}")
     if not sides[0]:
-        raise UsageError(f"no recordings in {reference}")
-    return [
-        ScorePair(name, sides[0][name], sides[1][name], sides[2][name] if noisy else None)
-        for name in sorted(sides[0])
-    ]
+        raise UsageError(f"no recordings in {folders[0]}")
+    return sides
+
+
+def pair_name(path: PurePath) -> str:
+    """What a path relative to its folder pairs by: no extension, no `-enhanced`."""
+    return path.with_suffix("").as_posix().removesuffix(SUFFIX)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -77,17 +118,28 @@ def _by_name(folder: Path) -> dict[str, Path]:
         raise UsageError(f"{folder}: not a folder; score takes two files or two folders")
     found: dict[str, Path] = {}
     for path in audio.walk(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(SUFFIX)
+        name = pair_name(path.relative_to(folder))
         if name in found:
             raise UsageError(f"{found[name]} and {path} have the same name")
         found[name] = path
     return found
 
 
+def metric_names(text: str, *, alone: bool = False) -> list[str]:
+    """A comma-separated list with its aliases resolved, each measure once; `alone`: without references."""
+    if alone and text == "core":
+        text = "mos"
+    names = dict.fromkeys(name for part in text.split(",") for name in ALIASES.get(part, (part,)))
+    if alone and (wrong := [name for name in names if name not in MOS]):
+        raise UsageError(f"{wrong[0]} needs a reference; without one there are {', '.join(MOS)}")
+    return list(names)
+
+
 def columns_of(metrics: Sequence[str], *, improvement: bool) -> list[str]:
     """The columns of values: each measure, and with noisy recordings its improvement."""
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise UsageError(f"no measure named {unknown[0]}; there are {', '.join(METRICS)}")
+    known = (*METRICS, *MOS)
+    if unknown := [name for name in metrics if name not in known]:
+        raise UsageError(f"no measure named {unknown[0]}; there are {', '.join(known)}")
     return [*metrics, *(f"{name}_improvement" for name in metrics if improvement)]
 
 
@@ -111,18 +163,18 @@ def score_pairs(
 def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     """Score one pair: channels one by one, then their mean, at 16 kHz."""
     score = Score(pair.name)
+    notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
     try:
-        reference, estimate = _load_alike(pair.reference, pair.estimate)
-        noisy = _load_alike(pair.reference, pair.noisy)[1] if pair.noisy else None
-        notes: dict[str, None] = {}
-        for name in metrics:
-            value = _mean_of_channels(name, reference, estimate, notes)
-            score.values[name] = value
-            if noisy is not None:
-                before = _mean_of_channels(name, reference, noisy, notes)
-                gain = None if value is None or before is None else value - before
-                score.values[f"{name}_improvement"] = gain
+        reference, estimate = _load_alike(pair.reference or pair.estimate, pair.estimate, notes)
+        values = _measure(metrics, reference, estimate, notes)
+        score.values |= values
+        if pair.noisy is not None:
+            reference, noisy = _load_alike(pair.reference or pair.estimate, pair.noisy, notes)
+            for name, before in _measure(metrics, reference, noisy, notes).items():
+                score.before[name] = before
+                score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
         score.note = "; ".join(notes)
+        score.undefined = "; ".join(note for note, reason in notes.items() if reason)
         score.status = "scored"
     except MissingDependencyError:
         raise
@@ -131,9 +183,12 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     return score
 
 
-def _load_alike(reference: Path, estimate: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple[np.ndarray, np.ndarray]:
     """Both at 16 kHz, [C, T] of one shape. Raises `SlimcleanError` where they do not belong together."""
     (r, r_rate), (e, e_rate) = audio.read(reference), audio.read(estimate)
+    for rate in {r_rate: None, e_rate: None}:
+        if rate != SAMPLE_RATE:
+            notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = False
     if r.shape[0] != e.shape[0]:
         raise SlimcleanError(f"{r.shape[0]} and {e.shape[0]} channels do not pair")
     r, e = resample(r, r_rate, SAMPLE_RATE), resample(e, e_rate, SAMPLE_RATE)
@@ -146,16 +201,71 @@ def _load_alike(reference: Path, estimate: Path) -> tuple[np.ndarray, np.ndarray
     return r[:, :length], e[:, :length]
 
 
-def _mean_of_channels(
-    name: str, reference: np.ndarray, estimate: np.ndarray, notes: dict[str, None]
-) -> float | None:
-    values = []
-    for r, e in zip(reference, estimate, strict=True):
+def _measure(
+    names: Sequence[str], reference: np.ndarray, estimate: np.ndarray, notes: dict[str, bool]
+) -> dict[str, float | None]:
+    """Each measure of two signals [C, T]: the mean over channels and segments where it is defined."""
+    cuts, all_cuts = segments(reference.shape[1])
+    done: dict[object, Values | UndefinedMetricError] = {}
+    out: dict[str, float | None] = {}
+    for name in names:
+        pieces = [slice(None)] if name in ANY_LENGTH else cuts
+        values, reasons = [], []
+        for channel, (r, e) in enumerate(zip(reference, estimate, strict=True)):
+            for piece in pieces:
+                try:
+                    values.append(_once(name, r[piece], e[piece], (channel, piece.start), done))
+                except UndefinedMetricError as error:
+                    reasons.append(str(error))
+        # A delay that one segment gets wrong would ruin a mean.
+        middle = np.median if name == "lag_samples" else np.mean
+        out[name] = float(middle(values)) if values else None
+        if values and reasons and len(pieces) > 1:
+            notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
+        else:
+            notes.update({f"{name}: {reason}": True for reason in reasons})
+    if all_cuts > 1 and (segmented := [name for name in names if name not in ANY_LENGTH]):
+        chosen = f"{len(cuts)} of {all_cuts}" if len(cuts) < all_cuts else f"{all_cuts}"
+        length_s = reference.shape[1] / all_cuts / SAMPLE_RATE
+        notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(segmented)}"] = False
+    return out
+
+
+def _improvement(name: str, before: float | None, after: float | None) -> float | None:
+    if before is None or after is None or np.isinf([before, after]).all():
+        return None
+    return improvement(name, before, after)
+
+
+def segments(samples: int) -> tuple[list[slice], int]:
+    """Equal cuts of at most 30 s, up to 40 of them evenly spread, and how many there are in all."""
+    count = max(1, -(-samples // (SEGMENT_S * SAMPLE_RATE)))
+    edges = np.linspace(0, samples, count + 1).round().astype(int).tolist()
+    cuts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    return [cuts[k] for k in np.linspace(0, count - 1, min(count, SEGMENTS)).round().astype(int)], count
+
+
+def _once(
+    name: str,
+    r: np.ndarray,
+    e: np.ndarray,
+    where: tuple[int, int | None],
+    done: dict[object, Values | UndefinedMetricError],
+) -> float:
+    """One measure of one piece; those that come together are computed together, and kept in `done`."""
+    family = next((names for names in (COMPOSITE, MOS) if name in names), None)
+    if family is None:
+        return METRICS[name](r, e)
+    key = (family, where)
+    if key not in done:
         try:
-            values.append(METRICS[name](r, e))
+            done[key] = dnsmos(e) if family is MOS else dict(zip(COMPOSITE, composite(r, e), strict=True))
         except UndefinedMetricError as error:
-            notes[f"{name}: {error}"] = None
-    return float(np.mean(values)) if values else None
+            done[key] = error
+    values = done[key]
+    if isinstance(values, UndefinedMetricError):
+        raise values
+    return values[name]
 
 
 def summarise(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:

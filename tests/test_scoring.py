@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from slimclean import audio, metrics
 from slimclean.cli import app
 from slimclean.errors import UsageError
-from slimclean.scoring import Score, columns_of, pair_up, score_pair, score_pairs, summarise
+from slimclean.mos import MOS
+from slimclean.scoring import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 OURS = ["si_sdr_db", "snr_db", "level_difference_db", "lag_samples"]
@@ -168,3 +169,88 @@ def test_infinite_values_stay_out_of_the_mean():
     scores = [Score(name, values={"x": value}) for name, value in values.items()]
     (row,) = summarise(scores, ["x"])
     assert (row["mean"], row["n"], row["infinite"]) == (1.0, 1, 1)
+
+
+def test_a_measure_of_a_long_recording_is_that_of_its_segments(tmp_path):
+    rng = np.random.default_rng(0)
+    clean = np.tile(voice(4.0), 20)
+    clean[: 31 * 16_000] = 0
+    paths = [tmp_path / "r.flac", tmp_path / "e.flac"]
+    for path, signal in zip(paths, (clean, clean + 0.01 * rng.normal(size=len(clean))), strict=True):
+        soundfile.write(path, signal, 16_000, "PCM_24")
+    (pair,) = pair_up(*paths)
+    names = ["segmental_snr_db", "snr_db", "lag_samples"]
+    score = score_pair(pair, names)
+    r, e = (soundfile.read(path)[0] for path in paths)
+    cuts, count = segments(len(clean))
+    assert count == len(cuts) == 3
+    pieces = [metrics.segmental_snr(r[cut], e[cut]) for cut in cuts[1:]]
+    assert score.values["segmental_snr_db"] == pytest.approx(np.mean(pieces), abs=1e-5)
+    assert score.values["snr_db"] == pytest.approx(metrics.snr(r, e), abs=1e-5)
+    assert score.values["lag_samples"] == 0
+    assert "segmental_snr_db: undefined in 1 segments (the reference is silent)" in score.note
+    assert score.note.endswith("over 3 segments of 26.7 s: segmental_snr_db, lag_samples")
+
+
+def test_segments_cover_or_are_spread():
+    for samples in (1, 480_000, 480_001, 16_000 * 600):
+        cuts, count = segments(samples)
+        assert [c.start for c in cuts[1:]] == [c.stop for c in cuts[:-1]]
+        assert (cuts[0].start, cuts[-1].stop, len(cuts)) == (0, samples, count)
+    cuts, count = segments(16_000 * 7200)
+    assert (len(cuts), count) == (40, 240)
+    assert cuts[0].start == 0
+    assert cuts[-1].stop == 16_000 * 7200
+
+
+def test_resampling_is_noted(tmp_path):
+    for name, rate in (("r", 16_000), ("e", 48_000)):
+        soundfile.write(tmp_path / f"{name}.wav", voice(1.0, rate), rate)
+    (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav")
+    assert score_pair(pair, ["snr_db"]).note == "resampled from 48000 to 16000 Hz"
+
+
+@needs_pesq
+def test_composite_scores_come_from_one_pesq(tmp_path, monkeypatch):
+    (pair,) = pair_up(PAIR / "clean.flac", PAIR / "noisy.flac")
+    calls = []
+    once = metrics.pesq_wb
+    monkeypatch.setattr(metrics, "pesq_wb", lambda r, e: calls.append(1) or once(r, e))
+    values = score_pair(pair, ["csig", "cbak", "covl"]).values
+    assert len(calls) == 1
+    clean, noisy = (audio.read(PAIR / f"{name}.flac")[0][0] for name in ("clean", "noisy"))
+    assert tuple(values.values()) == metrics.composite(clean, noisy)
+
+
+def test_composite_scores_by_hand(monkeypatch):
+    """The regressions of composite.m, worked out for given inputs."""
+    monkeypatch.setattr(metrics, "pesq_wb", lambda *_: 2.0)
+    monkeypatch.setattr(metrics, "log_likelihood_ratio", lambda *_: 0.5)
+    monkeypatch.setattr(metrics, "weighted_spectral_slope", lambda *_: 40.0)
+    monkeypatch.setattr(metrics, "segmental_snr", lambda *_: 5.0)
+    assert metrics.composite(np.ones(1), np.ones(1)) == pytest.approx((3.4245, 2.625, 2.668))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_distributions_are_drawn(sets):
+    picture = sets / "new" / "s.png"
+    arguments = ["--noisy", sets / "noisy", "--metrics", "snr_db,lag_samples", "--plot", picture]
+    assert run(sets / "clean", sets / "enhanced", *arguments).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_measure_says_what_it_is():
+    for name, measure in metrics.METRICS.items():
+        text = measure.__doc__
+        assert name in metrics.LABELS
+        assert "better" in text or "0 is in time" in text or "best at 0" in text
+        assert "ndefined" in text
+        assert "Source" in text or "ource like" in text
+    assert set(MOS) < set(metrics.LABELS)
+
+
+def test_improvement_is_up_whatever_the_measure():
+    assert metrics.improvement("stoi", 0.5, 0.75) == 0.25
+    assert metrics.improvement("lsd_db", 5.0, 3.0) == 2
+    assert metrics.improvement("lag_samples", -4.0, 1.0) == 3
+    assert metrics.improvement("level_difference_db", 1.0, -2.0) == -1

@@ -13,6 +13,8 @@ from slimclean import __version__
 from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
 from slimclean.cli.models import models
+from slimclean.cli.plot import plot
+from slimclean.cli.report import report
 from slimclean.cli.score import score
 from slimclean.cli.train import train
 
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, score, evaluate, models, train):
+for command in (enhance, score, report, plot, evaluate, models, train):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slimclean.cli import reports
 from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def enhance(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of clean references: adds PESQ, STOI and SI-SDR to the report.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Draw a picture per recording into this folder (needs matplotlib).")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with table, pictures and players.")] = None,
     highband: Annotated[
         str,
         typer.Option(
@@ -106,12 +111,12 @@ def enhance(
 ) -> None:
     """Enhance recordings; folders are walked and mirrored.
 
-    Sample rate, channels, length, encoding and tags stay as they are. A recording that fails is
-    reported and does not stop the others.
+    Sample rate, channels, length, encoding and tags stay as they are. A
+    recording that fails is reported and does not stop the others.
 
-    Exit code: 0 all fine, 1 some recording failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all fine, 1 a recording failed, 2 wrong usage, 130 interrupted.
 
-    Example: slimclean enhance ./recordings -o ./clean --uf auto --report report.csv
+    Example: slimclean enhance ./recordings -o ./clean --html report.html
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)
@@ -144,6 +149,7 @@ def enhance(
         if dry_run:
             _print_plan(inputs, output, options)
             return
+        reports.check(plots, html)
         enhancer = Enhancer(
             parsed_uf,
             target_uf,
@@ -162,6 +168,7 @@ def enhance(
         if not quiet:
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
             print(f"slimclean: {summary(results, full)}", file=sys.stderr)
+        reports.write(results, inputs, enhancer, plots=plots, html=html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 

@@ -6,7 +6,13 @@ from slimclean.cli.common import one_line_errors
 
 
 def models() -> None:
-    """List the packaged checkpoints: name, size, licence, scores, sha256."""
+    """List the packaged checkpoints.
+
+    Name, size, licence, scores and sha256 of each. What is listed first is
+    what the other commands use.
+
+    Example: slimclean models
+    """
     with one_line_errors():
         from slimclean import checkpoint
 

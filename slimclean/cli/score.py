@@ -9,41 +9,82 @@ from typing import Annotated
 import typer
 
 from slimclean.cli.common import one_line_errors
+from slimclean.errors import UsageError
 
 
 def score(
-    reference: Annotated[Path, typer.Argument(help="Clean references: a folder, or one file.", exists=True)],
-    estimate: Annotated[Path, typer.Argument(help="What to score: a folder, or one file.", exists=True)],
+    reference: Annotated[
+        Path | None,
+        typer.Argument(metavar="REFERENCE", help="Clean references: a folder, or one file.", exists=True),
+    ] = None,
+    estimate: Annotated[
+        Path | None,
+        typer.Argument(metavar="ESTIMATE", help="What to score: a folder, or one file.", exists=True),
+    ] = None,
     noisy: Annotated[
-        Path | None, typer.Option(help="What it was made from; adds the improvement of each measure.")
+        Path | None, typer.Option(help="What it was made from; adds each improvement.", exists=True)
+    ] = None,
+    no_reference: Annotated[
+        Path | None, typer.Option(help="Score this folder or file alone, by DNSMOS.", exists=True)
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair.")] = None,
     metrics: Annotated[
-        str, typer.Option(help="Comma-separated measures, `core` (PESQ-WB, STOI, SI-SDR) or `all`.")
+        str, typer.Option(help="Comma-separated: measures, core (PESQ-WB, STOI, SI-SDR), all, mos.")
     ] = "core",
+    by: Annotated[
+        str | None,
+        typer.Option(help="Group the summary: level of a folder, 1 the outermost, or a CSV of file,group."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw how scores are distributed (needs matplotlib).")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: one per core.")] = 1,
 ) -> None:
     """Score recordings against clean references.
 
-    Pairs by relative path; extensions and a final "-enhanced" are ignored. Signals are compared at 16 kHz,
-    channel by channel. Prints mean, standard deviation and 95 % bootstrap interval per measure.
+    Pairs by relative path; extensions and a final "-enhanced" are ignored.
+    Signals are compared at 16 kHz, channel by channel. Beyond 30 s, most
+    measures take segments of at most 30 s, at most 40; the CSV notes it.
+
+    Prints mean, standard deviation and 95 % bootstrap interval per measure.
+
+    DNSMOS (--no-reference, or --metrics mos) needs the extra mos:
+    pip install 'slimclean\\[mos]'
 
     Exit code: 0 all fine, 1 some pair failed, 2 wrong usage.
 
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
-        from slimclean import scoring
-        from slimclean.metrics import CORE, METRICS
+        from slimclean import grouping, scoring
         from slimclean.report import table, write_rows
 
-        names = {"core": list(CORE), "all": list(METRICS)}.get(metrics) or metrics.split(",")
+        names = scoring.metric_names(metrics, alone=no_reference is not None)
         columns = scoring.columns_of(names, improvement=noisy is not None)
-        pairs = scoring.pair_up(reference, estimate, noisy)
+        if no_reference is not None and reference is None:
+            pairs = scoring.recordings_alone(no_reference, noisy)
+        elif no_reference is None and reference is not None and estimate is not None:
+            pairs = scoring.pair_up(reference, estimate, noisy)
+        else:
+            raise UsageError("score takes REFERENCE and ESTIMATE, or --no-reference")
+        groups = None if by is None else list(map(grouping.grouping(by), (pair.name for pair in pairs)))
+        if plot is not None:
+            from slimclean.plot import require_matplotlib
+
+            require_matplotlib()
         scores = scoring.score_pairs(pairs, names, jobs=jobs or -1)
-        print(table(scoring.summarise(scores, columns)))
+        if groups is None:
+            print(table(scoring.summarise(scores, columns)))
+        else:
+            for one, group in zip(scores, groups, strict=True):
+                one.group = group
+            print(table(grouping.summarise_by_group(scores, columns)))
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])
+        if plot is not None:
+            from slimclean.plot import plot_scores
+
+            plot_scores(scores, names, plot)
         failed = [score for score in scores if score.status == "failed"]
         for one in failed:
             print(f"slimclean: {one.file}: {one.error}", file=sys.stderr)

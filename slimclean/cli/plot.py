@@ -1,0 +1,44 @@
+"""`slimclean plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
+
+
+def plot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG.")],
+    enhanced: Annotated[
+        Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
+    ] = None,
+    uf: Annotated[
+        str, typer.Option(help="Utilization factor: auto (the router decides), or a number in (0, 1].")
+    ] = "auto",
+    target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Draw a recording before and after: spectrograms, levels, UF.
+
+    With --enhanced, give the --uf, --target-uf and --model that made it:
+    nothing is enhanced again, only the router runs.
+
+    Needs matplotlib: pip install 'slimclean\\[plot]'
+
+    Example: slimclean plot take.wav --enhanced clean/take.wav -o take.png
+    """
+    with one_line_errors():
+        parsed_uf = parse_uf(uf)
+        from slimclean.comparison import compare, preview
+        from slimclean.enhancer import Enhancer
+        from slimclean.plot import plot_comparison, require_matplotlib
+
+        require_matplotlib()
+        enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
+        comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)
+        plot_comparison(comparison, output, file.name)

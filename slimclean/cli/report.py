@@ -1,0 +1,47 @@
+"""`slimclean report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimclean.cli.common import Device, Model, one_line_errors
+
+
+def report(
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A CSV that `slimclean enhance --report` wrote.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, an HTML file.")],
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Make a page to look at and listen to from a report.
+
+    Summary, sortable table, and for each recording spectrograms, players and
+    the UF over time. One file that opens without a network. Recordings in the
+    page's folder or below are linked, of others 10 s are put into the page.
+
+    Give the --model that made the recordings: the UF over time is found anew.
+    Run it from the folder that `slimclean enhance` ran in.
+
+    Exit code: 0 all fine, 1 some recording was not there, 2 wrong usage.
+
+    Example: slimclean report report.csv -o report.html
+    """
+    complaints: list[str] = []
+    with one_line_errors():
+        from slimclean.enhancer import Enhancer
+        from slimclean.html_report import check_page, write_report
+        from slimclean.report import read_report
+
+        check_page(output)
+        results = read_report(report)
+        write_report(results, output, Enhancer(model=model, device=device), complaints.append)
+    for complaint in complaints:
+        print(f"slimclean: {complaint}", file=sys.stderr)
+    if complaints:
+        raise typer.Exit(1)

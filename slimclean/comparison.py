@@ -1,0 +1,141 @@
+"""A recording before and after, measured for people to look at: spectrograms, levels, the UF over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from slimclean import audio
+from slimclean.enhancer import Enhancer
+from slimclean.errors import AudioError, SlimcleanError
+from slimclean.level import Level
+from slimclean.report import FileResult
+from slimclean.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
+
+READ_BLOCK_S = 8.0
+AUDIBLE_DBFS = -80.0
+"""Below it, how much was removed says nothing."""
+LENGTHS_AGREE_S = 0.5
+"""Lossy encoders pad a little."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a picture needs: `uf` [F] at `frame_rate_hz`, and the candidates of the router in `ufs`.
+
+    All three are empty or 0 where nobody knows at what UF the recording was enhanced.
+    """
+
+    before: Spectrogram
+    after: Spectrogram
+    uf: np.ndarray
+    frame_rate_hz: float = 0.0
+    ufs: tuple[float, ...] = ()
+
+    @property
+    def mean_uf(self) -> float | None:
+        return float(self.uf.mean()) if len(self.uf) else None
+
+    @property
+    def removed_db(self) -> np.ndarray:
+        """By how much the level fell in each column of `before`; NaN where there was nothing to hear, [N]."""
+        after = np.interp(self.before.times_s, self.after.times_s, self.after.dbfs)
+        return np.where(self.before.dbfs > AUDIBLE_DBFS, self.before.dbfs - after, np.nan)
+
+
+def preview(recording: Path, enhancer: Enhancer) -> Comparison:
+    """Enhance a recording block by block, without writing it; errors name the file."""
+    ufs: list[np.ndarray] = []
+    try:
+        level, before = _measure(recording)
+        with audio.AudioReader(recording) as reader:
+            rate = reader.info.sample_rate
+
+            def out() -> Iterator[np.ndarray]:
+                for block, uf in enhancer.stream(_blocks(reader), rate, level):
+                    ufs.append(uf)
+                    yield block
+
+            after = spectrogram(out(), rate)
+    except AudioError as error:
+        raise AudioError(f"{recording}: {error}") from error
+    return _comparison(before, after, ufs, enhancer)
+
+
+def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Comparison:
+    """Measure a recording and its enhanced form block by block; errors name the file.
+
+    A mono form of several channels is compared with their mean. Nothing is enhanced: of `enhancer`, which made
+    the second of the first, only the router runs.
+    """
+    if recording.resolve() == enhanced.resolve():
+        raise AudioError(f"{recording}: was replaced in place, so there is nothing to compare it with")
+    ufs: list[np.ndarray] = []
+    try:
+        after = _measure(enhanced)[1]
+        mono = audio.probe(enhanced).channels == 1
+    except AudioError as error:
+        raise AudioError(f"{enhanced}: {error}") from error
+    try:
+        level, before = _measure(recording, mono=mono)
+        if enhancer is not None:
+            with audio.AudioReader(recording) as reader:
+                ufs += enhancer.route_stream(_blocks(reader, mono=mono), reader.info.sample_rate, level)
+    except AudioError as error:
+        raise AudioError(f"{recording}: {error}") from error
+    if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
+        raise AudioError(
+            f"{recording} lasts {before.duration_s:.1f} s and {enhanced} {after.duration_s:.1f} s: "
+            "not one recording before and after"
+        )
+    return _comparison(before, after, ufs, enhancer)
+
+
+def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
+    """Compare the two recordings of a row, with the network of `enhancer` at the UF that the row tells."""
+    made_by: Enhancer | None = None
+    if result.uf == str(enhancer.uf) and result.target_uf in (None, enhancer.target_uf):
+        made_by = enhancer
+    elif result.uf:
+        try:
+            uf: float | Literal["auto"] = "auto" if result.uf == "auto" else float(result.uf)
+        except ValueError as error:
+            raise SlimcleanError(f"{result.file}: {result.uf!r} is no UF") from error
+        target_uf = enhancer.target_uf if result.target_uf is None else result.target_uf
+        device = enhancer.device.type
+        made_by = Enhancer(uf, target_uf, network=enhancer.network, device=device)
+    return compare(Path(result.file), Path(result.output), made_by)
+
+
+def reason(error: Exception) -> str:
+    """One line on why a recording could not be shown."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SlimcleanError) else f"{type(error).__name__}: {text}"
+
+
+def _comparison(
+    before: Spectrogram, after: Spectrogram, ufs: list[np.ndarray], enhancer: Enhancer | None
+) -> Comparison:
+    if enhancer is None:
+        return Comparison(before, after, np.zeros(0))
+    uf = np.concatenate(ufs) if ufs else np.zeros(0)
+    return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
+
+
+def _blocks(reader: audio.AudioReader, *, mono: bool = False) -> Iterator[np.ndarray]:
+    for block in reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate)):
+        yield block.mean(0, keepdims=True) if mono else block
+
+
+def _measure(path: Path, *, mono: bool = False) -> tuple[Level, Spectrogram]:
+    level = Level()
+    with audio.AudioReader(path) as reader:
+        builder = SpectrogramBuilder(reader.info.sample_rate)
+        for block in _blocks(reader, mono=mono):
+            level.add(block, reader.info.sample_rate)
+            builder.add(block)
+    return level, builder.finish()

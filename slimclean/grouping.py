@@ -1,0 +1,64 @@
+"""Summaries of scores by group: a level of folders, or what a CSV file says."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from slimclean.errors import UsageError
+from slimclean.scoring import Score, pair_name, summarise
+
+NO_GROUP = "(none)"
+ALL = "(all)"
+
+
+def grouping(by: str) -> Callable[[str], str]:
+    """From the name of a pair to its group.
+
+    `by` is the level of a folder in the name, 1 for the outermost, or a CSV file with columns `file` and
+    `group`, where files are named by their paths in the scored folder, with extension or without. Raises
+    `UsageError` for anything else.
+    """
+    if by.isdecimal():
+        if int(by) < 1:
+            raise UsageError("--by: levels of folders count from 1")
+        return lambda name: _folder(name, int(by))
+    groups = _read(Path(by))
+
+    def of(name: str) -> str:
+        group = groups.get(name) or groups.get(pair_name(PurePosixPath(name)))
+        if group is None:
+            raise UsageError(f"--by: {by} has no group for {name}")
+        return group
+
+    return of
+
+
+def _folder(name: str, level: int) -> str:
+    folders = PurePosixPath(name).parts[:-1]
+    return folders[level - 1] if level <= len(folders) else NO_GROUP
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            if not {"file", "group"} <= {*(reader.fieldnames or ())}:
+                raise UsageError(f"--by: {path} has no columns file and group")
+            groups = {row["file"]: row["group"] or NO_GROUP for row in reader}
+    except OSError as error:
+        raise UsageError(
+            f"--by takes a level of folders or a CSV file; cannot read {path} ({error.strerror})"
+        ) from error
+    return {pair_name(PurePosixPath(file)): group for file, group in groups.items()} | groups
+
+
+def summarise_by_group(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:
+    """`summarise` for each group in the order of their names, then for all."""
+    groups = sorted({score.group or "" for score in scores})
+    rows: list[dict[str, object]] = []
+    for group in groups:
+        members = [score for score in scores if score.group == group]
+        rows += [{"group": group} | row for row in summarise(members, columns)]
+    return rows + [{"group": ALL} | row for row in summarise(scores, columns)]

@@ -1,0 +1,255 @@
+"""A page about a run: summary, sortable table, spectrograms, players, the UF over time; one file, no network.
+
+Thumbnails and excerpts are data URIs; recordings beside the page are linked (see `player`). File names are text
+that anyone may have chosen: they reach the page through `html.escape` and `urllib.parse.quote` only.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from slimclean import player, png
+from slimclean.comparison import Comparison, compare_result, reason
+from slimclean.enhancer import Enhancer
+from slimclean.errors import SlimcleanError, UsageError
+from slimclean.html_assets import SCRIPT, STYLE
+from slimclean.report import FileResult
+from slimclean.spectrogram import Spectrogram, reduce_columns
+
+SHOWN = 200
+"""Recordings with pictures and players; the table holds all. Each takes up to 300 KB of the page."""
+THUMBNAIL = (64, 640)
+SHOWN_DB = 80
+
+
+class Column(NamedTuple):
+    """A column of the table: what its header says, and the value of a row, None for an empty cell."""
+
+    header: str
+    value: Callable[[FileResult], float | None]
+    decimals: int
+
+
+def _speed(result: FileResult) -> float | None:
+    return 1 / result.rtf if result.rtf else None
+
+
+def _change(result: FileResult) -> float | None:
+    before, after = result.level_in_dbfs, result.level_out_dbfs
+    if before is None or after is None or not np.isfinite([before, after]).all():
+        return None
+    return after - before
+
+
+TABLE = (
+    Column("length (s)", lambda r: r.duration_s, 1),
+    Column("mean UF", lambda r: r.mean_uf, 3),
+    Column("MACs per sample", lambda r: r.macs_per_sample, 0),
+    Column("GMACs", lambda r: r.gmacs, 2),
+    Column("speed (x real time)", _speed, 1),
+    Column("level in (dBFS)", lambda r: r.level_in_dbfs, 1),
+    Column("level change (dB)", _change, 1),
+    Column("noise reduction (dB)", lambda r: r.noise_reduction_db, 1),
+)
+
+
+def check_page(page: Path) -> None:
+    """Raise `UsageError` for a name that is no page's, such as a recording's."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{page}: a page's name ends in .html")
+
+
+def write_report(
+    results: Sequence[FileResult],
+    page: Path,
+    enhancer: Enhancer,
+    failed: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write the page on a run's results; `enhancer` holds the network that made them.
+
+    A recording that cannot be read any more is told to `failed`, and its section says so.
+    """
+    check_page(page)
+    temporary = page.with_name(f".{page.name}.{os.getpid()}.part")
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(_page(results, page, enhancer, failed))
+        temporary.replace(page)
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):  # the error that brought us here says more
+            temporary.unlink()
+
+
+def _page(
+    results: Sequence[FileResult], page: Path, enhancer: Enhancer, failed: Callable[[str], None]
+) -> Iterator[str]:
+    yield "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+    yield "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
+    yield f"<title>slimclean report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+    settings = sorted({_setting(result) for result in results if result.uf})
+    yield f"<h1>slimclean report</h1>\n<p class='soft'>{_text('; '.join(settings))}</p>\n"
+    yield from _tiles(results)
+    shown = [k for k, r in enumerate(results) if r.status != "failed"][:SHOWN]
+    yield from _table(results, set(shown))
+    yield "<h2>Recordings</h2>\n"
+    left_out = sum(r.status != "failed" for r in results) - len(shown)
+    if left_out:
+        yield f"<p>The first {len(shown)} that were enhanced; {left_out} more are in the table only.</p>\n"
+    for k in shown:
+        yield from _recording(k, results[k], page, enhancer, failed)
+    yield f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+
+
+def _setting(result: FileResult) -> str:
+    return f"UF {result.uf}" + (f", target {result.target_uf:g}" if result.target_uf is not None else "")
+
+
+def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
+    done = [r for r in results if r.status == "enhanced" and r.duration_s]
+    seconds = sum(r.duration_s or 0 for r in done)
+    tiles = [(f"{sum(r.status == 'enhanced' for r in results)}", "enhanced")]
+    for status in ("skipped", "failed"):
+        if count := sum(r.status == status for r in results):
+            tiles.append((str(count), status))
+    if seconds:
+        tiles.append((_clock(seconds), "of audio"))
+        if spent := sum(r.processing_s or 0 for r in done):
+            tiles.append((f"{seconds / spent:.1f}x", "real time"))
+        uf = sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / seconds
+        tiles.append((f"{uf:.3f}", "mean UF"))
+        tiles.append((f"{sum(r.gmacs or 0 for r in done):.1f}", "GMACs"))
+    yield "<ul class='tiles'>" + "".join(f"<li><b>{value}</b>{name}</li>" for value, name in tiles) + "</ul>\n"
+
+
+def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
+    headers = [("recording", "text", ""), ("status", "text", " class='status'")]
+    headers += [(column.header, "number", "") for column in TABLE]
+    yield "<div class='scroll'><table class='sortable'>\n<thead><tr>"
+    for name, kind, style in headers:
+        yield f"<th scope='col' data-kind='{kind}'{style}><button type='button'>{name}</button></th>"
+    yield "</tr></thead>\n<tbody>\n"
+    for k, result in enumerate(results):
+        name = _text(result.file)
+        cell = f"<a href='#r{k}'>{name}</a>" if k in shown else name
+        status = _text(": ".join(filter(None, [result.status, result.error or result.warnings])))
+        yield f"<tr><td data-value='{name}'>{cell}</td>"
+        yield f"<td class='status {result.status}' data-value='{status}'>{status}</td>"
+        for column in TABLE:
+            value = column.value(result)
+            known = value is not None and np.isfinite(value)
+            text = f"{value:,.{column.decimals}f}" if known else ""
+            yield f"<td data-value='{value if known else ''}'>{text}</td>"
+        yield "</tr>\n"
+    yield "</tbody></table></div>\n"
+
+
+def _recording(
+    number: int, result: FileResult, page: Path, enhancer: Enhancer, failed: Callable[[str], None]
+) -> Iterator[str]:
+    yield f"<section class='recording' id='r{number}'>\n<h3>{_text(result.file)}</h3>\n"
+    try:
+        comparison = compare_result(result, enhancer)
+        rows = [*_sound_rows(result, comparison, page), *_uf_row(comparison)]
+    except Exception as error:  # whatever one recording does, the others get their sections
+        failed(f"no picture: {reason(error)}")
+        rows = [f"<p class='failed'>{_text(reason(error))}</p>\n"]
+    else:
+        yield f"<p class='soft'>{_text(result.output)}{_removed(comparison)}</p>\n"
+    yield from rows
+    yield "</section>\n"
+
+
+def _removed(comparison: Comparison) -> str:
+    removed = comparison.removed_db[np.isfinite(comparison.removed_db)]
+    if not len(removed):
+        return ""
+    median, most = np.percentile(removed, [50, 95])
+    return f" · level removed: median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
+
+
+def _sound_rows(result: FileResult, comparison: Comparison, page: Path) -> Iterator[str]:
+    top = max(float(s.level_db.max()) for s in (comparison.before, comparison.after))
+    start_s = player.most_audible_s(comparison.after.dbfs, comparison.after.column_s)
+    for name, file, seen in (
+        ("before", result.file, comparison.before),
+        ("after", result.output, comparison.after),
+    ):
+        yield f"<div class='row'><div class='name'>{name}<br><span class='soft'>0 to "
+        yield f"{seen.sample_rate / 2000:.3g} kHz</span></div>"
+        yield f"<img alt='spectrogram {name}' src='{thumbnail(seen, top)}'>"
+        url = player.link(Path(file), page)
+        if url is not None:
+            sound, what = url, "the whole recording, linked"
+        else:
+            sound = player.excerpt(Path(file), start_s)
+            stop_s = min(start_s + player.EXCERPT_S, seen.duration_s)
+            what = f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
+        yield f"<div><audio controls preload='none' src='{html.escape(sound)}'></audio>"
+        yield f"<div class='soft'>{what}</div></div></div>\n"
+
+
+def _uf_row(comparison: Comparison) -> Iterator[str]:
+    scale = "".join(f"<span>{_clock(comparison.before.duration_s * part / 4)}</span>" for part in range(5))
+    yield "<div class='row'><div class='name'>UF</div><div>"
+    if comparison.mean_uf is None:
+        yield f"<div class='scale soft'>{scale}</div></div>"
+        yield "<div class='soft'>not known: enhanced in an earlier run</div>"
+    else:
+        yield f"{uf_timeline(comparison)}<div class='scale soft'>{scale}</div></div>"
+        marks = ", ".join(f"{uf:g}" for uf in comparison.ufs)
+        yield f"<div class='soft'>mean {comparison.mean_uf:.3f} (line); marks at {marks}</div>"
+    yield "</div>\n"
+
+
+def thumbnail(spectrogram: Spectrogram, top_db: float) -> str:
+    """A small spectrogram from `top_db` down to 80 dB below it, as a data URI."""
+    height, width = THUMBNAIL
+    power = reduce_columns(reduce_columns(spectrogram.power, width).T, height).T
+    level = 10 * np.log10(np.maximum(power, 1e-12))
+    steps = len(png.MAGMA)
+    indices = np.clip((level - top_db + SHOWN_DB) / SHOWN_DB * steps, 0, steps - 1).astype(np.uint8)
+    return "data:image/png;base64," + base64.b64encode(png.encode(indices[::-1])).decode()
+
+
+def uf_timeline(comparison: Comparison, columns: int = 300) -> str:
+    """The UF over time as inline SVG, logarithmic up to 1, with lines at the candidates and at the mean."""
+    uf = reduce_columns(comparison.uf, columns)
+    lowest = min(min(comparison.ufs), float(uf.min())) * 0.7
+
+    def y(value: float) -> int:
+        return round(1000 * float(np.log(value) / np.log(lowest)))
+
+    points = "".join(f"H{k}V{y(v)}H{k + 1}" for k, v in enumerate(uf))
+    grid = "".join(f"M0 {y(v)}H{len(uf)}" for v in comparison.ufs[:-1])
+    mean = y(float(comparison.uf.mean()))
+    thin = "vector-effect='non-scaling-stroke' fill='none'"
+    return (
+        f"<svg viewBox='0 0 {len(uf)} 1000' preserveAspectRatio='none' role='img' aria-label='UF over time'>"
+        f"<path d='M0 1000{points}V1000Z' fill='var(--accent)'/>"
+        f"<path d='{grid}' stroke='var(--line)' stroke-width='1' {thin}/>"
+        f"<path d='M0 {mean}H{len(uf)}' stroke='var(--mean)' stroke-width='2' {thin}/></svg>"
+    )
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03, 2:03 or, below ten seconds, 3.5 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _text(text: str) -> str:
+    """Text for the page, in quotes or out of them; bytes that are no UTF-8 become question marks."""
+    return html.escape(text.encode("utf-8", "replace").decode())

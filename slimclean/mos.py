@@ -1,0 +1,33 @@
+"""DNSMOS: what listeners would say, predicted from a recording alone. Needs the extra `mos` (speechmos).
+
+The package brings its networks along; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slimclean.errors import MissingDependencyError, UndefinedMetricError
+from slimclean.metrics import SAMPLE_RATE
+
+MOS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808")
+
+
+def dnsmos(recording: np.ndarray) -> dict[str, float]:
+    """Predicted mean opinions of [T] at 16 kHz, 1 to 5, higher is better.
+
+    `dnsmos_sig`, `dnsmos_bak` and `dnsmos_ovrl` are the scales of ITU-T P.835: signal, background, overall;
+    `dnsmos_p808` is the one of P.808. Means over windows of 9 s, each a second later; what is shorter is
+    repeated. Samples beyond full scale are clipped. Undefined for silence. Source: Reddy et al. 2021 and 2022
+    (arXiv 2010.15258 and 2110.01763), in the form of Microsoft's package speechmos.
+    """
+    try:
+        from speechmos import dnsmos as model
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"DNSMOS needs speechmos and onnxruntime ({error}): pip install 'slimclean[mos]'"
+        ) from error
+    if not recording.any():
+        raise UndefinedMetricError("DNSMOS: the recording is silent")
+    values = model.run(np.clip(recording, -1, 1), SAMPLE_RATE)
+    return {name: float(values[f"{name.removeprefix('dnsmos_')}_mos"]) for name in MOS}

@@ -1,0 +1,62 @@
+"""Where a page's players get their sound from: the recording itself, or a short excerpt inside the page.
+
+A recording in the page's folder or below is linked: the folder can be moved or packed as a whole. Anything
+else, and what browsers cannot play, is embedded as an MP3 of at most 10 s, which every browser plays.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from slimclean.audio import AudioInfo, AudioReader, AudioWriter
+from slimclean.resample import resample
+
+EXCERPT_S = 10.0
+PLAYABLE = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
+MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
+def link(recording: Path, page: Path) -> str | None:
+    """The URL of `recording` relative to the page, or None where it is not to be linked."""
+    folder, target = page.resolve().parent, recording.resolve()
+    if target.suffix.lower() not in PLAYABLE or folder not in target.parents:
+        return None
+    # A name with a colon in it would read as a scheme without the "./".
+    return "./" + quote(os.fsencode(target.relative_to(folder).as_posix()))
+
+
+def excerpt(recording: Path, start_s: float) -> str:
+    """A data URI of the 10 s that begin at `start_s`, in mono."""
+    with AudioReader(recording) as reader:
+        rate = reader.info.sample_rate
+        first, last = round(start_s * rate), round((start_s + EXCERPT_S) * rate)
+        pieces, seen = [np.zeros((1, 0), np.float32)], 0
+        for block in reader.blocks(rate):
+            piece = block[:, max(0, first - seen) : max(0, last - seen)]
+            pieces.append(piece.mean(axis=0, keepdims=True))
+            seen += block.shape[1]
+            if seen >= last:
+                break
+    mp3_rate = next((r for r in MP3_RATES_HZ if r >= rate), MP3_RATES_HZ[-1])
+    mono = resample(np.concatenate(pieces, axis=1), rate, mp3_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "excerpt.mp3")
+        with AudioWriter(path, AudioInfo(mp3_rate, 1, 0, "MP3", "MPEG_LAYER_III")) as writer:
+            writer.write(mono)
+            writer.commit()
+        return "data:audio/mpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def most_audible_s(dbfs: np.ndarray, column_s: float) -> float:
+    """Where the 10 s with the most energy begin, from levels per column [N]."""
+    columns = round(EXCERPT_S / column_s)
+    if columns >= len(dbfs):
+        return 0.0
+    energy = np.cumsum(np.concatenate([[0.0], 10 ** (dbfs / 10)]))
+    return float((energy[columns:] - energy[:-columns]).argmax() * column_s)

@@ -1,0 +1,235 @@
+"""Pictures: a recording before and after, and the distributions of scores. Needs the extra `plot` (matplotlib).
+
+Figures are objects of their own, drawn by Agg: nothing here touches pyplot or a display. Colours are those of
+Okabe and Ito (2008) and matplotlib's perceptually uniform magma, which the colour-blind can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slimclean.comparison import Comparison, compare_result, reason
+from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.metrics import LABELS
+from slimclean.report import FileResult
+from slimclean.scoring import Score
+from slimclean.spectrogram import reduce_columns
+
+if TYPE_CHECKING:
+    from slimclean.enhancer import Enhancer
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
+SHOWN_DB = 80
+"""Range of a spectrogram's colours, below the loudest."""
+WIDTH_IN, DPI = 10.0, 120
+"""1200 pixels wide."""
+UF_COLUMNS = 1000
+
+
+def require_matplotlib() -> Any:
+    """The package, or `MissingDependencyError` with the line that installs it."""
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise MissingDependencyError("pictures need matplotlib: pip install 'slimclean[plot]'") from error
+    return matplotlib
+
+
+def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
+    """Spectrograms before and after, levels over time, and the UF, as a PNG (or what the extension says)."""
+    figure = require_matplotlib().figure.Figure(figsize=(WIDTH_IN, 8.2), dpi=DPI, layout="constrained")
+    before, after, level, uf = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 1.5, 1.5))
+    duration, unit, per_unit = _time_axis(comparison.before.duration_s)
+    _draw_spectrograms(figure, (before, after), comparison, per_unit)
+    _draw_levels(level, comparison, per_unit)
+    _draw_uf(uf, comparison, per_unit)
+    uf.set(xlabel=f"time ({unit})", xlim=(0, duration))
+    figure.suptitle(_plain(title))
+    _save(figure, picture)
+
+
+def _time_axis(duration_s: float) -> tuple[float, str, float]:
+    """The length in the unit of the axis, that unit, and its seconds."""
+    for unit, seconds, least in (("h", 3600.0, 2 * 3600), ("min", 60.0, 180)):
+        if duration_s >= least:
+            return duration_s / seconds, unit, seconds
+    return max(duration_s, 1e-3), "s", 1.0
+
+
+def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison, per_unit: float) -> None:
+    shown = (comparison.before, comparison.after)
+    colours = require_matplotlib().colormaps["magma"].resampled(SHOWN_DB // 2)  # steps of 2 dB: small files
+    top = max(float(s.level_db.max()) for s in shown)
+    top_khz = comparison.before.sample_rate / 2000
+    for axis, spectrogram, name in zip(axes, shown, ("before", "after"), strict=True):
+        bins, columns = spectrogram.power.shape
+        bin_khz = spectrogram.sample_rate / 2000 / (bins - 1)
+        image = axis.imshow(
+            spectrogram.level_db,
+            origin="lower",
+            aspect="auto",
+            cmap=colours,
+            vmin=top - SHOWN_DB,
+            vmax=top,
+            extent=(0, columns * spectrogram.column_s / per_unit, -bin_khz / 2, (bins - 0.5) * bin_khz),
+            interpolation_stage="data",
+        )
+        axis.set(ylabel="frequency (kHz)", ylim=(0, top_khz), facecolor="black")
+        axis.set_title(name, loc="left", fontsize="medium")
+    figure.colorbar(image, ax=list(axes), label="level (dB re full scale)", pad=0.01)
+
+
+def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    lines = {"before": (comparison.before, GREY), "after": (comparison.after, BLUE)}
+    for name, (spectrogram, colour) in lines.items():
+        axis.plot(spectrogram.times_s / per_unit, spectrogram.dbfs, color=colour, lw=1, label=name)
+    times = comparison.before.times_s
+    after = np.interp(times, comparison.after.times_s, comparison.after.dbfs)
+    gap = comparison.before.dbfs > after
+    axis.fill_between(
+        times / per_unit,
+        after,
+        comparison.before.dbfs,
+        where=gap,
+        color=ORANGE,
+        alpha=0.3,
+        lw=0,
+        label="removed",
+    )
+    loudest = max(float(s.dbfs.max()) for s in (comparison.before, comparison.after))
+    axis.set(ylabel="level (dBFS)", ylim=(max(-100.0, loudest - SHOWN_DB), loudest + 3))
+    axis.yaxis.set_major_locator(MultipleLocator(20))
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    removed = comparison.removed_db[np.isfinite(comparison.removed_db)]
+    if len(removed):
+        median, most = np.percentile(removed, [50, 95])
+        text = f"removed: median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
+        axis.set_title(text, loc="left", fontsize="medium")
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small", frameon=False)
+
+
+def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
+    from matplotlib.ticker import NullLocator
+
+    if not comparison.ufs:
+        axis.set_title(
+            "utilization factor: not known, enhanced in an earlier run", loc="left", fontsize="medium"
+        )
+        axis.set(ylabel="UF", yticks=[])
+        return
+    uf = reduce_columns(comparison.uf, UF_COLUMNS)
+    edges = np.linspace(0, len(comparison.uf) / comparison.frame_rate_hz / per_unit, len(uf) + 1)
+    if len(uf):
+        axis.stairs(uf, edges, fill=True, baseline=1e-3, color=BLUE)
+        axis.axhline(float(comparison.uf.mean()), color=ORANGE, lw=1.5)
+        text = f"utilization factor: mean {comparison.uf.mean():.3f} (line)"
+        axis.set_title(text, loc="left", fontsize="medium")
+    axis.set(ylabel="UF", yscale="log", ylim=(min(comparison.ufs) * 0.7, 1.15))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_yticks(comparison.ufs, [f"{v:g}" for v in comparison.ufs])
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.set_axisbelow(True)
+
+
+def plot_results(
+    results: Sequence[FileResult],
+    roots: Sequence[Path],
+    folder: Path,
+    enhancer: Enhancer,
+    failed: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """A PNG per recording whose result is there, under `folder` as the recordings lie under `roots`.
+
+    What cannot be drawn is told to `failed` and does not stop the others.
+    """
+    pictures = []
+    for result, name in zip(results, picture_names([r.file for r in results], roots), strict=True):
+        if result.status == "failed":
+            continue
+        try:
+            plot_comparison(compare_result(result, enhancer), folder / name, Path(result.file).name)
+            pictures.append(folder / name)
+        except Exception as error:  # whatever one recording does, the others get theirs
+            failed(f"no picture: {reason(error)}")
+    return pictures
+
+
+def picture_names(files: Sequence[str], roots: Sequence[Path]) -> list[Path]:
+    """Where each file's picture goes: its path under the root it came from, as PNG, each name once."""
+    taken: set[Path] = set()
+    names = []
+    for file in map(Path, files):
+        root = next((r for r in roots if r in file.parents), None)
+        inside = file.relative_to(root or file.parent)
+        name = (root.resolve().name / inside if root and len(roots) > 1 else inside).with_suffix(".png")
+        if name in taken:
+            name = name.with_name(f"{inside.name}.png")
+        count = 2
+        while name in taken:
+            name, count = name.with_name(f"{inside.name}-{count}.png"), count + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) -> None:
+    """How each measure is distributed over the recordings: a panel a measure, before and after where known."""
+    figure_class = require_matplotlib().figure.Figure
+    columns = min(3, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure = figure_class(figsize=(WIDTH_IN, 0.6 + 2.4 * rows), dpi=DPI, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, name in zip(grid, metrics, strict=False):
+        _draw_distribution(axis, scores, name)
+    for axis in grid[len(metrics) :]:
+        axis.set_axis_off()
+    count = sum(score.status == "scored" for score in scores)
+    figure.suptitle(f"{count} recordings: every one a point; boxes hold the middle half, lines are medians")
+    _save(figure, picture)
+
+
+def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
+    after, before = (
+        [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
+        for of in ([s.values for s in scores], [s.before for s in scores])
+    )
+    groups = {"after": (after, BLUE, "o")}
+    if before:
+        groups = {"before": (before, ORANGE, "^")} | groups
+    for row, (values, colour, marker) in enumerate(reversed(groups.values())):
+        if not values:
+            continue
+        axis.boxplot(
+            values, positions=[row], orientation="horizontal", widths=0.55, showfliers=False,
+            boxprops={"color": colour}, medianprops={"color": colour, "lw": 2.5},
+            whiskerprops={"color": colour}, capprops={"color": colour},
+        )  # fmt: skip
+        spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(values))
+        axis.plot(values, row + spread, marker, color=colour, ms=4, alpha=0.5, mew=0)
+    label, unit = LABELS[name]
+    axis.set_yticks(range(len(groups)), list(reversed(groups)))
+    axis.set(ylim=(-0.6, len(groups) - 0.4), xlabel=f"{label} ({unit})" if unit else label)
+    axis.grid(axis="x", color="#dddddd", lw=0.6)
+    axis.set_axisbelow(True)
+    if not after:
+        axis.text(0.5, 0.5, "undefined for every recording", transform=axis.transAxes, ha="center")
+
+
+def _plain(text: str) -> str:
+    """A file name as text: no mathematics, and something to see for bytes that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
+def _save(figure: Any, picture: Path) -> None:
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise SlimcleanError(f"cannot write {picture} ({why})") from error

@@ -1,0 +1,239 @@
+"""The HTML report: complete, escaped, without a network, and alive in a browser."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SMALL, identity_enhancer, voice
+from typer.testing import CliRunner
+
+from slimclean import checkpoint, html_report, player, png
+from slimclean.cli import app
+from slimclean.errors import SlimcleanError, UsageError
+from slimclean.html_report import write_report
+from slimclean.report import FileResult, ReportWriter, read_report
+
+EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def result(file: Path, output: Path, **values) -> FileResult:
+    known = {"status": "enhanced", "duration_s": 0.5, "uf": "auto", "target_uf": 0.25, "rtf": 0.1}
+    return FileResult(str(file), str(output), **(known | values))
+
+
+@pytest.fixture
+def results(tmp_path):
+    """One enhanced below the page's folder, of a name that attacks; one outside it, one skipped, one failed."""
+    page = tmp_path / "page"
+    for folder in ("page/in", "page/out", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+    for path in (page / "in" / EVIL, page / "out" / EVIL, page / "in" / "b.wav", tmp_path / "other" / "b.wav"):
+        soundfile.write(path, voice(0.5), 16_000)
+    return [
+        result(page / "in" / EVIL, page / "out" / EVIL, duration_s=2.0, mean_uf=0.5, processing_s=0.1),
+        result(page / "in" / "b.wav", tmp_path / "other" / "b.wav", duration_s=10.0, mean_uf=0.125),
+        result(page / "in" / "b.wav", page / "out" / EVIL, status="skipped", uf="", target_uf=None),
+        FileResult("</td><script>alert(2)</script>", "y", error="broken <b>"),
+    ]
+
+
+class Elements(html.parser.HTMLParser):
+    """Counts tags, and keeps the attributes of those that load something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources, self.text = {}, [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        self.sources += [(tag, v) for k, v in attributes if k in ("src", "href", "srcset", "data", "action")]
+        assert not [k for k, _ in attributes if k.startswith("on")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_holds_everything_and_nothing_from_elsewhere(tmp_path, results):
+    page = tmp_path / "page" / "report.html"
+    write_report(results, page, identity_enhancer())
+    text = page.read_text(encoding="utf-8")
+    seen = Elements(text)
+    assert seen.tags["section"] == 3
+    assert seen.tags["img"] == seen.tags["audio"] == 6
+    assert seen.tags["svg"] == 2
+    assert seen.tags["tr"] == 5
+    assert seen.tags["script"] == 1
+    shown = "".join(seen.text)
+    assert EVIL in shown
+    assert "broken <b>" in shown
+    assert "2 enhanced" not in shown  # tiles hold number and name apart
+    assert "not known: enhanced in an earlier run" in shown
+    for tag, source in seen.sources:
+        if tag == "audio" and not source.startswith("data:audio/mpeg;base64,"):
+            assert (page.parent / unquote(source)).is_file()
+        elif tag == "img":
+            assert source.startswith("data:image/png;base64,")
+        elif tag == "a":
+            assert re.fullmatch(r"#r\d+", source)
+    assert sum(source.startswith("data:audio") for tag, source in seen.sources if tag == "audio") == 1
+    assert not re.findall(r"//|url\(|@import|fetch", re.sub(r"base64,[^']*", "", text))
+    assert [p.name for p in page.parent.iterdir() if p.is_file()] == ["report.html"]
+
+
+def test_only_some_get_pictures(tmp_path, results, monkeypatch):
+    monkeypatch.setattr(html_report, "SHOWN", 1)
+    write_report(results, tmp_path / "r.html", identity_enhancer())
+    text = (tmp_path / "r.html").read_text()
+    assert text.count("<section") == 1
+    assert "2 more are in the table only" in text
+
+
+def test_recordings_that_are_gone_are_told(tmp_path, results):
+    (tmp_path / "other" / "b.wav").unlink()
+    told = []
+    write_report(results, tmp_path / "r.html", identity_enhancer(), told.append)
+    assert len(told) == 1
+    assert "b.wav: no such file" in told[0]
+    assert (tmp_path / "r.html").read_text().count("<section") == 3
+
+
+def test_a_page_has_a_pages_name(tmp_path, results):
+    with pytest.raises(UsageError, match=r"ends in \.html"):
+        write_report(results, tmp_path / "report.wav", identity_enhancer())
+    write_report([], tmp_path / "empty.html", identity_enhancer())
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SlimcleanError, match="cannot write"):
+        write_report(results, tmp_path / "file" / "r.html", identity_enhancer())
+
+
+def test_names_that_are_no_text(tmp_path):
+    name = b"\xff.wav".decode("utf-8", "surrogateescape")
+    write_report([FileResult(name, name)], tmp_path / "r.html", identity_enhancer())
+    assert ">?.wav<" in (tmp_path / "r.html").read_text()
+    assert player.link(tmp_path / name, tmp_path / "r.html") == "./%FF.wav"
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_report_is_read_as_it_was_written(tmp_path, name):
+    rows = [
+        FileResult("a", "b", "enhanced", "", 1.5, 16_000, 2, "0.5", mean_uf=0.5, rtf=0.1, level_out_dbfs=-2.0),
+        FileResult('ü, "x"\n', "c", "failed", "broken"),
+    ]
+    with ReportWriter(tmp_path / name) as writer:
+        for row in rows:
+            writer.add(row)
+    assert read_report(tmp_path / name) == rows
+
+
+def test_other_files_are_no_reports(tmp_path):
+    (tmp_path / "r.csv").write_text("file,output,status,duration_s,later\na,b,enhanced,1,x\n")
+    assert read_report(tmp_path / "r.csv")[0].duration_s == 1
+    for text, message in (("a,b\n1,2\n", "no column file"), ("file,output,status,rtf\na,b,c,d\n", "could not")):
+        (tmp_path / "r.csv").write_text(text)
+        with pytest.raises(SlimcleanError, match=f"not a report of slimclean: {message}"):
+            read_report(tmp_path / "r.csv")
+    (tmp_path / "r.jsonl").write_text("[1]\nno json")
+    with pytest.raises(SlimcleanError, match="not a report of slimclean"):
+        read_report(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(16_000, 12.0), (44_100, 0.3), (10_000, 1.0), (96_000, 0.2)])
+def test_an_excerpt_is_the_sound_of_that_time(tmp_path, rate, seconds):
+    x = voice(seconds, rate)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, x], axis=1), rate)
+    start = 2.0 if seconds > 10 else 0.0
+    uri = player.excerpt(tmp_path / "a.wav", start)
+    kind, data = uri.split(",")
+    assert kind == "data:audio/mpeg;base64"
+    y, mp3_rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    assert len(y) / mp3_rate == pytest.approx(min(seconds, 10), abs=0.15)
+    assert np.sqrt(np.square(y).mean()) == pytest.approx(np.sqrt(np.square(x).mean()), rel=0.3)
+
+
+def test_the_excerpt_is_where_the_sound_is():
+    dbfs = np.full(1000, -90.0)
+    dbfs[600:700] = -20
+    assert 50 <= player.most_audible_s(dbfs, 0.1) + 10 - 60 + 50 <= 60
+    assert player.most_audible_s(dbfs[:50], 0.1) == 0
+
+
+def test_links_stay_in_the_pages_folder(tmp_path):
+    page = tmp_path / "p" / "r.html"
+    assert player.link(tmp_path / "p" / "s" / "x#?%:.wav", page) == "./s/x%23%3F%25%3A.wav"
+    assert player.link(tmp_path / "p" / "x.aiff", page) is None
+    assert player.link(tmp_path / "x.wav", page) is None
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_thumbnails_are_png(width):
+    pixels = np.arange(3 * width).reshape(3, width) % 16
+    data = png.encode(pixels)
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert data.endswith(b"IEND\xaeB`\x82")
+    start = data.index(b"IDAT")
+    rows = np.frombuffer(zlib.decompress(data[start + 4 : -16]), np.uint8).reshape(3, -1)[:, 1:]
+    unpacked = np.stack([rows >> 4, rows & 15], axis=2).reshape(3, -1)[:, :width]
+    np.testing.assert_array_equal(unpacked, pixels)
+
+
+def test_the_commands_write_pages(tmp_path, small, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save(tmp_path / "s.safetensors", SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
+    soundfile.write("a.wav", voice(0.5), 16_000)
+    run = CliRunner().invoke
+    arguments = ["a.wav", "-m", "s.safetensors", "--report", "r.csv", "--html", "r.html"]
+    assert run(app, ["enhance", *arguments]).exit_code == 0
+    assert run(app, ["report", "r.csv", "-o", "again.html", "-m", "s.safetensors"]).exit_code == 0
+    pages = [re.sub(r" data-value='[\d.]*'|[\d.]+x", "", Path(p).read_text()) for p in ("r.html", "again.html")]
+    assert len({page.partition("<h2>")[2] for page in pages}) == 1
+    assert run(app, ["enhance", *arguments[:-1], "page.txt"]).exit_code == 2
+    assert run(app, ["report", "absent.csv", "-o", "r.html"]).exit_code == 1
+    Path("a-enhanced.wav").unlink()
+    done = run(app, ["report", "r.csv", "-o", "r.html", "-m", "s.safetensors"])
+    assert (done.exit_code, "no such file" in done.stderr) == (1, True)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+def test_a_browser_sorts_the_table_and_plays_the_sound(tmp_path, results):
+    """Two clicks on a header, and every player is asked for the length of its sound, without complaints."""
+    page = tmp_path / "page" / "report.html"
+    write_report(results, page, identity_enhancer())
+    check = """<script>
+    const rows = () => [...document.querySelectorAll("tbody tr")].map(r => r.cells[2].textContent).join("|");
+    const button = document.querySelectorAll("th button")[2], seen = [];
+    for (let k = 0; k < 2; k++) { button.click(); seen.push(rows()); }
+    const result = document.body.appendChild(document.createElement("pre"));
+    result.id = "result";
+    const players = [...document.querySelectorAll("audio")], images = [...document.images];
+    Promise.all(players.map(p => new Promise(done => {
+      p.onloadedmetadata = () => done(p.duration.toFixed(1)); p.onerror = () => done("error");
+      p.preload = "metadata"; p.load(); })))
+      .then(all => { result.textContent = JSON.stringify([...seen, all,
+        images.length, images.every(i => i.naturalWidth > 0),
+        document.querySelector("th[aria-sort]").ariaSort]); });
+    </script></body>"""
+    page.write_text(page.read_text().replace("</body>", check))
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout)
+    assert found, done.stderr[-2000:]
+    assert found[1] == (
+        '["0.5|2.0|10.0|","10.0|2.0|0.5|",["0.5","0.5","0.5","0.5","0.5","0.5"],6,true,"descending"]'
+    )
+    assert "CONSOLE" not in done.stderr

@@ -1,0 +1,226 @@
+"""Pictures, and what they are drawn from: spectrograms, levels and the UF over time."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SMALL, identity_enhancer, voice
+from typer.testing import CliRunner
+
+from slimclean import checkpoint
+from slimclean.cli import app
+from slimclean.comparison import compare, preview
+from slimclean.enhancer import Enhancer
+from slimclean.errors import AudioError, MissingDependencyError
+from slimclean.level import Level
+from slimclean.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
+from slimclean.report import FileResult
+from slimclean.scoring import Score
+from slimclean.spectrogram import COLUMNS, reduce_columns, spectrogram
+
+needs_matplotlib = pytest.mark.skipif(
+    importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
+)
+
+
+@pytest.fixture
+def weights(tmp_path, small):
+    path = tmp_path / "small.safetensors"
+    checkpoint.save(path, SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def png_size(path):
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    return struct.unpack(">II", data[16:24])
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_tone_stands_at_its_frequency_and_level(rate):
+    x = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * rate) / rate).astype(np.float32)[None]
+    seen = spectrogram([x], rate)
+    peak = seen.power.mean(axis=1).argmax() * rate / 2 / (len(seen.power) - 1)
+    assert peak == pytest.approx(1000, abs=13)
+    assert seen.level_db.max() == pytest.approx(-6.02, abs=0.3)
+    assert np.median(seen.dbfs) == pytest.approx(-9.03, abs=0.05)
+    assert seen.duration_s == 2
+    assert seen.times_s[-1] == pytest.approx(2, abs=0.01)
+
+
+def test_blocks_make_no_difference_and_columns_stay_bounded():
+    x = np.random.default_rng(0).normal(size=(2, 20 * 8_000)).astype(np.float32) * 0.1
+    x[:, : 8_000 * 10] *= 0.1
+    whole = spectrogram([x], 8_000)
+    pieces = spectrogram(np.array_split(x, 37, axis=1), 8_000)
+    np.testing.assert_allclose(pieces.power, whole.power, rtol=1e-4, atol=1e-12)
+    assert COLUMNS <= whole.power.shape[1] < 2 * COLUMNS
+    assert whole.column_s * whole.power.shape[1] == pytest.approx(20, abs=whole.column_s)
+    half = whole.power.shape[1] // 2
+    assert whole.dbfs[half + 5 :].mean() - whole.dbfs[: half - 5].mean() == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 63, 64, 200])
+def test_short_recordings_have_a_spectrogram(samples):
+    seen = spectrogram([np.zeros((1, samples), np.float32)], 8_000)
+    assert seen.power.shape[1] >= 1
+    assert (seen.dbfs < -110).all()
+
+
+def test_reduced_columns_keep_their_mean():
+    assert reduce_columns(np.arange(10.0), 20) is not None
+    assert reduce_columns(np.arange(12.0), 3) == pytest.approx([1.5, 5.5, 9.5])
+    assert reduce_columns(np.ones((2, 1001)), 7).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("uf", "rate", "channels"), [("auto", 16_000, 1), ("auto", 44_100, 2), (0.3, 8_000, 1)]
+)
+def test_the_route_is_that_of_enhancing(small, uf, rate, channels):
+    """Over a cut between chunks too."""
+    x = np.stack([voice(19.0, rate, seed=c) for c in range(channels)])
+    enhancer = identity_enhancer(uf, 0.5)
+    ufs = enhancer.route(x, rate)
+    np.testing.assert_array_equal(ufs, enhancer(x, rate).uf)
+    assert len(ufs) == np.ceil(19 * SMALL.frame_rate_hz)
+    silent = np.zeros((1, rate), np.float32)
+    np.testing.assert_allclose(enhancer.route(silent, rate), enhancer(silent, rate).uf, rtol=1e-6)
+
+
+def test_a_comparison_is_one_whether_the_output_exists_or_not(tmp_path, small):
+    soundfile.write(tmp_path / "a.flac", voice(3.0, 8_000), 8_000)
+    enhancer = Enhancer("auto", network=small)
+    x = soundfile.read(tmp_path / "a.flac", dtype="float32")[0][None]
+    level = Level()
+    level.add(x, 8_000)
+    out = np.concatenate([block for block, _ in enhancer.stream([x], 8_000, level)], axis=1)
+    soundfile.write(tmp_path / "b.wav", out[0], 8_000, "FLOAT")
+    now = preview(tmp_path / "a.flac", enhancer)
+    then = compare(tmp_path / "a.flac", tmp_path / "b.wav", enhancer)
+    np.testing.assert_array_equal(now.uf, then.uf)
+    np.testing.assert_allclose(now.after.power, then.after.power, rtol=1e-4, atol=1e-9)
+    assert now.before.power.shape == now.after.power.shape
+
+
+def test_a_mono_form_is_compared_with_the_mean_of_channels(tmp_path):
+    x = np.stack([voice(1.0), np.random.default_rng(0).normal(size=16_000) * 0.1], axis=1)
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    soundfile.write(tmp_path / "b.wav", x.mean(axis=1), 16_000, "FLOAT")
+    enhancer = identity_enhancer("auto", 0.5)
+    comparison = compare(tmp_path / "a.wav", tmp_path / "b.wav", enhancer)
+    np.testing.assert_allclose(comparison.before.power, comparison.after.power, rtol=1e-4, atol=1e-12)
+    np.testing.assert_array_equal(comparison.uf, enhancer(x.mean(axis=1).astype(np.float32), 16_000).uf)
+
+
+def test_removed_is_the_fall_of_the_level(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
+    soundfile.write(tmp_path / "b.wav", soundfile.read(tmp_path / "a.wav")[0] / 10, 16_000, "FLOAT")
+    comparison = compare(tmp_path / "a.wav", tmp_path / "b.wav", identity_enhancer(0.5))
+    assert np.nanmedian(comparison.removed_db) == pytest.approx(20, abs=0.1)
+    assert comparison.mean_uf == 0.5
+    with pytest.raises(AudioError, match="replaced in place"):
+        compare(tmp_path / "a.wav", tmp_path / "a.wav", identity_enhancer(0.5))
+    soundfile.write(tmp_path / "c.wav", np.zeros(32_000), 16_000)
+    with pytest.raises(AudioError, match=r"1\.0 s and .*c\.wav 2\.0 s"):
+        compare(tmp_path / "a.wav", tmp_path / "c.wav", identity_enhancer(0.5))
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_any_length_is_drawn_1200_pixels_wide(tmp_path, seconds):
+    name = "a $b$ 50%.wav"
+    soundfile.write(tmp_path / name, voice(seconds), 16_000)
+    picture = tmp_path / "new" / "a.png"
+    plot_comparison(preview(tmp_path / name, identity_enhancer()), picture, name)
+    assert png_size(picture)[0] == 1200
+
+
+@needs_matplotlib
+def test_plot_takes_a_file_and_its_enhanced_form(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    done = run("plot", tmp_path / "a.wav", "-o", tmp_path / "a.png", "-m", weights)
+    assert done.exit_code == 0, done.output
+    done = run(
+        "plot", tmp_path / "a.wav", "--enhanced", tmp_path / "b.wav", "-o", tmp_path / "b.png", "-m", weights
+    )
+    assert done.exit_code == 1
+    assert "b.wav: no such file" in done.stderr
+    assert png_size(tmp_path / "a.png")[0] == 1200
+    done = run("plot", tmp_path / "a.wav", "-o", tmp_path / "a.xyz", "-m", weights)
+    assert (done.exit_code, "cannot write" in done.stderr) == (1, True)
+
+
+@needs_matplotlib
+def test_enhance_draws_a_picture_per_recording(tmp_path, weights):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.wav", "sub/b.flac"):
+        soundfile.write(tmp_path / "in" / name, voice(0.3), 16_000)
+    (tmp_path / "in" / "c.wav").write_bytes(b"no audio")
+    arguments = [
+        "enhance",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--plots",
+        tmp_path / "pictures",
+        "-m",
+        weights,
+    ]
+    done = run(*arguments)
+    assert done.exit_code == 1
+    found = sorted(p.relative_to(tmp_path / "pictures") for p in (tmp_path / "pictures").rglob("*.*"))
+    assert [p.as_posix() for p in found] == ["a.png", "sub/b.png"]
+
+
+@needs_matplotlib
+def test_what_an_earlier_run_made_is_drawn_without_its_uf(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.3), 16_000)
+    run("enhance", tmp_path / "a.wav", "-m", weights)
+    done = run("enhance", tmp_path / "a.wav", "-m", weights, "--plots", tmp_path / "p")
+    assert (done.exit_code, "1 skipped" in done.stderr) == (0, True)
+    assert png_size(tmp_path / "p" / "a.png")[0] == 1200
+    told = []
+    strange = FileResult(str(tmp_path / "a.wav"), "b.wav", "enhanced", uf="much")
+    assert plot_results([strange], [], tmp_path / "p", identity_enhancer(), told.append) == []
+    assert "'much' is no UF" in told[0]
+
+
+def test_pictures_have_names_of_their_own(tmp_path):
+    one, two = tmp_path / "x", tmp_path / "y"
+    files = [str(one / "a.wav"), str(one / "a.flac"), str(one / "s" / "a.wav")]
+    assert [str(n) for n in picture_names(files, [one])] == ["a.png", "a.flac.png", "s/a.png"]
+    files = [str(one / "a.wav"), str(two / "a.wav"), str(tmp_path / "a.wav")]
+    names = picture_names(files, [one, two])
+    assert [n.as_posix() for n in names] == ["x/a.png", "y/a.png", "a.png"]
+    assert len(set(picture_names(["p/a.wav", "q/a.wav", "r/a.wav"], []))) == 3
+
+
+@needs_matplotlib
+def test_distributions_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    values = [{"stoi": 0.9, "snr_db": float(rng.normal()), "lsd_db": None} for _ in range(5)]
+    scores = [Score(str(k), "scored", values=v) for k, v in enumerate(values)]
+    scores[0].values["snr_db"] = float("inf")
+    scores[1].before = {"stoi": 0.8}
+    plot_scores(scores, ["stoi", "snr_db", "lsd_db", "csig"], tmp_path / "s.png")
+    assert png_size(tmp_path / "s.png")[0] == 1200
+
+
+def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path, weights):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'slimclean\[plot\]'"):
+        require_matplotlib()
+    soundfile.write(tmp_path / "a.wav", voice(0.1), 16_000)
+    done = run("enhance", tmp_path / "a.wav", "--plots", tmp_path / "p", "-m", weights)
+    assert done.exit_code == 1
+    assert not (tmp_path / "a-enhanced.wav").exists()  # said before any work

@@ -49,7 +49,7 @@ def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
     _draw_uf(uf, comparison, per_unit)
     uf.set(xlabel=f"time ({unit})", xlim=(0, duration))
     figure.suptitle(_plain(title))
-    _save(figure, picture)
+    save(figure, picture)
 
 
 def _time_axis(duration_s: float) -> tuple[float, str, float]:
@@ -191,7 +191,7 @@ def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) 
         axis.set_axis_off()
     count = sum(score.status == "scored" for score in scores)
     figure.suptitle(f"{count} recordings: every one a point; boxes hold the middle half, lines are medians")
-    _save(figure, picture)
+    save(figure, picture)
 
 
 def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
@@ -226,7 +226,7 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 
-def _save(figure: Any, picture: Path) -> None:
+def save(figure: Any, picture: Path) -> None:
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture)

@@ -191,10 +191,24 @@ def test_evaluate_prints_a_row_a_setting(tmp_path, weights):
         (tmp_path / folder).mkdir()
         noise = gain * np.random.default_rng(0).normal(size=24_000)
         soundfile.write(tmp_path / folder / "a.wav", voice(1.5) + noise, 16_000)
-    done = run("evaluate", tmp_path / "clean", tmp_path / "noisy", "-m", weights, "-o", tmp_path / "e.csv")
+    done = run(
+        "evaluate",
+        tmp_path / "clean",
+        tmp_path / "noisy",
+        "-m",
+        weights,
+        "-o",
+        tmp_path / "e.csv",
+        "--plot",
+        tmp_path / "e.png",
+    )
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["uf", "target_uf", "mean_uf", "macs_per_sample", "pesq_wb", "stoi", "si_sdr_db"]
+    assert lines[0].split() == [
+        "uf", "target_uf", "mean_uf", "macs_per_sample", "pesq_wb", "stoi", "si_sdr_db",
+        "pesq_wb_over_static", "si_sdr_db_over_static",
+    ]  # fmt: skip
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
     assert lines[1].split()[0] == "noisy"
     assert len((tmp_path / "e.csv").read_text().splitlines()) == len(lines)
 

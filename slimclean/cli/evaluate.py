@@ -15,24 +15,32 @@ def evaluate(
     noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
     model: Model = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw quality against MACs (extra `plot`).")] = None,
     device: Device = "auto",
 ) -> None:
     """Score static UFs and auto on pairs: quality against MACs.
 
-    Enhances NOISY at each UF and with the router at four targets, in memory.
-    Prints mean PESQ-WB, STOI and SI-SDR, and MACs per sample, a row a setting.
+    Enhances NOISY at seven UFs and with the router at five targets, in memory.
+    Prints mean PESQ-WB, STOI and SI-SDR, and MACs per sample, a row a setting;
+    for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs.
     PESQ and STOI need the extra `score`; without it their columns stay empty.
 
-    Example: slimclean evaluate ./clean ./noisy -o curve.csv
+    Example: slimclean evaluate ./clean ./noisy -o curve.csv --plot curve.png
     """
     with one_line_errors():
         from slimclean import checkpoint, evaluation
+        from slimclean.curve import plot_curve, with_advantage
         from slimclean.enhancer import pick_device
+        from slimclean.plot import require_matplotlib
         from slimclean.report import table, write_rows
 
         network = checkpoint.load(model)[0].to(pick_device(device))
         pairs = evaluation.folder_pairs(clean, noisy)
-        rows = list(evaluation.evaluate(network, pairs))
+        if plot is not None:
+            require_matplotlib()
+        rows = with_advantage(list(evaluation.evaluate(network, pairs)))
         print(table(rows))
         if output is not None:
             write_rows(output, rows)
+        if plot is not None:
+            plot_curve(rows, plot)

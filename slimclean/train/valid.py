@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from slimclean.errors import SlimcleanError
-from slimclean.evaluation import Pair, Row, evaluate
+from slimclean.evaluation import QUICK, Pair, Row, evaluate
 from slimclean.metrics import SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
 from slimclean.train.data import MixConfig, Mixer
@@ -30,4 +30,4 @@ def validator(pairs: list[Pair]) -> Callable[[SlimmableDemucs], Iterator[Row]]:
     """What the training loop calls with its averaged weights."""
     if not pairs:
         raise SlimcleanError("no validation pairs")
-    return lambda network: evaluate(network, pairs)
+    return lambda network: evaluate(network, pairs, QUICK)

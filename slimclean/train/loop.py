@@ -87,9 +87,10 @@ class _Run:
             self.network.load_state_dict(weights.state_dict())
         self.names = [name for name, _ in self.network.named_parameters()]
         self.params = [p for _, p in self.network.named_parameters()]
-        # Two threads that make a parameter's accumulator at the same time can wait for each other forever,
-        # one with the interpreter's lock, one with the parameter's. These exist from the start and are kept.
-        self._accumulators = [torch.autograd.graph.get_gradient_edge(p) for p in self.params]
+        # Two threads that make a parameter's gradient accumulator at the same time can wait for each other
+        # forever, one with the interpreter's lock, one with the parameter's. The graphs of these views keep the
+        # accumulators in being; an accumulator that Python has seen would want the interpreter's lock again.
+        self._accumulators = [p.view_as(p) for p in self.params]
         matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
         ids = {id(p) for p in matrices}
         self.muon = Muon(matrices, lr=config.lr, weight_decay=config.weight_decay)

@@ -35,7 +35,7 @@ from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 PLAIN = MixConfig(
     noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,
-    filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
+    rumble=0, filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
 )  # fmt: skip
 
 

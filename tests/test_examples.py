@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -70,6 +71,32 @@ def test_the_packaged_weights_clean_a_known_pair(uf):
     assert si_sdr(clean, enhanced) > si_sdr(clean, noisy) + 3
     peak = np.abs(np.correlate(enhanced[8000:40000], clean[9000:39000], "valid")).argmax()
     assert peak == 1000  # lag 0
+
+
+def test_recordings_that_are_no_noisy_speech():
+    """Clean speech stays, silence stays, noise goes, and the level of the input does not matter."""
+    pytest.importorskip("pesq")
+    lines = script("robustness.py", PAIR / "clean.flac", PAIR / "noisy.flac").splitlines()[1:]
+    values = {line.rsplit("  ", 3)[0].strip(): line.rsplit("  ", 3)[1:] for line in map(_columns, lines)}
+    assert all(float(v) > 25 for v in values["clean speech: SI-SDR of the output, dB"])
+    assert all(abs(float(v)) < 0.5 for v in values["clean speech: change of level, dB"])
+    assert all(float(v) == 0 for v in values["silence: loudest sample"])
+    for kind in ("white", "brown"):
+        assert all(float(v) < -15 for v in values[f"noise only ({kind}): change of level, dB"])
+    normal, soft, clipped = (
+        [float(v.split(", ")[1]) for v in values[f"noisy, {kind}: PESQ-WB in, out"]]
+        for kind in ("as it is", "at -40 dBFS", "clipped by 6 dB")
+    )
+    assert np.abs(np.subtract(normal, soft)).max() <= 0.1
+    assert np.abs(np.subtract(normal, clipped)).max() <= 0.1
+    assert all(
+        np.diff([float(x) for x in v.split(", ")])[0] > 3 for v in values["at 8 kHz: SI-SDR in, out, dB"]
+    )
+
+
+def _columns(line: str) -> str:
+    """A line of the table with two spaces, and no more, between its columns."""
+    return re.sub(r" {2,}", "  ", line.strip())
 
 
 def test_the_python_example_runs():

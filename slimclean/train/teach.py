@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from slimclean.engine import Engine
 from slimclean.model import SlimmableDemucs
 from slimclean.model.router import Router
+from slimclean.threads import side_by_side
 from slimclean.train.data import Mixer
 from slimclean.train.losses import COMPRESSION
 
@@ -50,18 +51,20 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     _fit(network.router, noisy, savings.clamp(-CLIP, CLIP), np.random.default_rng(seed))
 
 
-@torch.inference_mode()
 def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
     """What each UF leaves, per frame: in the waveform and in compressed spectra, [N, F, J] each."""
-    engine, device = Engine(network), next(network.parameters()).device
-    found: list[tuple[Tensor, Tensor]] = []
-    for uf in network.config.ufs:
-        pairs = [
-            _frame_errors(engine(x[None].to(device), uf).waveform[0].cpu(), y, network.config.frame_hop)
-            for x, y in zip(noisy, clean, strict=True)
-        ]
-        found.append((torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])))
-    return torch.stack([a for a, _ in found], -1), torch.stack([b for _, b in found], -1)
+    config, engine, device = network.config, Engine(network), next(network.parameters()).device
+
+    @torch.inference_mode()
+    def work(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = pair
+        outputs = [engine(x[None].to(device), uf).waveform[0].cpu() for uf in config.ufs]
+        squared, spectral = zip(*(_frame_errors(out, y, config.frame_hop) for out in outputs), strict=True)
+        return torch.stack(squared, -1), torch.stack(spectral, -1)
+
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    found = list(side_by_side(work, zip(noisy, clean, strict=True), threads))
+    return torch.stack([a for a, _ in found]), torch.stack([b for _, b in found])
 
 
 def _frame_errors(enhanced: Tensor, clean: Tensor, hop: int) -> tuple[Tensor, Tensor]:

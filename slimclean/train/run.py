@@ -61,7 +61,7 @@ def train_from_files(
             library("speech", speech, "valid"), library("noise", noise, "valid"), VALID_MIX, responses
         )
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
-    validate = validator(pairs) if pairs else None
+    validate = validator(pairs) if pairs and config.steps else None
     path = train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
     if pairs or teach_count:
         network, header = checkpoint.load(path)

@@ -18,14 +18,14 @@ C channels, S stride.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slimclean.engine_blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, Scratch
+from slimclean.engine_blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
 from slimclean.engine_order import Order, pick
 from slimclean.model import SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
@@ -44,20 +44,31 @@ ALL = -1
 """In the place of an item's number: all of them."""
 
 
+STAGES = ("upsampling", "order", "encoder", "gru", "decoder", "downsampling")
+"""Where the engine's time goes; "order" is finding the frames of each UF."""
+
+
 class Engine:
     """Runs a network without gradients; numerically the network itself, up to rounding.
 
     Like the network, it takes [B, T] at `config.sample_rate` with T a multiple of `config.frame_hop`.
-    `dtype` is that of the convolutions' products; the rest is float32.
+    `dtype` is that of the convolutions' products; the rest is float32. `lap` is told each `STAGES` that ends.
     """
 
     def __init__(self, network: SlimmableDemucs, dtype: torch.dtype = torch.float32) -> None:
+        self.lap: Callable[[str], None] = lambda _: None
         self.config = network.config
         self.dtype = dtype
         self.encoder = [FastEncoder(cast(EncoderBlock, block), dtype) for block in network.encoder]
         self.decoder = [FastDecoder(cast(DecoderBlock, block), dtype) for block in network.decoder]
         self.gru = FastGRU(network.gru)
         self.resampler = FastResampler(network.resampler, network.config.stride)
+        self.router = FastRouter(network.router)
+
+    @torch.inference_mode()
+    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
+        """The UF the router gives each frame, [B, T] -> [B, F]."""
+        return self.router(noisy, target_uf)
 
     @torch.inference_mode()
     def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
@@ -68,10 +79,13 @@ class Engine:
         up = up.view(self.config.stride, len(noisy), frames, -1)  # [S, B, F, r]
         out = torch.empty_like(up)
         run, chosen = _Pass(self, up), ufs.cpu().numpy()
+        self.lap("upsampling")
         for start, stop in _tiles(frames):
             ahead = min(frames, stop + REACH)
             run.tile(up[:, :, start:ahead], chosen[:, start:ahead], out[:, :, start:stop])
-        return Enhanced(self.resampler.down(out.flatten(2).float()), ufs)
+        waveform = self.resampler.down(out.flatten(2).float())
+        self.lap("downsampling")
+        return Enhanced(waveform, ufs)
 
 
 def _tiles(frames: int) -> Iterator[tuple[int, int]]:
@@ -86,7 +100,7 @@ class _Pass:
     """One pass over a batch, tile after tile: memory in use, and what a tile hands to the next."""
 
     def __init__(self, engine: Engine, like: Tensor) -> None:
-        self.gru = engine.gru
+        self.gru, self.lap = engine.gru, engine.lap
         encoder = list(enumerate(engine.encoder))
         self.shallow, self.deep = encoder[:SHALLOW], encoder[SHALLOW:]
         levels = range(len(encoder) - 1, -1, -1)
@@ -102,6 +116,7 @@ class _Pass:
         batch, keep = out.shape[1:3]
         orders = [Order(ufs[item : item + 1], keep, up.device) for item in range(batch)]
         order = orders[0] if batch == 1 else Order(ufs, keep, up.device)
+        self.lap("order")
         tops, skips = [], []
         for item, own in enumerate(orders):
             x = pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
@@ -110,9 +125,11 @@ class _Pass:
             tops.append(x if batch == 1 else pick(x, own.place))
         x = tops[0] if batch == 1 else pick(torch.cat(tops), order.number)
         x, deep_skips = self._encode(x, self.deep, order, ALL)
+        self.lap("encoder")
         x = pick(x, order.kept)[: batch * keep].view(batch, keep, -1)
         x, self.state = self.gru(x.float(), self.state)
         x = pick(x.view(batch * keep, 1, -1).to(up.dtype), order.time)
+        self.lap("gru")
         x = self._decode(x, self.rising, deep_skips, order, ALL)
         if batch > 1:
             tops = list(pick(x, order.decoded).chunk(batch))
@@ -120,6 +137,7 @@ class _Pass:
             x = x if batch == 1 else pick(tops[item], own.time)
             x = self._decode(x, self.last, skips[item], own, item)
             out[:, item] = pick(x.permute(2, 0, 1), own.decoded, 1)
+        self.lap("decoder")
 
     def _encode(
         self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int
@@ -133,7 +151,11 @@ class _Pass:
                 rows = x.flatten(0, 1)
                 encode(rows, rows[1:], order.groups[0].uf, out.flatten(0, 1), self.scratch)
             else:
-                ahead = torch.empty_like(x)
+                frames, rows, columns = x.shape
+                if level == 0:  # columns, like x
+                    ahead = self.scratch("columns ahead", columns, frames, rows).permute(1, 2, 0)
+                else:
+                    ahead = self.scratch("ahead", frames, rows, columns)
                 ahead[:, :-1] = x[:, 1:]
                 firsts = torch.cat([x[:, 0], x.new_zeros(1, encode.inputs)])
                 ahead[:, -1] = pick(firsts, order.after)

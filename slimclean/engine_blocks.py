@@ -10,6 +10,7 @@ Glossary: B batch, T samples, f frames, r rows of a level in one frame, n = f r,
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
+from slimclean.model.router import LOG_FLOOR, Router
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
@@ -146,6 +148,46 @@ class FastGRU:
             candidate.addcmul_(r, recurrent).tanh_()
             h = torch.lerp(candidate, h, z, out=after)
         return out.permute(2, 0, 1, 3).reshape(batch, frames, channels), h.clone()
+
+
+class FastRouter:
+    """`SlimmableDemucs.route`: its convolution as two products, its scan without temporaries."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        assert router.config.router_kernel == 2 * router.config.router_stride
+        self._taps = _kept(torch.float32, *router.conv.weight[:, 0].chunk(2, dim=1))  # [C, S] each
+
+    def __call__(self, noisy: Tensor, target_uf: float) -> Tensor:
+        """[B, T] -> the UF of each frame, [B, F]."""
+        config, head = self.router.config, self.router
+        batch, stride = len(noisy), config.router_stride
+        rows = noisy.view(-1, stride)
+        x = torch.addmm(cast(Tensor, head.conv.bias), rows, self._taps[0].T)
+        x = x.view(batch, -1, x.shape[1])
+        after = torch.mm(rows, self._taps[1].T).view_as(x)
+        x[:, :-1] += after[:, 1:]
+        x = x.relu_().unflatten(1, (-1, config.frame_hop // stride)).mean(2)  # [B, F, C]
+        hidden = self._scan(head.delayed(torch.log(x + LOG_FLOOR)))
+        logits = head.logits(hidden, noisy.new_full((batch,), target_uf))
+        return torch.tensor(config.ufs, device=noisy.device)[logits.argmax(-1)]
+
+    def _scan(self, features: Tensor) -> Tensor:
+        """`DiagonalGRU`, [B, F, C] -> [B, F, C]."""
+        gru = self.router.gru
+        gates = torch.matmul(features, gru.input_weight).add_(gru.input_bias)
+        batch, frames, columns = gates.shape
+        gates = gates.view(batch, frames, 3, columns // 3).permute(1, 2, 0, 3).contiguous()  # [F, 3, B, C]
+        u_rz, u_n = gru.hidden_weight[:2, None], gru.hidden_weight[2]
+        h = gates.new_zeros(batch, columns // 3)
+        recurrent, out = torch.empty_like(h), gates.new_empty(frames, *h.shape)
+        steps = zip(*(t.unbind() for t in (gates[:, :2], *gates.unbind(1), out)), strict=True)
+        for rz, r, z, candidate, after in steps:
+            rz.addcmul_(h, u_rz).sigmoid_()
+            torch.addcmul(gru.hidden_bias, h, u_n, out=recurrent)
+            candidate.addcmul_(r, recurrent).tanh_()
+            h = torch.lerp(candidate, h, z, out=after)
+        return out.transpose(0, 1)
 
 
 class FastResampler:

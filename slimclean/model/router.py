@@ -48,9 +48,15 @@ class Router(nn.Module):
 
     def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
         """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
-        features = self.features(noisy)
-        ahead = F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
-        logits = self.head(self.gru(ahead[:, LOOK_AHEAD_FRAMES:]))
+        return self.logits(self.gru(self.delayed(self.features(noisy))), target_uf)
+
+    def delayed(self, features: Tensor) -> Tensor:
+        """What decides on each frame: the features `LOOK_AHEAD_FRAMES` later, the last ones repeated."""
+        return F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT[:, LOOK_AHEAD_FRAMES:]
+
+    def logits(self, hidden: Tensor, target_uf: Tensor) -> Tensor:
+        """[B, F, C] and [B] -> [B, F, J]."""
+        logits = self.head(hidden)
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]

@@ -1,81 +1,30 @@
-"""Many recordings: paths -> plan -> results. The whole plan is made before any work is done."""
+"""Many recordings: in this process, in several, or on a cluster. A recording that fails is a row."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from joblib import Parallel, delayed, parallel_config
 
 from slimclean import audio
-from slimclean.audio import AudioReader, AudioWriter
-from slimclean.enhancer import Enhancer, Level
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.audio import OutputForm
+from slimclean.enhancer import Enhancer
+from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
+from slimclean.planning import Task, plan, real
+from slimclean.recording import enhance_file
 from slimclean.report import FileResult, ReportWriter
 
-READ_BLOCK_S = 8.0
-OUTPUT_SUFFIX = "-enhanced"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One recording to enhance and where the result goes."""
-
-    source: Path
-    destination: Path
-
-
-def plan(paths: Sequence[Path], output: Path | None = None) -> list[Task]:
-    """Pair every recording under `paths` with its output; nothing is read or written.
-
-    A directory is walked recursively and mirrored. Without `output`, `take.wav` goes to
-    `take-enhanced.wav` and `takes/` to `takes-enhanced/`. Raises `UsageError` for missing inputs, for
-    outputs that collide and for an output that is an input.
-    """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or directory")
-    tasks = [task for path in paths for task in _plan_one(path, output, alone=len(paths) == 1)]
-    if not tasks:
-        raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
-    sources = {task.source.resolve() for task in tasks}
-    taken: dict[Path, Path] = {}
-    for task in tasks:
-        target = task.destination.resolve()
-        if target in sources:
-            raise UsageError(f"{task.source}: the output {task.destination} is one of the inputs")
-        if target in taken:
-            raise UsageError(f"{taken[target]} and {task.source} would both become {task.destination}")
-        taken[target] = task.source
-    return tasks
-
-
-def _plan_one(path: Path, output: Path | None, *, alone: bool) -> Iterator[Task]:
-    if path.is_dir():
-        folder = path.resolve()
-        if not folder.name:
-            raise UsageError(f"{path}: the root of a file system wants an --output")
-        if output is None:
-            # "takes" stays relative, but "." and ".." have no name of their own to stand beside.
-            beside = path if path.name == folder.name else folder
-            root = beside.with_name(folder.name + OUTPUT_SUFFIX)
-        else:
-            root = output if alone else output / folder.name
-        for source in audio.walk(path):
-            # An output folder inside the input is not input.
-            if not (folder in root.resolve().parents and root.resolve() in source.resolve().parents):
-                yield Task(source, root / source.relative_to(path))
-    elif output is None:
-        yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{path.suffix}"))
-    elif alone and not output.is_dir() and output.suffix.lower() in audio.EXTENSIONS:
-        yield Task(path, output)
-    elif alone and not output.is_dir() and output.suffix:
-        raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
-    else:
-        yield Task(path, output / path.name)
+WORTH_WORKERS_S = 240.0
+"""Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
+WORKER_BYTES = 900e6
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,39 +38,107 @@ class Watch:
     finished: Callable[[FileResult], None] = lambda _: None
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s."""
+
+    form: OutputForm = field(default_factory=OutputForm)
+    overwrite: bool = False
+    in_place: bool = False
+    fail_fast: bool = False
+    references: str | Path | None = None
+    report: str | Path | None = None
+    jobs: int = 1
+    """Processes; 0 chooses by the amount of audio, the cores and the memory."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
+
+
 def enhance_paths(
     paths: Sequence[str | Path],
     output: str | Path | None = None,
     enhancer: Enhancer | None = None,
-    *,
-    overwrite: bool = False,
-    report: str | Path | None = None,
+    options: Options | None = None,
     watch: Watch | None = None,
+    **changes: Any,
 ) -> list[FileResult]:
-    """Enhance files and folders (see `plan`); a recording that fails is a row, never an exception.
+    """Enhance files and folders (see `plan`); rows come back in the order of the plan.
 
-    Outputs that exist are skipped unless `overwrite`. `report` is a CSV file, written row by row.
-    Raises `UsageError` before any work where the plan contradicts itself.
+    Keyword arguments are those of `Options`. Outputs that exist are skipped unless `overwrite` or `in_place`.
+    The report is written row by row, in the order in which recordings finish. Raises `UsageError` before any
+    work where the request contradicts itself.
     """
-    tasks = plan([Path(path) for path in paths], Path(output) if output is not None else None)
-    recordings = {path.resolve() for task in tasks for path in (task.source, task.destination)}
-    if report is not None and Path(report).resolve() in recordings:
-        raise UsageError(f"the report {report} is also a recording")
+    options = options or Options(**changes)
+    tasks = plan_batch(paths, output, options)
     enhancer = enhancer or Enhancer()
     watch = watch or Watch()
-    watch.planned(sum(_duration_s(task) for task in tasks if overwrite or not task.destination.exists()))
-    results = []
-    with ReportWriter(Path(report)) if report is not None else nullcontext() as writer:
-        for task in tasks:
-            if task.destination.exists() and not overwrite:
-                result = FileResult(str(task.source), str(task.destination), "skipped", "the output exists")
-            else:
-                result = enhance_file(task, enhancer, watch.progressed)
-            results.append(result)
+    todo = [task for task in tasks if not is_done(task, options)]
+    durations = {task: _duration_s(task) for task in todo}
+    watch.planned(sum(durations.values()))
+    jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
+    results: dict[Task, FileResult] = {}
+    report = ReportWriter(Path(options.report)) if options.report else nullcontext()
+    with report as writer:
+
+        def finish(task: Task, result: FileResult) -> None:
+            results[task] = result
             if writer is not None:
                 writer.add(result)
             watch.finished(result)
-    return results
+
+        for task in tasks:
+            if task not in durations:
+                finish(task, _skipped(task, "the output exists"))
+        if options.scheduler or (jobs > 1 and len(todo) > 1):
+            run = _in_processes(todo, enhancer, options, jobs)
+        else:
+            run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in todo)
+        with contextlib.closing(run):
+            for task, result in run:
+                finish(task, result)
+                if options.scheduler or jobs > 1:
+                    watch.progressed(durations[task])
+                if options.fail_fast and result.status == "failed":
+                    break
+        for task in todo:
+            if task not in results:
+                finish(task, _skipped(task, "not begun: an earlier recording failed"))
+    return [results[task] for task in tasks]
+
+
+def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: Options) -> list[Task]:
+    """The plan of `enhance_paths`; raises `UsageError`."""
+    tasks = plan(
+        [Path(path) for path in paths],
+        Path(output) if output is not None else None,
+        options.form,
+        in_place=options.in_place,
+        references=Path(options.references) if options.references else None,
+    )
+    if options.report is not None:
+        recordings = {real(path) for task in tasks for path in (task.source, task.destination)}
+        if real(Path(options.report)) in recordings:
+            raise UsageError(f"the report {options.report} is also a recording")
+    return tasks
+
+
+def is_done(task: Task, options: Options) -> bool:
+    """Whether an earlier run made the output."""
+    return task.destination.exists() and not (options.overwrite or options.in_place)
+
+
+def pick_jobs(durations_s: list[float], device: str) -> int:
+    """How many processes pay: one a core where there is enough for each to do and memory to do it in."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(ValueError, AttributeError, OSError):
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        cores = min(cores, max(1, int(free // WORKER_BYTES)))
+    jobs = min(cores, len(durations_s), int(sum(durations_s) // WORTH_WORKERS_S))
+    return max(1, jobs) if device == "cpu" else 1
+
+
+def _skipped(task: Task, reason: str) -> FileResult:
+    return FileResult(str(task.source), str(task.destination), "skipped", reason)
 
 
 def _duration_s(task: Task) -> float:
@@ -131,56 +148,80 @@ def _duration_s(task: Task) -> float:
         return 0.0
 
 
-def enhance_file(
-    task: Task, enhancer: Enhancer, progress: Callable[[float], None] = lambda _: None
-) -> FileResult:
-    """Enhance one recording in bounded memory, in two passes: its level, then its sound."""
-    result = FileResult(str(task.source), str(task.destination), uf=str(enhancer.uf))
-    if enhancer.uf == "auto":
-        result.target_uf = enhancer.target_uf
-    started = time.perf_counter()
+# --- several processes ---------------------------------------------------------------------------
+
+
+def _in_processes(
+    tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
+) -> Generator[tuple[Task, FileResult], None, None]:
+    """Results as they come, from loky or Dask. A worker that dies costs the recording it died of.
+
+    Who died of what is not known at first, so what may have been in work is tried again one by one.
+    """
+    remaining = dict.fromkeys(tasks)
+
+    with _backend(options.scheduler, jobs):
+        try:
+            while remaining:
+                results = _parallel(list(remaining), enhancer, options.form, jobs)
+                try:
+                    for task, result in results:
+                        del remaining[task]
+                        yield task, result
+                except Exception:  # `enhance_file` raises nothing: this is a dead worker
+                    for task in list(remaining)[: 3 * jobs]:
+                        del remaining[task]
+                        yield task, _alone(task, enhancer, options.form, jobs)
+                finally:
+                    _cancel(results)
+        finally:
+            for task in remaining:  # interrupted: what was in work then leaves nothing behind
+                audio.remove_leftovers(task.destination)
+
+
+def _parallel(
+    tasks: list[Task], enhancer: Enhancer, form: OutputForm, jobs: int
+) -> Generator[tuple[Task, FileResult], None, None]:
+    work = (delayed(_enhance)(task, enhancer, form) for task in tasks)
+    pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
+    results: Generator[tuple[Task, FileResult], None, None] = pool(work)
+    return results
+
+
+def _cancel(results: Generator[Any, None, None]) -> None:
+    """Stop what is in work, of which joblib would warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results.close()
+
+
+def _alone(task: Task, enhancer: Enhancer, form: OutputForm, jobs: int) -> FileResult:
     try:
-        _enhance_into(result, task, enhancer, progress)
-        result.status = "enhanced"
-    except SlimcleanError as error:
-        result.error = str(error)
-    except OSError as error:
-        result.error = error.strerror or str(error)
-    except Exception as error:  # whatever one recording does, the others go on
-        result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    result.processing_s = time.perf_counter() - started
-    if result.duration_s and result.status == "enhanced":
-        result.rtf = result.processing_s / result.duration_s
-    return result
+        return next(_parallel([task], enhancer, form, jobs))[1]
+    except Exception as error:
+        audio.remove_leftovers(task.destination)
+        reason = f"its worker process died ({type(error).__name__}); out of memory?"
+        return FileResult(str(task.source), str(task.destination), "failed", reason)
 
 
-def _enhance_into(
-    result: FileResult, task: Task, enhancer: Enhancer, progress: Callable[[float], None]
-) -> None:
-    with AudioReader(task.source) as reader:
-        info = reader.info
-        result.sample_rate, result.channels = info.sample_rate, info.channels
-        result.duration_s = info.duration_s if info.frames else None
-        block = round(READ_BLOCK_S * info.sample_rate)
-        level_in, level_out = Level(), Level()
-        for samples in reader.blocks(block):
-            level_in.add(samples, info.sample_rate)
-    ufs: list[np.ndarray] = []
-    with (
-        AudioReader(task.source) as reader,
-        AudioWriter(task.destination, audio.output_info(info, task.destination)) as writer,
-    ):
-        for out, uf in enhancer.stream(reader.blocks(block), info.sample_rate, level_in):
-            writer.write(out)
-            level_out.add(out, info.sample_rate)
-            ufs.append(uf)
-            progress(out.shape[1] / info.sample_rate)
-        writer.commit()
-    per_frame = np.concatenate(ufs)
-    result.duration_s = writer.frames / info.sample_rate
-    if len(per_frame):
-        result.mean_uf = float(per_frame.mean())
-        result.macs_per_sample = enhancer.macs_per_sample(per_frame)
-        network_samples = result.duration_s * enhancer.config.sample_rate * info.channels
-        result.gmacs = result.macs_per_sample * network_samples / 1e9
-        result.level_in_dbfs, result.level_out_dbfs = level_in.dbfs, level_out.dbfs
+def _enhance(task: Task, enhancer: Enhancer, form: OutputForm) -> tuple[Task, FileResult]:
+    return task, enhance_file(task, enhancer, form)
+
+
+@contextlib.contextmanager
+def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
+    """Where joblib runs: processes with one torch thread each, or the workers of a Dask scheduler."""
+    if scheduler is None:
+        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("--scheduler needs Dask: pip install 'slimclean[dask]'") from error
+    try:
+        client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({error})") from error
+    with client, parallel_config("dask"):
+        yield

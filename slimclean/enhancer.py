@@ -9,9 +9,10 @@ Glossary: C channels, T samples, F frames of 256 samples at 16 kHz.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.level import Level
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced
 from slimclean.overlap_add import Chunk, Layout, join, split
 from slimclean.resample import resample
+from slimclean.threads import side_by_side
 
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
@@ -49,48 +52,15 @@ class Enhancement(NamedTuple):
     uf: np.ndarray
 
 
-class Level:
-    """The level of a recording, gathered block by block: one gain a file keeps chunks alike."""
-
-    def __init__(self) -> None:
-        self._powers: list[np.ndarray] = []
-        self._square_sum = 0.0
-        self._count = 0
-
-    def add(self, block: np.ndarray, sample_rate: int) -> None:
-        """Take in the next block, [C, T]."""
-        if block.shape[1] == 0:
-            return
-        size = max(1, sample_rate // 10)
-        self._square_sum += float(np.square(block, dtype=np.float64).sum())
-        self._count += block.size
-        mono = np.square(block).mean(axis=0)
-        starts = np.arange(0, len(mono), size)
-        lengths = np.diff(np.append(starts, len(mono)))
-        self._powers.append(np.add.reduceat(mono, starts) / lengths)
-
-    @property
-    def dbfs(self) -> float:
-        """RMS of everything in dB re full scale; -inf for silence or nothing."""
-        rms = (self._square_sum / self._count) ** 0.5 if self._count else 0.0
-        return float(20 * np.log10(rms)) if rms > 0 else float("-inf")
-
-    @property
-    def active_rms(self) -> float:
-        """RMS over the 0.1 s blocks within 10 dB of the mean: pauses do not count."""
-        if not self._powers:
-            return 0.0
-        power = np.concatenate(self._powers)
-        return float(np.sqrt(power[power >= power.mean() / 10].mean()))
-
-
 class Enhancer:
     """Enhances speech at a fixed utilization factor, or at what the router picks.
 
     `uf` is "auto" or a number in (0, 1]; `target_uf`, in [0.1, 1], is the mean UF that "auto" aims for.
     `model` is a packaged name or a checkpoint file. `highband` says what becomes of content above 8 kHz:
     "gate" lets a smooth gain follow what the network did to 4 to 7.5 kHz, "keep" leaves it, "drop" removes it.
-    `network` replaces the checkpoint. Raises `UsageError` for values out of range and `CheckpointError`.
+    `dry`, in [0, 1], is the share of the input left in; `attenuation_limit_db` leaves in so much that nothing
+    falls by more. `residual` gives what was removed, not what was kept. `network` replaces the checkpoint.
+    Raises `UsageError` for values out of range and `CheckpointError`.
     """
 
     def __init__(
@@ -101,6 +71,9 @@ class Enhancer:
         *,
         device: str = "auto",
         highband: Highband = "gate",
+        dry: float = 0.0,
+        attenuation_limit_db: float | None = None,
+        residual: bool = False,
         network: SlimmableDemucs | None = None,
     ) -> None:
         if uf != "auto" and not 0 < uf <= 1:
@@ -109,12 +82,24 @@ class Enhancer:
             raise UsageError(f"--target-uf takes a number from 0.1 to 1, not {target_uf}")
         if highband not in get_args(Highband):
             raise UsageError(f"--highband takes {', '.join(get_args(Highband))}, not {highband}")
+        if not 0 <= dry <= 1:
+            raise UsageError(f"--dry takes a number from 0 to 1, not {dry}")
+        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
+            raise UsageError(f"--atten-lim-db takes a number of at least 0, not {attenuation_limit_db}")
+        self._arguments = (uf, target_uf, model, device, highband, dry, attenuation_limit_db, residual)
+        self._packed = network is None
         self.uf = uf
         self.target_uf = target_uf
+        self.dry = max(dry, 0.0 if attenuation_limit_db is None else 10 ** (-attenuation_limit_db / 20))
+        self.residual = residual
         self.highband = highband
         self.device = pick_device(device)
         self.network = (network or checkpoint.load(model)[0]).to(self.device)
         self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = Engine(self.network)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its arguments: a worker process loads the weights itself, once."""
+        return (_rebuild, self._arguments) if self._packed else super().__reduce__()  # type: ignore[return-value]
 
     @property
     def config(self) -> ModelConfig:
@@ -149,10 +134,13 @@ class Enhancer:
         """
         layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
         ufs: list[np.ndarray] = []
+        rms = level.active_rms
+
+        def work(piece: tuple[Chunk, np.ndarray]) -> tuple[Chunk, np.ndarray, np.ndarray]:
+            return piece[0], *self._chunk(piece[1], sample_rate, rms)
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            for chunk, samples in split(blocks, layout):
-                enhanced, uf = self._chunk(samples, sample_rate, level.active_rms)
+            for chunk, enhanced, uf in side_by_side(work, split(blocks, layout), self._threads()):
                 frames_per_s = self.config.frame_rate_hz
                 first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
                 hop = chunk.stop - chunk.start - chunk.fade_out
@@ -164,38 +152,66 @@ class Enhancer:
             yield out, np.concatenate(ufs) if ufs else np.zeros(0)
             ufs.clear()
 
+    def _threads(self) -> int:
+        """How many chunks to work on at a time."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
     def macs_per_sample(self, uf: np.ndarray) -> float:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
 
     # --- one chunk -----------------------------------------------------------------------------
 
-    def _chunk(self, x: np.ndarray, sample_rate: int, rms: float) -> tuple[np.ndarray, np.ndarray]:
-        """[C, T] -> enhanced [C, T] and UF [F]; the chunk's edges are context, not kept."""
+    def _chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[C, T] and its channels' levels [C] -> the output [C, T] and UF [F]; edges are context, not kept."""
+        wet, uf = self._enhance(x, sample_rate, rms)
+        out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
+        return (x - out if self.residual else out), uf
+
+    def _enhance(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low = resample(x, sample_rate, self.config.sample_rate)
         frames = -(-low.shape[1] // self.config.frame_hop)
-        if rms < SILENCE_RMS or frames == 0:
+        heard = rms >= SILENCE_RMS
+        if not heard.any() or frames == 0:
             return x, np.full(frames, min(self.config.ufs) if self.uf == "auto" else self.uf)
-        noisy = torch.from_numpy(network_input(low, self.config.frame_hop, rms)).to(self.device)
+        gain = np.where(heard, rms, 1).astype(np.float32)[:, None]
+        noisy = torch.from_numpy(network_input(low, self.config.frame_hop, gain)).to(self.device)
         with torch.inference_mode():
             uf: float | torch.Tensor = torch.empty(0)
             if self.uf == "auto":  # channels share the decision, or a voice would wander between them
-                uf = self.network.route(noisy.mean(0, keepdim=True), self.target_uf).expand(len(noisy), -1)
+                mono = noisy[torch.from_numpy(heard)].mean(0, keepdim=True)
+                uf = self.network.route(mono, self.target_uf).expand(len(noisy), -1)
             else:
                 uf = float(self.uf)
             result = self.engine(noisy, uf)
-        enhanced = result.waveform.cpu().numpy()[:, : low.shape[1]] * np.float32(rms)
+        enhanced = result.waveform.cpu().numpy()[:, : low.shape[1]] * gain
         out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
         if sample_rate != self.config.sample_rate and self.highband != "drop":
             rest = x - _fit(resample(low, self.config.sample_rate, sample_rate), x.shape[1])
             if self.highband == "gate":
                 rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
             out = out + rest
+        out[~heard] = x[~heard]
         return out, result.uf[0].cpu().numpy()
 
 
-def network_input(x: np.ndarray, frame_hop: int, rms: float) -> np.ndarray:
-    """What the network takes: [C, T] at 16 kHz padded to whole frames and brought to an RMS of 1."""
+@functools.lru_cache(maxsize=1)
+def _rebuild(*arguments: Any) -> Enhancer:
+    uf, target_uf, model, device, highband, dry, attenuation_limit_db, residual = arguments
+    return Enhancer(
+        uf,
+        target_uf,
+        model,
+        device=device,
+        highband=highband,
+        dry=dry,
+        attenuation_limit_db=attenuation_limit_db,
+        residual=residual,
+    )
+
+
+def network_input(x: np.ndarray, frame_hop: int, rms: np.ndarray | float) -> np.ndarray:
+    """What the network takes: [C, T] at 16 kHz padded to whole frames, each channel at an RMS of 1."""
     return np.pad(x, ((0, 0), (0, -x.shape[1] % frame_hop))) / np.float32(rms)
 
 

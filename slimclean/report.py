@@ -1,9 +1,10 @@
-"""Result rows: what happened to each recording, as CSV."""
+"""Result rows: what happened to each recording, as CSV or JSON lines."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,9 @@ Status = Literal["enhanced", "skipped", "failed"]
 @dataclasses.dataclass
 class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
+
+    `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
+    softest tenth of the recording fell. The last three need a reference.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, an eighth more in a long recording, is left out.
@@ -41,6 +45,12 @@ class FileResult:
     rtf: float | None = None
     level_in_dbfs: float | None = None
     level_out_dbfs: float | None = None
+    clipped_samples: int | None = None
+    noise_reduction_db: float | None = None
+    warnings: str = ""
+    pesq_wb: float | None = None
+    stoi: float | None = None
+    si_sdr_db: float | None = None
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult))
@@ -53,7 +63,12 @@ _DECIMALS = {
     "rtf": 5,
     "level_in_dbfs": 2,
     "level_out_dbfs": 2,
+    "noise_reduction_db": 2,
+    "pesq_wb": 4,
+    "stoi": 5,
+    "si_sdr_db": 3,
 }
+JSON_LINES = ".jsonl"
 
 
 def open_csv(path: Path) -> TextIO:
@@ -67,15 +82,26 @@ def open_csv(path: Path) -> TextIO:
 
 
 class ReportWriter:
-    """A CSV file with a row per recording, each flushed as it comes; a context manager."""
+    """A row per recording, each on the disk as it comes; a context manager.
+
+    CSV, or a JSON object a line where the name ends in .jsonl (an absent value is null).
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = open_csv(path)
+        self._json = path.suffix.lower() == JSON_LINES
         self._writer = csv.writer(self._file)
-        self._writer.writerow(COLUMNS)
+        if not self._json:
+            self._writer.writerow(COLUMNS)
+            self._file.flush()
 
     def add(self, result: FileResult) -> None:
-        self._writer.writerow([_cell(name, getattr(result, name)) for name in COLUMNS])
+        cells = [_cell(name, getattr(result, name)) for name in COLUMNS]
+        if self._json:
+            values = [_number(cell, getattr(result, name)) for name, cell in zip(COLUMNS, cells, strict=True)]
+            self._file.write(json.dumps(dict(zip(COLUMNS, values, strict=True))) + "\n")
+        else:
+            self._writer.writerow(cells)
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -95,18 +121,33 @@ def _cell(name: str, value: object) -> object:
     return value
 
 
-def summary(results: list[FileResult]) -> str:
-    """One line for the end of a run: counts, hours, speed, mean UF."""
+def _number(cell: object, value: object) -> object:
+    """The cell as JSON has it: numbers as numbers, and null for what is absent."""
+    if isinstance(value, str):
+        return value
+    return None if cell == "" else float(str(cell)) if isinstance(value, float) else value
+
+
+def summary(results: list[FileResult], full_macs_per_sample: float | None = None) -> str:
+    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1."""
     count = {status: sum(r.status == status for r in results) for status in ("enhanced", "skipped", "failed")}
     parts = [f"{n} {status}" for status, n in count.items() if n or status == "enhanced"]
+    if warned := sum(bool(r.warnings) for r in results):
+        parts.append(f"{warned} with warnings")
     done = [r for r in results if r.status == "enhanced" and r.duration_s]
     audio_s = sum(r.duration_s or 0 for r in done)
     spent_s = sum(r.processing_s or 0 for r in done)
     if audio_s and spent_s:
-        mean_uf = sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / audio_s
-        parts.append(f"{audio_s:.1f} s of audio at {audio_s / spent_s:.1f}x real time")
-        parts.append(f"mean UF {mean_uf:.3f}")
+        parts.append(f"{_duration(audio_s)} of audio at {audio_s / spent_s:.1f}x real time")
+        parts.append(f"mean UF {sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / audio_s:.3f}")
+        if full_macs_per_sample:
+            macs = sum((r.macs_per_sample or 0) * (r.duration_s or 0) for r in done) / audio_s
+            parts.append(f"{1 - macs / full_macs_per_sample:.0%} less compute than at UF 1")
     return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ import soundfile
 from conftest import SMALL, voice
 from typer.testing import CliRunner
 
-from slimclean import __version__, checkpoint
+from slimclean import __version__, checkpoint, scoring
 from slimclean.cli import app
 
 
@@ -96,7 +99,13 @@ def test_a_failed_file_is_exit_code_1_and_one_line(tmp_path, weights):
         (["enhance", ".", "--highband", "x"], "gate, keep, drop"),
         (["enhance", ".", "--device", "x"], "auto, cpu, cuda or mps"),
         (["enhance", ".", "--nonsense"], "No such option"),
-        (["enhance"], "Missing argument"),
+        (["enhance"], "give recordings"),
+        (["enhance", ".", "--dry", "2"], "--dry takes"),
+        (["enhance", ".", "--format", "m4a"], "--format takes"),
+        (["enhance", "-", "x.wav"], "alone"),
+        (["enhance", ".", "--backend", "dask"], "goes with --scheduler"),
+        (["enhance", ".", "-o", "-"], "one file goes to -"),
+        (["enhance", "--input-list", "absent"], "No such file"),
         (["evaluate", "absent", "absent"], "does not exist"),
         (["train", "run", "--noise", "x"], "either --manifest"),
     ],
@@ -109,6 +118,56 @@ def test_wrong_usage_is_exit_code_2(tmp_path, monkeypatch, weights, arguments, m
     done = run(*arguments)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_a_dry_run_prints_the_plan(tmp_path, weights):
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(takes / name, voice(0.2), 16_000)
+    run("enhance", takes / "a.wav", "-o", tmp_path / "out", "-m", weights)
+    done = run("enhance", takes, "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        f"skip\t{takes / 'a.wav'}\t{tmp_path / 'out' / 'a.wav'}",
+        f"enhance\t{takes / 'b.wav'}\t{tmp_path / 'out' / 'b.wav'}",
+    ]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
+
+
+def test_a_list_of_inputs_and_a_report_in_json(tmp_path, weights):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, voice(0.2), 16_000)
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.wav'}\n{tmp_path / 'b.wav'}\n")
+    report = tmp_path / "r.jsonl"
+    done = run(
+        "enhance", "--input-list", tmp_path / "list.txt", "-o", tmp_path / "out", "-m", weights,
+        "--report", report, "--format", "flac", "--subtype", "pcm_24", "--sample-rate", "22050", "--uf", "0.5",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    assert "less compute than at UF 1" in done.stderr
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [row["file"] for row in rows] == [str(tmp_path / name) for name in ("a.wav", "b.wav")]
+    assert rows[0]["mean_uf"] == 0.5
+    assert rows[0]["target_uf"] is None
+    assert (rows[0]["clipped_samples"], rows[0]["channels"]) == (0, 1)
+    info = soundfile.info(tmp_path / "out" / "a.flac")
+    assert (info.samplerate, info.subtype) == (22_050, "PCM_24")
+
+
+def test_references_add_quality_to_the_report(tmp_path, weights):
+    pytest.importorskip("pesq")
+    pairs = Path(__file__).parent / "pairs"
+    report = tmp_path / "r.csv"
+    done = run(
+        "enhance", pairs / "noisy.flac", "-o", tmp_path / "out.flac", "--reference", pairs / "clean.flac",
+        "--report", report, "--dry", "1", "-m", weights,
+    )  # fmt: skip
+    assert done.exit_code == 0
+    (row,) = csv.DictReader(report.read_text().splitlines())
+    direct = scoring.score_pair(scoring.ScorePair("", pairs / "clean.flac", pairs / "noisy.flac")).values
+    for name, decimals in (("pesq_wb", 4), ("stoi", 5), ("si_sdr_db", 3)):
+        assert float(row[name]) == pytest.approx(direct[name], abs=0.6 * 10**-decimals)
 
 
 def test_an_unknown_model_names_the_known(tmp_path):

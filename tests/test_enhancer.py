@@ -9,8 +9,9 @@ from conftest import SMALL, identity_enhancer, negating_engine, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer, Level, highband_gain
+from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer, highband_gain
 from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.level import Level
 
 STEP = 2**-15
 CHUNK = round(HOP_S * 16_000)

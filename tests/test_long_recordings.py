@@ -8,16 +8,19 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import SMALL, identity_enhancer, small_network, voice
 from test_examples import PAIR
 
 from slimclean import Enhancer, audio, checkpoint
-from slimclean.enhancer import HOP_S, Level
+from slimclean.enhancer import HOP_S
+from slimclean.level import Level
 from slimclean.metrics import si_sdr
 
 
 def test_a_stream_holds_little_more_than_a_chunk():
-    """`stream` never runs ahead of what it has given back by more than a chunk and its surroundings."""
+    """`stream` runs ahead of what it has given back by little more than a chunk a thread."""
+    most_s = (torch.get_num_threads() + 2) * HOP_S
     rate, block = 16_000, 16_000
     asked = given = 0
 
@@ -25,7 +28,7 @@ def test_a_stream_holds_little_more_than_a_chunk():
         nonlocal asked
         for _ in range(200):
             asked += block
-            assert (asked - given) / rate < 2 * HOP_S
+            assert (asked - given) / rate < most_s
             yield np.zeros((1, block), np.float32) + 0.1
 
     level = Level()
@@ -48,11 +51,12 @@ def test_the_end_is_enhanced_as_well_as_the_beginning():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-def test_memory_does_not_grow_with_length(tmp_path):
+@pytest.mark.parametrize("lengths", [(2, 6), pytest.param((10, 120), marks=pytest.mark.long)], ids=str)
+def test_memory_does_not_grow_with_length(tmp_path, lengths):
     weights = tmp_path / "small.safetensors"
     checkpoint.save(weights, SMALL, small_network().state_dict(), {})
     peaks = []
-    for minutes in (1, 4):
+    for minutes in lengths:
         path = tmp_path / f"{minutes}.wav"
         soundfile.write(path, np.tile(voice(10.0), 6 * minutes), 16_000, "PCM_16")
         code = (
@@ -73,4 +77,4 @@ def test_memory_does_not_grow_with_length(tmp_path):
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] < peaks[0] + 40  # MiB; three minutes more are 11 MiB a copy as float32
+    assert peaks[1] < peaks[0] + 40  # MiB; four minutes more are 15 MiB a copy as float32

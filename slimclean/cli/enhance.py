@@ -11,16 +11,26 @@ import typer
 from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
 
 if TYPE_CHECKING:
-    from slimclean.batch import Watch
+    from slimclean.batch import Options, Watch
+    from slimclean.enhancer import Enhancer
     from slimclean.report import FileResult
+
+STREAM = Path("-")
+
+_STRENGTH, _OUTPUTS, _RUN = "Strength", "Outputs", "Running"
 
 
 def enhance(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="Recordings, folders of them, patterns, or - for stdin."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder, or a file for one input. Default: NAME-enhanced beside it."
+            "--output",
+            "-o",
+            help="Folder, a file for one input, or - for stdout. Default: NAME-enhanced beside it.",
         ),
     ] = None,
     uf: Annotated[
@@ -28,17 +38,75 @@ def enhance(
     ] = "auto",
     target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
     model: Model = None,
-    report: Annotated[Path | None, typer.Option(help="Write a CSV row per recording.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a row per recording: .csv, or .jsonl for JSON lines.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of clean references: adds PESQ, STOI and SI-SDR to the report.")
+    ] = None,
     highband: Annotated[
-        str, typer.Option(help="Content above 8 kHz: gate (follow the network), keep or drop.")
+        str,
+        typer.Option(
+            help="Content above 8 kHz: gate (follow the network), keep or drop.", rich_help_panel=_STRENGTH
+        ),
     ] = "gate",
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist instead of skipping.")] = False,
+    dry: Annotated[
+        float, typer.Option(help="Share of the input left in, 0 to 1.", rich_help_panel=_STRENGTH)
+    ] = 0.0,
+    atten_lim_db: Annotated[
+        float | None, typer.Option(help="Let nothing fall by more than this.", rich_help_panel=_STRENGTH)
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Write what was removed instead.", rich_help_panel=_STRENGTH)
+    ] = False,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="Container: wav, flac, ogg, opus, mp3 ...", rich_help_panel=_OUTPUTS),
+    ] = None,
+    subtype: Annotated[
+        str | None, typer.Option(help="Encoding: PCM_16, PCM_24, FLOAT ...", rich_help_panel=_OUTPUTS)
+    ] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="In Hz.", rich_help_panel=_OUTPUTS)] = None,
+    mono: Annotated[
+        bool, typer.Option("--mono", help="Mix channels down first.", rich_help_panel=_OUTPUTS)
+    ] = False,
+    keep_mtime: Annotated[
+        bool, typer.Option("--keep-mtime", help="Keep the time of last change.", rich_help_panel=_OUTPUTS)
+    ] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace the inputs.", rich_help_panel=_OUTPUTS)
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace outputs that exist instead of skipping.", rich_help_panel=_OUTPUTS
+        ),
+    ] = False,
+    input_list: Annotated[
+        Path | None,
+        typer.Option(help="File with one path a line, or - for stdin.", rich_help_panel=_RUN),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and do nothing.", rich_help_panel=_RUN)
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN)
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: as many as pay.", rich_help_panel=_RUN)
+    ] = 0,
+    backend: Annotated[
+        str, typer.Option(help="loky (processes here) or dask (a cluster).", rich_help_panel=_RUN)
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of the Dask scheduler: tcp://...", rich_help_panel=_RUN)
+    ] = None,
     device: Device = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")] = False,
 ) -> None:
     """Enhance recordings; folders are walked and mirrored.
 
-    Sample rate, channels, length and encoding stay as they are. A recording that fails is
+    Sample rate, channels, length, encoding and tags stay as they are. A recording that fails is
     reported and does not stop the others.
 
     Exit code: 0 all fine, 1 some recording failed, 2 wrong usage, 130 interrupted.
@@ -47,19 +115,99 @@ def enhance(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)
-        from slimclean.batch import enhance_paths
+        from slimclean.audio import OutputForm
+        from slimclean.batch import Options, enhance_paths
+        from slimclean.compute import macs_per_sample
         from slimclean.enhancer import Enhancer
         from slimclean.report import summary
 
-        enhancer = Enhancer(parsed_uf, target_uf, model, device=device, highband=highband)  # type: ignore[arg-type]
+        form = OutputForm(
+            None if format_ is None else "." + format_.lower().lstrip("."),
+            None if subtype is None else subtype.upper(),
+            sample_rate,
+            mono,
+            keep_mtime,
+        )
+        if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
+            raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")
+        options = Options(
+            form=form,
+            overwrite=overwrite,
+            in_place=in_place,
+            fail_fast=fail_fast,
+            references=reference,
+            report=report,
+            jobs=jobs,
+            scheduler=scheduler,
+        )
+        inputs = _inputs(paths or [], input_list)
+        if dry_run:
+            _print_plan(inputs, output, options)
+            return
+        enhancer = Enhancer(
+            parsed_uf,
+            target_uf,
+            model,
+            device=device,
+            highband=highband,  # type: ignore[arg-type]
+            dry=dry,
+            attenuation_limit_db=atten_lim_db,
+            residual=residual,
+        )
         with _Progress(quiet) as progress:
-            results = enhance_paths(
-                paths, output, enhancer, overwrite=overwrite, report=report, watch=progress.watch()
-            )
+            if STREAM in (*inputs, output):
+                results = [_enhance_stream(inputs, output, enhancer, options, progress.watch())]
+            else:
+                results = enhance_paths(inputs, output, enhancer, options, progress.watch())
         if not quiet:
-            print(f"slimclean: {summary(results)}", file=sys.stderr)
+            full = macs_per_sample(enhancer.config, [1.0], routed=False)
+            print(f"slimclean: {summary(results, full)}", file=sys.stderr)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
+    if input_list is not None:
+        from slimclean.pipe import read_text
+        from slimclean.planning import read_list
+
+        paths = [*paths, *read_list(input_list, read_text(input_list, sys.stdin.buffer))]
+    if not paths:
+        raise typer.BadParameter("give recordings, folders, - or --input-list")
+    return paths
+
+
+def _print_plan(inputs: list[Path], output: Path | None, options: Options) -> None:
+    """One line per recording on stdout: what would be done, from where, to where."""
+    from slimclean.batch import is_done, plan_batch
+
+    for task in plan_batch(inputs, output, options):
+        verb = "skip" if is_done(task, options) else "enhance"
+        line = f"{verb}\t{task.source}\t{task.destination}\n"
+        sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
+
+
+def _enhance_stream(
+    inputs: list[Path], output: Path | None, enhancer: Enhancer, options: Options, watch: Watch
+) -> FileResult:
+    """One recording of which an end or both is `-`."""
+    from slimclean.errors import UsageError
+    from slimclean.pipe import enhance_pipe
+    from slimclean.report import ReportWriter
+
+    if len(inputs) != 1 or options.in_place or options.references:
+        raise UsageError("- is one recording, alone, without --in-place and --reference")
+    if inputs[0] != STREAM and not inputs[0].is_file():
+        raise UsageError(f"{inputs[0]}: one file goes to -, not a folder or nothing")
+    streams = (sys.stdin.buffer, sys.stdout.buffer)
+    target = output or STREAM
+    result = enhance_pipe(inputs[0], target, streams, enhancer, options.form, watch.progressed)
+    if options.report is not None:
+        with ReportWriter(Path(options.report)) as writer:
+            writer.add(result)
+    watch.finished(result)
+    return result
 
 
 class _Progress:
@@ -82,7 +230,10 @@ class _Progress:
     def _finished(self, result: FileResult) -> None:
         if result.status == "failed":
             self._bar.clear()
-            print(f"slimclean: {result.file}: {result.error}", file=sys.stderr)
+            name = (
+                result.file.encode("unicode_escape").decode() if not result.file.isprintable() else result.file
+            )
+            print(f"slimclean: {name}: {result.error}", file=sys.stderr)
 
     def __enter__(self) -> _Progress:
         return self

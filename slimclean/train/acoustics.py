@@ -87,6 +87,25 @@ def coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
     return x / rms(x)
 
 
+def rumble(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Traffic, wind, handling: noise that falls by 6 to 24 dB per octave above a corner at 8 to 60 Hz."""
+    spectrum = fft.rfft(rng.standard_normal(length, dtype=np.float32))
+    octave = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE / 2, len(spectrum)), 1))
+    corner = rng.uniform(np.log2(8), np.log2(60))
+    slope_db = np.where(octave < corner, rng.uniform(0, 12), -rng.uniform(6, 24))
+    x = fft.irfft(spectrum * 10 ** ((octave - corner) * slope_db / 20), length)
+    swell_db = rng.uniform(0, 8) * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * np.arange(length) / SAMPLE_RATE)
+    x = (x * 10 ** (swell_db / 20)).astype(np.float32)
+    return x / np.float32(rms(x))
+
+
+def high_pass(x: np.ndarray, corner_hz: float) -> np.ndarray:
+    """Zero phase, 24 dB per octave."""
+    hz = np.linspace(0, SAMPLE_RATE / 2, len(x) // 2 + 1)
+    gain = 1 / np.sqrt(1 + (corner_hz / np.maximum(hz, 1e-3)) ** 8)
+    return np.asarray(fft.irfft(fft.rfft(x) * gain, len(x)), np.float32)
+
+
 def hum(rng: np.random.Generator, length: int) -> np.ndarray:
     """Mains or motor hum: harmonics of a slowly drifting fundamental, and a little hiss."""
     base_hz = rng.choice([50.0, 60.0, rng.uniform(40, 400)])

@@ -18,6 +18,8 @@ from slimclean.train.acoustics import rms
 from slimclean.train.sources import Library
 
 ROOMS = 256
+LOWEST_VOICE_HZ = 50.0
+"""Speech recordings are taken without what they hold below: it is rumble, and rumble is to be removed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class MixConfig:
     speed: float = 0.5
     filtered_noise: float = 0.4
     filtered_speech: float = 0.15
+    rumble: float = 0.4
+    rumble_snr_db: tuple[float, float, float] = (-8.0, 6.0, 25.0)
     gated_noise: float = 0.04
     narrowband: float = 0.02
     clipped: float = 0.02
@@ -71,6 +75,8 @@ class Mixer:
         noise = self._noise(rng, length)
         speech *= 1 / _active_rms(speech)
         noise *= 10 ** (-_triangular(rng, c.snr_db) / 20) / rms(noise)
+        if rng.random() < c.rumble:
+            noise += acoustics.rumble(rng, length) * np.float32(10 ** (-_triangular(rng, c.rumble_snr_db) / 20))
         if kind < c.noise_only:
             speech = np.zeros_like(speech)
         elif kind < c.noise_only + c.clean_only:
@@ -90,6 +96,7 @@ class Mixer:
             x = self.speech.crop(rng, length)
             if rms(x) > 0.008:
                 break
+        x = acoustics.high_pass(x, LOWEST_VOICE_HZ)
         if rng.random() < self.config.filtered_speech:
             x = acoustics.shape_spectrum(x, rng.normal(0, 3, 8))
         if rng.random() < self.config.reverb:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -31,18 +29,6 @@ def keep_memory() -> None:
         trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
         for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 2**28), (mmap_max, 0), (arena_max, 1)):
             mallopt(option, value)
-
-
-@contextmanager
-def one_thread_each(workers: int) -> Iterator[None]:
-    """While several workers share a step, each operation gets one core."""
-    threads = torch.get_num_threads()
-    if workers > 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def quiet_worker(_: int) -> None:

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from slimclean.enhancer import pick_device
 from slimclean.errors import SlimcleanError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
+from slimclean.threads import one_thread_each
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
-from slimclean.train.hardware import keep_memory, one_thread_each, pick_bf16, quiet_worker
+from slimclean.train.hardware import keep_memory, pick_bf16, quiet_worker
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
@@ -107,7 +109,11 @@ class _Run:
         dataset = MixDataset(mixer, config.seed, length)
         log = Log(config.out / "train.csv", self.step, config.steps)
         last_save = last_step = time.monotonic()
-        with ThreadPoolExecutor(self.workers) as pool, one_thread_each(self.workers), stop_requested() as stop:
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            one_thread_each() if self.workers > 1 else nullcontext(),
+            stop_requested() as stop,
+        ):
             for noisy, clean in self._batches(dataset):
                 losses = self._step(noisy, clean, pool)
                 now = time.monotonic()

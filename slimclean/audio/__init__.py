@@ -1,0 +1,76 @@
+"""Audio files: the only place that opens them. Arrays are float32 [C, T], nominally within 1.
+
+Reading and writing go block by block, so that memory does not grow with the length of a
+recording. libsndfile does both; what it cannot read (M4A, MP4, WMA) goes through PyAV.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from slimclean.audio.formats import (
+    EXTENSIONS,
+    MAX_CHANNELS,
+    SAMPLE_RATES_HZ,
+    VIDEO_AND_AAC,
+    WRITABLE,
+    AudioInfo,
+    OutputForm,
+    output_info,
+    output_suffix,
+)
+from slimclean.audio.reader import AudioReader
+from slimclean.audio.writer import AudioWriter, remove_leftovers
+from slimclean.errors import AudioError
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_CHANNELS",
+    "SAMPLE_RATES_HZ",
+    "VIDEO_AND_AAC",
+    "WRITABLE",
+    "AudioInfo",
+    "AudioReader",
+    "AudioWriter",
+    "OutputForm",
+    "output_info",
+    "output_suffix",
+    "probe",
+    "read",
+    "remove_leftovers",
+    "walk",
+]
+
+BLOCK_FRAMES = 1 << 16
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Recordings under `folder`, recursively, in sorted order.
+
+    Hidden files and folders are skipped; links to folders are not followed, so loops do no harm.
+    """
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
+                yield path
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read the header. Raises `AudioError`, as everything here does, with one line that says why."""
+    with AudioReader(path) as reader:
+        return reader.info
+
+
+def read(path: Path) -> tuple[np.ndarray, int]:
+    """A whole recording, [C, T], and its sample rate in Hz; errors name the file."""
+    try:
+        with AudioReader(path) as reader:
+            return np.concatenate(list(reader.blocks(BLOCK_FRAMES)), axis=1), reader.info.sample_rate
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error

@@ -1,0 +1,130 @@
+"""How recordings are stored: names of formats, and what an output should be like. Opens nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import soundfile
+
+from slimclean.errors import AudioError, UsageError
+
+_CONTAINERS = {
+    ".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
+    ".aiff": "AIFF", ".aif": "AIFF", ".caf": "CAF", ".w64": "W64", ".rf64": "RF64", ".au": "AU",
+}  # fmt: skip
+WRITABLE = frozenset(_CONTAINERS)
+VIDEO_AND_AAC = frozenset({".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".aac", ".wma", ".webm", ".mkv"})
+"""Read through PyAV, from their first audio stream; written as FLAC."""
+EXTENSIONS = WRITABLE | VIDEO_AND_AAC
+
+MAX_CHANNELS = 64
+SAMPLE_RATES_HZ = (1_000, 768_000)
+OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+_LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC")
+_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "VORBIS", "OPUS")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file holds: `frames` samples per channel, and how they are stored (libsndfile's names)."""
+
+    sample_rate: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+    endian: str = "FILE"
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.sample_rate
+
+    @property
+    def lossy(self) -> bool:
+        """Whether a decoder may give back a slightly different number of frames."""
+        return not self.subtype.startswith(_LOSSLESS)
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """What outputs should be like where they should not be like their inputs; None is "as it came".
+
+    `extension` is that of the new container, such as ".flac"; `subtype` one of libsndfile's names.
+    Raises `UsageError` for what cannot be.
+    """
+
+    extension: str | None = None
+    subtype: str | None = None
+    sample_rate: int | None = None
+    mono: bool = False
+    keep_mtime: bool = False
+
+    def __post_init__(self) -> None:
+        if self.extension is not None and self.extension not in WRITABLE:
+            choices = ", ".join(sorted(name[1:] for name in WRITABLE))
+            raise UsageError(f"--format takes {choices}, not {self.extension.lstrip('.')}")
+        if self.subtype is not None and self.subtype not in _SUBTYPES:
+            raise UsageError(f"--subtype takes {', '.join(_SUBTYPES)}, not {self.subtype}")
+        low, high = SAMPLE_RATES_HZ
+        if self.sample_rate is not None and not low <= self.sample_rate <= high:
+            raise UsageError(f"--sample-rate takes {low} to {high} Hz, not {self.sample_rate}")
+        if self.extension and self.subtype:
+            container = _CONTAINERS[self.extension]
+            if not soundfile.check_format(container, self.subtype):
+                raise UsageError(f"{container} does not hold {self.subtype}")
+
+
+def file_name(path: Path) -> str | bytes:
+    """`path` as soundfile takes it: as bytes where names need not be text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def output_suffix(source: Path, form: OutputForm) -> str:
+    """The extension of the output of `source`."""
+    if form.extension is not None:
+        return form.extension
+    return ".flac" if source.suffix.lower() in VIDEO_AND_AAC else source.suffix
+
+
+def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> AudioInfo:
+    """How to store a recording like `info` under the name `path`.
+
+    The same container and subtype, unless the extension asks for another container; then the subtype
+    stays where that container has it, and is its default (Opus for .opus) where not. `form` has the last
+    word. Raises `AudioError` with the fix where libsndfile cannot write the outcome.
+    """
+    form = form or OutputForm()
+    extension = path.suffix.lower()
+    container = _CONTAINERS.get(extension, info.format)
+    same = container == info.format or {container, info.format} <= {"WAV", "WAVEX", "RF64"}
+    out = info
+    if extension == ".opus" and info.subtype != "OPUS":
+        out = replace(info, format="OGG", subtype="OPUS", endian="FILE")
+    elif not same:
+        keeps = info.subtype in soundfile.available_subtypes(container)
+        subtype = info.subtype if keeps else soundfile.default_subtype(container)
+        out = replace(info, format=container, subtype=subtype, endian="FILE")
+    out = replace(
+        out,
+        subtype=form.subtype or out.subtype,
+        sample_rate=form.sample_rate or out.sample_rate,
+        channels=1 if form.mono else out.channels,
+    )
+    _check_writable(out)
+    return out
+
+
+def _check_writable(info: AudioInfo) -> None:
+    if info.subtype == "OPUS" and info.sample_rate not in OPUS_RATES_HZ:
+        raise AudioError(
+            f"Opus cannot be written at {info.sample_rate} Hz; add --sample-rate 48000 or --format flac"
+        )
+    if info.format not in soundfile.available_formats() or not soundfile.check_format(
+        info.format, info.subtype, info.endian
+    ):
+        raise AudioError(
+            f"{info.format} with {info.subtype} can be read but not written; add --format wav or --format flac"
+        )

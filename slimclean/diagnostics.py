@@ -1,0 +1,78 @@
+"""What a listener would say of a recording before and after, in numbers and short warnings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slimclean.level import Level
+
+NOISE_PERCENT, SPEECH_PERCENT = 10, 95
+"""The softest tenth of the 0.1 s blocks stands for the noise, the loudest twentieth for speech."""
+CLIPPED_RUN = 3
+"""So many samples at full scale in a row are clipping, fewer a peak that happens to touch it."""
+FULL_SCALE = 0.999
+NARROWBAND_HZ = 4_000
+NARROWBAND_DB = -60.0
+"""Of the power above `NARROWBAND_HZ` to that below it."""
+SPEECH_DROP_DB = 6.0
+LITTLE_SPEECH_DB = 15.0
+SILENCE_DBFS = -90.0
+
+
+class Input:
+    """Faults of a recording as it came, gathered block by block."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.level = Level()
+        self.clipped_samples = 0
+        self._rate = sample_rate
+        self._low = self._high = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """Take in the next block, [C, T]."""
+        self.level.add(block, self._rate)
+        if block.shape[1] == 0:
+            return
+        if np.abs(block).max() >= FULL_SCALE:
+            self.clipped_samples += sum(_clipped(channel) for channel in block)
+        middle = block[:, block.shape[1] // 2 :][:, : 1 << 15].mean(0)  # a sample of each block is enough
+        power = np.square(np.abs(np.fft.rfft(middle * np.hanning(len(middle)))))
+        split = int(NARROWBAND_HZ / self._rate * len(middle))
+        self._low += float(power[:split].sum())
+        self._high += float(power[split:].sum())
+
+    @property
+    def narrowband(self) -> bool:
+        """Whether there is nothing above 4 kHz, as in a telephone call."""
+        return self._low > 0 and self._high < self._low * 10 ** (NARROWBAND_DB / 10)
+
+
+def _clipped(x: np.ndarray) -> int:
+    """How many samples of x [T] lie in runs at full scale."""
+    full = np.concatenate([[0], np.abs(x) >= FULL_SCALE, [0]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(full)).reshape(-1, 2)
+    lengths = edges[:, 1] - edges[:, 0]
+    return int(lengths[lengths >= CLIPPED_RUN].sum())
+
+
+def noise_reduction_db(before: Level, after: Level) -> float:
+    """By how much the level of the pauses fell."""
+    return before.percentile_dbfs(NOISE_PERCENT) - after.percentile_dbfs(NOISE_PERCENT)
+
+
+def warnings(given: Input, after: Level) -> list[str]:
+    """Short phrases for the report; none for a recording with nothing to remark."""
+    found = []
+    loudest = given.level.percentile_dbfs(SPEECH_PERCENT)
+    if given.level.dbfs < SILENCE_DBFS:
+        return ["silent"]
+    if given.clipped_samples:
+        found.append(f"input clipped ({given.clipped_samples} samples)")
+    if given.narrowband:
+        found.append("nothing above 4 kHz in the input")
+    drop = loudest - after.percentile_dbfs(SPEECH_PERCENT)
+    if drop > LITTLE_SPEECH_DB:
+        found.append(f"nearly everything was removed ({drop:.0f} dB): is there speech?")
+    elif drop > SPEECH_DROP_DB:
+        found.append(f"the loud parts fell by {drop:.1f} dB")
+    return found

@@ -1,0 +1,70 @@
+"""Standard input and output as recordings: `-` on the command line.
+
+Sound is spooled to a temporary file on either side: a level must be known before the first sample is
+written, and a WAV header holds the length of what follows it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from slimclean.audio import OutputForm
+from slimclean.enhancer import Enhancer
+from slimclean.errors import UsageError
+from slimclean.planning import Task
+from slimclean.recording import Progress, enhance_file
+from slimclean.report import FileResult
+
+STREAM = Path("-")
+_MAGIC = {b"ftyp": (4, ".m4a"), b"\x30\x26\xb2\x75": (0, ".wma"), b"\x1a\x45\xdf\xa3": (0, ".mkv")}
+"""Beginnings of what PyAV reads, where they stand, and the extension to give them."""
+
+
+def enhance_pipe(
+    source: Path,
+    destination: Path,
+    streams: tuple[BinaryIO, BinaryIO],
+    enhancer: Enhancer,
+    form: OutputForm,
+    progress: Progress = lambda _: None,
+) -> FileResult:
+    """Enhance one recording where either end, or both, is `-`; `streams` are standard input and output.
+
+    What goes to a pipe has the input's container, or the `form`'s; nothing is written unless all is well.
+    """
+    if destination == STREAM and streams[1].isatty():
+        raise UsageError("sound does not go to a terminal; give --output, or a pipe")
+    with tempfile.TemporaryDirectory(prefix="slimclean-") as folder:
+        spooled = _spool(streams[0], Path(folder)) if source == STREAM else source
+        written = Path(folder, "out" + (form.extension or "")) if destination == STREAM else destination
+        result = enhance_file(Task(spooled, written), enhancer, form, progress)
+        result.file, result.output = str(source), str(destination)
+        if result.status == "enhanced" and destination == STREAM:
+            with written.open("rb") as file:
+                shutil.copyfileobj(file, streams[1])
+                streams[1].flush()
+    return result
+
+
+def _spool(stream: BinaryIO, folder: Path) -> Path:
+    path = folder / "in"
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    for magic, (position, extension) in _MAGIC.items():
+        if beginning[position:].startswith(magic):
+            return path.rename(path.with_suffix(extension))
+    return path
+
+
+def read_text(path: Path, stream: BinaryIO) -> str:
+    """The text of `path`, or of `stream` for `-`; bytes that are no UTF-8 survive as they are."""
+    try:
+        data = stream.read() if path == STREAM else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    return data.decode("utf-8", "surrogateescape")

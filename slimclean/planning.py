@@ -1,0 +1,148 @@
+"""Which recordings, and where each result goes: the whole plan is made before any work is done."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slimclean import audio
+from slimclean.audio import OutputForm, output_suffix
+from slimclean.errors import UsageError
+
+OUTPUT_SUFFIX = "-enhanced"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One recording to enhance, where the result goes, and a clean reference where one was asked for."""
+
+    source: Path
+    destination: Path
+    reference: Path | None = None
+
+
+def plan(
+    paths: Sequence[Path],
+    output: Path | None = None,
+    form: OutputForm | None = None,
+    *,
+    in_place: bool = False,
+    references: Path | None = None,
+) -> list[Task]:
+    """Pair every recording under `paths` with its output; nothing is read or written.
+
+    A directory is walked recursively and mirrored; hidden files and our own outputs are left out. A path that
+    does not exist but holds `*`, `?` or `[` is a pattern. Without `output`, `take.wav` goes to
+    `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
+    for missing inputs or references, for outputs that collide and for an output that is an input.
+    """
+    form = form or OutputForm()
+    if in_place and (output is not None or form.extension is not None):
+        raise UsageError("--in-place goes neither with --output nor with --format")
+    paths = [found for path in paths for found in _expand(path)]
+    tasks = [task for path in paths for task in _plan_one(path, output, form, alone=len(paths) == 1)]
+    if in_place:
+        tasks = [Task(task.source, task.source, task.reference) for task in tasks]
+        if foreign := [task.source for task in tasks if task.source.suffix.lower() not in audio.WRITABLE]:
+            raise UsageError(f"{foreign[0]}: cannot be written in place; leave out --in-place")
+    if not tasks:
+        raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
+    _refuse_collisions(tasks, in_place=in_place)
+    return [_with_reference(task, paths, references) for task in tasks] if references else tasks
+
+
+def read_list(path: Path, text: str) -> list[Path]:
+    """The paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment line."""
+    lines = text.split("\0") if "\0" in text else text.splitlines()
+    found = [Path(line) for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise UsageError(f"{path}: lists no recordings")
+    return found
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.exists():
+        return [path]
+    if not any(character in str(path) for character in "*?["):
+        raise UsageError(f"{path}: no such file or directory")
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    found = [one for one in found if one.is_dir() or one.suffix.lower() in audio.EXTENSIONS]
+    if not found:
+        raise UsageError(f"{path}: no recording matches")
+    return [one for one in found if not is_our_output(one)]
+
+
+def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool) -> Iterator[Task]:
+    if path.is_dir():
+        folder = real(path)
+        if not folder.name:
+            raise UsageError(f"{path}: the root of a file system wants an --output")
+        if output is None:
+            # "takes" stays relative, but "." and ".." have no name of their own to stand beside.
+            beside = path if path.name == folder.name else folder
+            root = beside.with_name(folder.name + OUTPUT_SUFFIX)
+        else:
+            root = output if alone else output / folder.name
+        outputs = real(root) if folder in real(root).parents else None
+        for source in audio.walk(path):
+            within = source.relative_to(path)
+            ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
+            # An output folder inside the input is not input either.
+            if not ours and not (outputs and outputs in real(source).parents):
+                yield Task(source, (root / within).with_suffix(output_suffix(source, form)))
+    elif output is None:
+        suffix = output_suffix(path, form)
+        yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))
+    elif alone and not output.is_dir() and output.suffix.lower() in audio.WRITABLE:
+        yield Task(path, output)
+    elif alone and not output.is_dir() and output.suffix:
+        raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
+    else:
+        yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
+
+
+def real(path: Path) -> Path:
+    """`path` without links; unlike `Path.resolve` of Python before 3.13, links that go round do no harm."""
+    return Path(os.path.realpath(path))
+
+
+def is_our_output(path: Path) -> bool:
+    """Whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
+    if OUTPUT_SUFFIX not in path.name:
+        return False
+    stem = path.name if path.is_dir() else path.stem
+    if not stem.endswith(OUTPUT_SUFFIX) or stem == OUTPUT_SUFFIX:
+        return False
+    original = stem.removesuffix(OUTPUT_SUFFIX)
+    if path.is_dir():
+        return path.with_name(original).is_dir()
+    return any(path.with_name(original + extension).exists() for extension in audio.EXTENSIONS)
+
+
+def _refuse_collisions(tasks: list[Task], *, in_place: bool) -> None:
+    sources = {real(task.source) for task in tasks}
+    taken: dict[Path, Path] = {}
+    for task in tasks:
+        target = real(task.destination)
+        if target in sources and not in_place:
+            raise UsageError(
+                f"{task.source}: the output {task.destination} is one of the inputs; --in-place replaces them"
+            )
+        if target in taken:
+            raise UsageError(f"{taken[target]} and {task.source} would both become {task.destination}")
+        taken[target] = task.source
+
+
+def _with_reference(task: Task, paths: list[Path], references: Path) -> Task:
+    """`task` with the reference of the same relative path, whatever its extension."""
+    if references.is_file() and len(paths) == 1 and paths[0].is_file():
+        return Task(task.source, task.destination, references)
+    root = next((path for path in paths if path.is_dir() and path in task.source.parents), task.source.parent)
+    within = task.source.relative_to(root)
+    for extension in (task.source.suffix, *sorted(audio.EXTENSIONS)):
+        if (candidate := references / within.with_suffix(extension)).is_file():
+            return Task(task.source, task.destination, candidate)
+    raise UsageError(f"{task.source}: no reference {within.with_suffix('')}.* in {references}")

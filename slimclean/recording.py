@@ -1,0 +1,113 @@
+"""One recording: from file to file in bounded memory, and the row that tells how it went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from slimclean import audio, diagnostics, scoring
+from slimclean.audio import AudioReader, AudioWriter, OutputForm
+from slimclean.enhancer import Enhancer
+from slimclean.errors import SlimcleanError
+from slimclean.level import Level
+from slimclean.planning import Task
+from slimclean.report import FileResult
+from slimclean.resample import resample_blocks
+
+READ_BLOCK_S = 8.0
+
+Progress = Callable[[float], None]
+"""Told how many seconds of audio were just done."""
+
+
+def enhance_file(
+    task: Task, enhancer: Enhancer, form: OutputForm | None = None, progress: Progress = lambda _: None
+) -> FileResult:
+    """Enhance one recording; whatever goes wrong is in the row, and the destination then is as it was."""
+    result = FileResult(str(task.source), str(task.destination), uf=str(enhancer.uf))
+    if enhancer.uf == "auto":
+        result.target_uf = enhancer.target_uf
+    started = time.perf_counter()
+    try:
+        _enhance_into(result, task, enhancer, form or OutputForm(), progress)
+        result.status = "enhanced"
+    except SlimcleanError as error:
+        result.error = str(error)
+    except OSError as error:
+        result.error = error.strerror or str(error)
+    except Exception as error:  # whatever one recording does, the others go on
+        result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    result.processing_s = time.perf_counter() - started
+    if result.duration_s and result.status == "enhanced":
+        result.rtf = result.processing_s / result.duration_s
+    if task.reference is not None and result.status == "enhanced":
+        _score(result, task)
+    return result
+
+
+def _enhance_into(
+    result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress
+) -> None:
+    """Two passes over the file: its level and faults, then its sound."""
+    with AudioReader(task.source) as reader:
+        info, tags = reader.info, reader.tags
+        channels = 1 if form.mono else info.channels
+        result.sample_rate, result.channels = info.sample_rate, info.channels
+        result.duration_s = info.duration_s if info.frames else None
+        stored = audio.output_info(info, task.destination, form)
+        given, after = diagnostics.Input(info.sample_rate), Level()
+        for block in _blocks(reader, mono=form.mono):
+            given.add(block)
+    mtime = task.source.stat().st_mtime if form.keep_mtime else None
+    ufs: list[np.ndarray] = []
+    frames = 0
+
+    def enhanced(reader: AudioReader) -> Iterator[np.ndarray]:
+        nonlocal frames
+        blocks = _blocks(reader, mono=form.mono)
+        for out, uf in enhancer.stream(blocks, info.sample_rate, given.level):
+            after.add(out, info.sample_rate)
+            ufs.append(uf)
+            frames += out.shape[1]
+            yield out
+            progress(out.shape[1] / info.sample_rate)
+
+    with AudioWriter(task.destination, stored, tags) as writer:
+        with AudioReader(task.source) as reader:
+            for out in resample_blocks(enhanced(reader), info.sample_rate, stored.sample_rate):
+                writer.write(out)
+        writer.commit(mtime)
+    result.duration_s = frames / info.sample_rate
+    result.clipped_samples = writer.clipped
+    per_frame = np.concatenate(ufs)
+    if len(per_frame):
+        result.mean_uf = float(per_frame.mean())
+        result.macs_per_sample = enhancer.macs_per_sample(per_frame)
+        network_samples = result.duration_s * enhancer.config.sample_rate * channels
+        result.gmacs = result.macs_per_sample * network_samples / 1e9
+        result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
+        result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
+        result.warnings = "; ".join(diagnostics.warnings(given, after))
+
+
+def _blocks(reader: AudioReader, *, mono: bool) -> Iterator[np.ndarray]:
+    for block in reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate)):
+        yield block.mean(0, keepdims=True) if mono else block
+
+
+def _score(result: FileResult, task: Task) -> None:
+    """Fill in the columns that need a reference; a measure without a value leaves a warning."""
+    assert task.reference is not None
+    pair = scoring.ScorePair(task.destination.name, task.reference, task.destination)
+    try:
+        score = scoring.score_pair(pair)
+    except SlimcleanError as error:
+        result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {error}"]))
+        return
+    for name, value in score.values.items():
+        setattr(result, name, value)
+    remark = score.error or score.note
+    if remark:
+        result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {remark}"]))

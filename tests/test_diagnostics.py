@@ -1,0 +1,72 @@
+"""Warnings and levels: what a recording with a known fault is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import voice
+
+from slimclean.diagnostics import Input, noise_reduction_db, warnings
+from slimclean.level import FLOOR_DBFS, Level
+
+RATE = 16_000
+
+
+def given(x, rate=RATE):
+    found = Input(rate)
+    for block in np.split(np.atleast_2d(x).astype(np.float32), [rate // 2, 8 * rate], axis=1):
+        found.add(block)
+    return found
+
+
+def level(x, rate=RATE):
+    found = Level()
+    found.add(np.atleast_2d(x).astype(np.float32), rate)
+    return found
+
+
+@pytest.fixture
+def take():
+    """Speech and pauses, in wide-band noise at -60 dBFS."""
+    return voice(4.0) + np.random.default_rng(0).normal(0, 0.001, 4 * RATE)
+
+
+def test_nothing_to_remark(take):
+    assert warnings(given(take), level(take)) == []
+
+
+def test_clipping_is_counted_in_runs(take):
+    take[1000:1005] = 1.0
+    take[2000] = 1.0  # a peak that touches full scale
+    take[3000:3003] = -1.0
+    assert given(take).clipped_samples == 8
+    assert warnings(given(take), level(take)) == ["input clipped (8 samples)"]
+
+
+def test_a_telephone_is_recognised(take):
+    spectrum = np.fft.rfft(take)
+    spectrum[len(spectrum) * 3400 // 8000 :] = 0
+    assert given(np.fft.irfft(spectrum)).narrowband
+    assert not given(take).narrowband
+    assert given(voice(1.0, 8_000), 8_000).narrowband
+
+
+def test_speech_that_falls_is_reported(take):
+    assert warnings(given(take), level(take * 0.4)) == ["the loud parts fell by 8.0 dB"]
+    assert "is there speech?" in warnings(given(take), level(take * 0.1))[0]
+    assert warnings(given(np.zeros(RATE)), level(np.zeros(RATE))) == ["silent"]
+
+
+def test_noise_reduction_is_measured_in_the_pauses(take):
+    pauses = np.abs(voice(4.0)) == 0
+    after = np.where(pauses, take * 0.1, take)
+    assert noise_reduction_db(level(take), level(after)) == pytest.approx(20, abs=0.5)
+    assert noise_reduction_db(level(take), level(take)) == 0
+    assert level(np.zeros(RATE)).percentile_dbfs(10) == Level().percentile_dbfs(50) == FLOOR_DBFS
+
+
+def test_every_channel_has_its_level():
+    x = np.stack([voice(1.0), 0.1 * voice(1.0), np.zeros(RATE)])
+    loud, soft, silent = level(x).active_rms
+    assert loud == pytest.approx(10 * soft, rel=1e-5)
+    assert silent == 0

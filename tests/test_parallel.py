@@ -1,0 +1,235 @@
+"""Several processes: the same bytes, and a dead worker costs one recording."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SMALL, small_network, voice
+
+from slimclean import Enhancer, checkpoint
+from slimclean.batch import Watch, enhance_paths, pick_jobs
+from slimclean.errors import MissingDependencyError, SlimcleanError
+
+DEADLY_HZ = 11_025
+
+
+class Deadly(Enhancer):
+    """Kills its process when it meets a recording at `DEADLY_HZ`, as a lack of memory would."""
+
+    def stream(self, blocks, sample_rate, level):
+        if sample_rate == DEADLY_HZ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().stream(blocks, sample_rate, level)
+
+    def __reduce__(self):
+        uf, target_uf, model, *_ = self._arguments
+        return Deadly, (uf, target_uf, model)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "small.safetensors"
+    checkpoint.save(path, SMALL, small_network().state_dict(), {})
+    return path
+
+
+@pytest.fixture
+def takes(tmp_path):
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    for k in range(7):
+        soundfile.write(folder / f"{k}.wav", voice(0.3 + 0.1 * k, seed=k), 16_000)
+    soundfile.write(folder / "bad.wav", np.full(9, np.nan), 16_000, "FLOAT")
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_processes_give_the_bytes_of_one(takes, tmp_path, weights):
+    enhancer = Enhancer(model=weights)
+    alone = enhance_paths([takes], tmp_path / "one", enhancer, jobs=1)
+    seconds = []
+    watch = Watch(progressed=seconds.append)
+    together = enhance_paths([takes], tmp_path / "two", enhancer, watch=watch, jobs=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert len(contents(tmp_path / "one")) == 7
+    for a, b in zip(alone, together, strict=True):
+        assert (a.file, a.status, a.error, a.mean_uf) == (b.file, b.status, b.error, b.mean_uf)
+    assert sum(seconds) == pytest.approx(sum(r.duration_s or 0 for r in alone), abs=0.01)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.filterwarnings("ignore:A worker stopped")
+def test_a_worker_that_dies_costs_its_recording(takes, tmp_path, weights):
+    soundfile.write(takes / "1-deadly.wav", voice(0.3, DEADLY_HZ), DEADLY_HZ)
+    enhancer = Deadly("auto", 0.25, weights)
+    rows = {Path(r.file).name: r for r in enhance_paths([takes], tmp_path / "out", enhancer, jobs=2)}
+    assert rows["1-deadly.wav"].status == "failed"
+    assert "its worker process died" in rows["1-deadly.wav"].error
+    assert rows["bad.wav"].error.startswith("holds NaN")
+    assert sum(r.status == "enhanced" for r in rows.values()) == 7
+    assert sorted(contents(tmp_path / "out")) == [f"{k}.wav" for k in range(7)]
+
+
+def test_fail_fast_stops(takes, tmp_path, weights):
+    (takes / "0.wav").write_bytes(b"broken")
+    for jobs in (1, 2):
+        results = enhance_paths(
+            [takes], tmp_path / f"{jobs}", Enhancer(model=weights), jobs=jobs, fail_fast=True
+        )
+        assert len(results) == 8
+        assert results[0].status == "failed"
+        assert any(r.error == "not begun: an earlier recording failed" for r in results)
+        assert not list((tmp_path / f"{jobs}").rglob("*.part"))
+
+
+def test_processes_are_used_where_they_pay(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda _: 10**6, raising=False)  # ample memory
+    assert pick_jobs([], "cpu") == pick_jobs([20.0], "cpu") == pick_jobs([9000.0], "cpu") == 1
+    assert pick_jobs([20.0] * 200, "cpu") == 4
+    assert pick_jobs([3600.0] * 3, "cpu") == 3
+    assert pick_jobs([3600.0] * 3, "cuda") == 1
+    monkeypatch.setattr(os, "sysconf", lambda _: 30_000)  # 0.9 GB
+    assert pick_jobs([20.0] * 200, "cpu") == 1
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import identity_enhancer
+from slimclean.batch import enhance_paths
+takes, out, kills = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+import random
+random.seed(0)
+enhancer = identity_enhancer(1.0)
+begun = set()
+for kill in range(kills):
+    child = os.fork()
+    if child == 0:
+        enhance_paths([takes], out, enhancer, report=out.with_suffix(".csv"))
+        os._exit(0)
+    time.sleep(random.uniform(0.002, 0.06))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    begun.add(len(list(out.rglob("*.wav"))))
+assert len(begun) > 3, begun  # the kills fell into the work, not before or after it
+results = enhance_paths([takes], out, enhancer)
+print(sum(r.status == "skipped" for r in results), sum(r.status == "enhanced" for r in results))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+def test_twenty_kills_and_one_rerun(tmp_path):
+    """A process killed at any moment leaves whole files or none; the next run does the rest."""
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    for k in range(60):
+        soundfile.write(takes / f"{k:02}.wav", voice(1.0, 16_000, seed=k), 16_000)
+    tests = str(Path(__file__).parent)
+    script = [sys.executable, "-c", KILLED, tests, str(takes)]
+    undisturbed = [*script[:2], KILLED.replace("> 3", ">= 0"), *script[3:], str(tmp_path / "calm"), "0"]
+    calm = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
+    assert calm.stdout == "0 60\n", calm.stderr
+    killed = subprocess.run([*script, str(tmp_path / "out"), "20"], capture_output=True, text=True, check=False)
+    assert killed.returncode == 0, killed.stderr
+    done, rest = map(int, killed.stdout.split())
+    assert done + rest == 60
+    assert rest > 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "calm")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_stops_every_process(tmp_path, weights):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for k in range(3):
+        soundfile.write(folder / f"{k}.wav", np.tile(voice(10.0), 200), 16_000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "slimclean", "enhance", folder, "-o", out, "-m", weights, "-j", "2"]
+    process = subprocess.Popen(
+        [*map(str, command), "--report", str(tmp_path / "r.csv")],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    for _ in range(1200):  # until both have begun to write
+        if out.is_dir() and len(list(out.iterdir())) >= 2:
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert list(out.iterdir()) == []
+    assert (tmp_path / "r.csv").read_text().count("\n") == 1  # the header: no recording was done
+
+
+# --- Dask ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two worker processes on loopback; yields the address and the workers."""
+    pytest.importorskip("distributed")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    }
+    options = {"env": environment, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    address_file = tmp_path / "scheduler.json"
+    python = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)]
+    processes = [subprocess.Popen([*python, *scheduler], **options)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file)]
+    quiet = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
+    processes += [subprocess.Popen([*worker, *quiet], **options) for _ in range(2)]
+    for _ in range(600):
+        if address_file.exists() and address_file.read_text().strip().endswith("}"):
+            break
+        time.sleep(0.05)
+    yield json.loads(address_file.read_text())["address"], processes[1:]
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, about one another
+def test_a_cluster_gives_the_same_bytes_and_outlives_a_worker(takes, tmp_path, weights, cluster):
+    address, workers = cluster
+    enhancer = Enhancer(model=weights)
+    enhance_paths([takes], tmp_path / "one", enhancer)
+
+    def kill_one(result):
+        if result.status == "enhanced" and workers[0].poll() is None:
+            workers[0].kill()
+
+    results = enhance_paths(
+        [takes], tmp_path / "dask", enhancer, watch=Watch(finished=kill_one), scheduler=address
+    )
+    assert workers[0].wait(timeout=10) != 0
+    assert [r.status for r in results] == ["enhanced"] * 7 + ["failed"]
+    assert contents(tmp_path / "one") == contents(tmp_path / "dask")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_scheduler_is_one_line(takes, tmp_path, weights, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("slimclean.batch.CONNECT_S", 0.3)
+    with pytest.raises(SlimcleanError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingDependencyError, match=r"slimclean\[dask\]"):
+        enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler="tcp://127.0.0.1:9")

@@ -1,0 +1,84 @@
+"""Plans: patterns, lists, references, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import voice
+
+from slimclean.audio import OutputForm
+from slimclean.errors import UsageError
+from slimclean.planning import is_our_output, plan, read_list
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three recordings, two of them in a folder of their own."""
+    for name in ("one.wav", "two.wav", "deep/three.wav"):
+        path = tmp_path / "takes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, voice(0.05), 16_000)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "takes"
+
+
+def names(tasks):
+    return [task.source.name for task in tasks]
+
+
+def test_patterns_are_expanded(folder):
+    assert names(plan([Path("takes/*.wav")])) == ["one.wav", "two.wav"]
+    assert names(plan([Path("takes/**/t*.wav")])) == ["three.wav", "two.wav"]
+    with pytest.raises(UsageError, match="no recording matches"):
+        plan([Path("takes/*.flac")])
+    soundfile.write(folder / "[x].wav", voice(0.05), 16_000)
+    assert names(plan([Path("takes/[x].wav")])) == ["[x].wav"]  # a name comes before a pattern
+
+
+def test_our_own_outputs_are_no_input(folder):
+    for name in ("one-enhanced.wav", "-enhanced.wav", "live-enhanced.wav"):
+        soundfile.write(folder / name, voice(0.05), 16_000)
+    (folder / "deep-enhanced").mkdir()
+    soundfile.write(folder / "deep-enhanced" / "three.wav", voice(0.05), 16_000)
+    # "live-enhanced" is somebody else's name: there is no "live".
+    assert names(plan([folder])) == ["-enhanced.wav", "live-enhanced.wav", "one.wav", "two.wav", "three.wav"]
+    assert names(plan([Path("takes/one*")])) == ["one.wav"]
+    assert names(plan([folder / "one-enhanced.wav"])) == ["one-enhanced.wav"]  # asked for by name
+    assert not is_our_output(Path("never-enhanced.wav"))
+
+
+def test_the_format_names_the_output(folder):
+    outputs = [task.destination.name for task in plan([folder], form=OutputForm(".flac"))]
+    assert outputs == ["one.flac", "two.flac", "three.flac"]
+    (folder / "film.mp4").write_bytes(b"x")
+    assert plan([folder / "film.mp4"])[0].destination == folder / "film-enhanced.flac"
+    with pytest.raises(UsageError, match="cannot be written in place"):
+        plan([folder], in_place=True)
+
+
+def test_formats_that_meet_are_refused(folder):
+    soundfile.write(folder / "one.flac", voice(0.05), 16_000)
+    with pytest.raises(UsageError, match="would both become"):
+        plan([folder], form=OutputForm(".ogg"))
+
+
+def test_references_go_by_relative_path(folder, tmp_path):
+    clean = tmp_path / "clean" / "deep"
+    clean.mkdir(parents=True)
+    for path in (clean / "three.flac", clean.parent / "one.wav", clean.parent / "two.wav"):
+        soundfile.write(path, voice(0.05), 16_000)
+    tasks = plan([folder], references=tmp_path / "clean")
+    assert [task.reference.name for task in tasks] == ["one.wav", "two.wav", "three.flac"]
+    assert plan([folder / "one.wav"], references=clean / "three.flac")[0].reference == clean / "three.flac"
+    (clean / "three.flac").unlink()
+    with pytest.raises(UsageError, match=r"no reference deep/three\.\*"):
+        plan([folder], references=tmp_path / "clean")
+
+
+def test_lists_of_inputs():
+    assert read_list(Path("l"), "a.wav\n\n# later\n b c.wav\n") == [Path("a.wav"), Path(" b c.wav")]
+    assert read_list(Path("l"), "a\nb.wav\0c.wav\0") == [Path("a\nb.wav"), Path("c.wav")]
+    with pytest.raises(UsageError, match="lists no recordings"):
+        read_list(Path("l"), "\n# nothing\n")

@@ -5,9 +5,9 @@ Four ideas on top of the plain network:
 - **Tiles.** Encoder, GRU and decoder walk over the recording together, `TILE` frames at a time, so that what a
   level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, and a
   tile computes those frames again. Decoder kernels reach one row back, and a tile hands that on.
-- **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the first
-  block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only what
-  crosses from a frame to its neighbour in time is looked up.
+- **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
+  first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
+  what crosses from a frame to its neighbour in time is looked up.
 - **Narrow signals as columns.** See `engine_blocks`.
 - **Batches.** Where products are small, in the GRU and the levels near it, all items of a batch share them.
 
@@ -148,8 +148,8 @@ class _Pass:
             x = x.reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
             out = self.scratch(("skip", level, item), *x.shape[:2], encode.outputs)
             if order.plain:
-                rows = x.flatten(0, 1)
-                encode(rows, rows[1:], order.groups[0].uf, out.flatten(0, 1), self.scratch)
+                flat = x.flatten(0, 1)
+                encode(flat, flat[1:], order.groups[0].uf, out.flatten(0, 1), self.scratch)
             else:
                 frames, rows, columns = x.shape
                 if level == 0:  # columns, like x
@@ -160,13 +160,20 @@ class _Pass:
                 firsts = torch.cat([x[:, 0], x.new_zeros(1, encode.inputs)])
                 ahead[:, -1] = pick(firsts, order.after)
                 for uf, at, _, _ in order.groups:
-                    encode(x[at].flatten(0, 1), ahead[at].flatten(0, 1), uf, out[at].flatten(0, 1), self.scratch)
+                    encode(
+                        x[at].flatten(0, 1), ahead[at].flatten(0, 1), uf, out[at].flatten(0, 1), self.scratch
+                    )
             x = out
             skips[level] = out
         return x, skips
 
     def _decode(
-        self, x: Tensor, blocks: list[tuple[int, FastDecoder]], skips: dict[int, Tensor], order: Order, item: int
+        self,
+        x: Tensor,
+        blocks: list[tuple[int, FastDecoder]],
+        skips: dict[int, Tensor],
+        order: Order,
+        item: int,
     ) -> Tensor:
         """[f, r, C] through some levels, each with its skip added -> [f, r', C']."""
         frames, batch = len(x), order.batch

@@ -1,4 +1,4 @@
-"""Frames in order of their UF: which lie side by side in a tile of `Engine`, and who is whose neighbour in time.
+"""Frames in order of their UF: who lies side by side in a tile, and who is whose neighbour in time.
 
 Glossary: B batch, f frames of a tile, r rows of a level in one frame.
 """

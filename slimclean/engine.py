@@ -31,8 +31,8 @@ from slimclean.model import SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
 
-TILE = 32
-"""Frames per tile, about half a second; the widest temporary of a tile is then 1 MiB."""
+TILE = 64
+"""Frames per tile, about a second; the widest temporary of a tile is then 2 MiB."""
 
 REACH = 2
 """Frames that the encoder's kernels look ahead, rounded up."""
@@ -132,11 +132,11 @@ class _Pass:
         self.lap("gru")
         x = self._decode(x, self.rising, deep_skips, order, ALL)
         if batch > 1:
-            tops = list(pick(x, order.decoded).chunk(batch))
+            tops = list(pick(x, order.kept_decoded).chunk(batch))
         for item, own in enumerate(orders):
             x = x if batch == 1 else pick(tops[item], own.time)
             x = self._decode(x, self.last, skips[item], own, item)
-            out[:, item] = pick(x.permute(2, 0, 1), own.decoded, 1)
+            out[:, item] = pick(x.permute(2, 0, 1), own.kept_decoded, 1)
         self.lap("decoder")
 
     def _encode(
@@ -149,7 +149,7 @@ class _Pass:
             out = self.scratch(("skip", level, item), *x.shape[:2], encode.outputs)
             if order.plain:
                 flat = x.flatten(0, 1)
-                encode(flat, flat[1:], order.groups[0].uf, out.flatten(0, 1), self.scratch)
+                encode(flat, flat[1:], order.encoded[0][0], out.flatten(0, 1), self.scratch)
             else:
                 frames, rows, columns = x.shape
                 if level == 0:  # columns, like x
@@ -159,7 +159,7 @@ class _Pass:
                 ahead[:, :-1] = x[:, 1:]
                 firsts = torch.cat([x[:, 0], x.new_zeros(1, encode.inputs)])
                 ahead[:, -1] = pick(firsts, order.after)
-                for uf, at, _, _ in order.groups:
+                for uf, at in order.encoded:
                     encode(
                         x[at].flatten(0, 1), ahead[at].flatten(0, 1), uf, out[at].flatten(0, 1), self.scratch
                     )
@@ -186,11 +186,10 @@ class _Pass:
                 out = self.scratch(("decoded", level), frames, rows, decode.outputs)
             ends = x.new_empty(batch + (1 if order.plain else frames), decode.outputs)
             ends[:batch] = self.ends.get((level, item), 0)
-            for uf, _, kept, at in order.groups:
-                if at.start < at.stop:
-                    part = x[at].add_(skips[level][kept]).flatten(0, 1)
-                    own_ends = ends[batch:] if order.plain else ends[batch:][at]
-                    decode(part, uf, out[at].flatten(0, 1), own_ends, self.scratch)
+            for uf, kept, at in order.decoded:
+                part = x[at].add_(skips[level][kept]).flatten(0, 1)
+                own_ends = ends[batch:] if order.plain else ends[batch:][at]
+                decode(part, uf, out[at].flatten(0, 1), own_ends, self.scratch)
             if order.before is None or order.last is None:
                 out[0, 0] += ends[0]
                 self.ends[level, item] = ends[1:]

@@ -112,13 +112,17 @@ def test_orders_of_frames_agree_with_time():
     ufs = np.random.default_rng(0).choice([0.25, 0.5, 1.0], size=(2, 9))
     order = Order(ufs, 7, torch.device("cpu"))
     flat = torch.from_numpy(ufs.reshape(-1))
-    for group in order.groups:
-        assert (flat[order.number[group.encoded]] == group.uf).all()
-        assert (group.decoded.stop - group.decoded.start) == (group.kept.stop - group.kept.start)
     numbers = torch.arange(18).view(2, 9)
     assert order.number[order.place].equal(numbers.flatten())
     assert order.number[order.kept].equal(numbers[:, :7].flatten())
     kept = numbers[:, :7].flatten()[order.time]  # the frame at each of the decoder's places
+    for uf, at in order.encoded:
+        assert (flat[order.number[at]] == uf).all()
+    for uf, encoded, decoded in order.decoded:
+        assert (flat[kept[decoded]] == uf).all()
+        assert order.number[encoded].equal(kept[decoded])
+    assert sum(at.stop - at.start for _, at in order.encoded) == 18
+    assert sum(at.stop - at.start for _, _, at in order.decoded) == 14
     before = torch.cat([torch.tensor([-1, 8]), kept])[order.before]
     assert before.equal(kept - 1)
     after = torch.cat([order.number, torch.tensor([-1])])[order.after]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from slimclean import Enhancer, audio, checkpoint
@@ -74,6 +75,19 @@ def test_the_packaged_weights_clean_a_known_pair(uf):
 
 def test_the_python_example_runs():
     assert "mean UF 0." in script("python_api.py", RECORDINGS / "voice-memo-16k.wav")
+
+
+def test_peers_that_are_not_installed_are_skipped(tmp_path):
+    """On one pair; whichever peers there are, ours and the noisy input are in the table."""
+    pytest.importorskip("pesq")
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+        waveform, rate = audio.read(PAIR / f"{name}.flac")
+        soundfile.write(tmp_path / name / "a.flac", waveform[0, : 2 * rate], rate)
+    out = script("compare_peers.py", tmp_path / "clean", tmp_path / "noisy")
+    assert len(out.splitlines()) == 2 + 8  # a header, the noisy input, eight systems in the table or skipped
+    assert "slimclean UF 1 " in out
+    assert out.count("pip install") == out.count("is skipped")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")

@@ -10,7 +10,8 @@ Glossary: C channels, T samples, F frames of 256 samples at 16 kHz.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -22,6 +23,7 @@ from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.hardware import pick_bf16
 from slimclean.level import Level
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced
@@ -32,6 +34,10 @@ from slimclean.threads import side_by_side
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+
+BATCH = 2
+"""Signals in a batch, chunks times channels: they share the small products of the GRU and the router. Larger
+batches gain little more, and leave cores idle at the end of a recording."""
 
 LOUDEST = 1e6
 """Times full scale: what is louder is no recording, and would overflow."""
@@ -60,6 +66,7 @@ class Enhancer:
     "gate" lets a smooth gain follow what the network did to 4 to 7.5 kHz, "keep" leaves it, "drop" removes it.
     `dry`, in [0, 1], is the share of the input left in; `attenuation_limit_db` leaves in so much that nothing
     falls by more. `residual` gives what was removed, not what was kept. `network` replaces the checkpoint.
+    `precision` is that of the network's products: fp32, bf16, or auto, which takes bf16 where it is faster.
     Raises `UsageError` for values out of range and `CheckpointError`.
     """
 
@@ -70,6 +77,7 @@ class Enhancer:
         model: str | Path | None = None,
         *,
         device: str = "auto",
+        precision: str = "auto",
         highband: Highband = "gate",
         dry: float = 0.0,
         attenuation_limit_db: float | None = None,
@@ -86,7 +94,17 @@ class Enhancer:
             raise UsageError(f"--dry takes a number from 0 to 1, not {dry}")
         if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
             raise UsageError(f"--atten-lim-db takes a number of at least 0, not {attenuation_limit_db}")
-        self._arguments = (uf, target_uf, model, device, highband, dry, attenuation_limit_db, residual)
+        self._arguments = (
+            uf,
+            target_uf,
+            model,
+            device,
+            precision,
+            highband,
+            dry,
+            attenuation_limit_db,
+            residual,
+        )
         self._packed = network is None
         self.uf = uf
         self.target_uf = target_uf
@@ -95,7 +113,10 @@ class Enhancer:
         self.highband = highband
         self.device = pick_device(device)
         self.network = (network or checkpoint.load(model)[0]).to(self.device)
-        self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = Engine(self.network)
+        bf16 = pick_bf16(precision, self.device)
+        engine = Engine(self.network, torch.bfloat16 if bf16 else torch.float32)
+        self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = engine
+        self.router: Callable[[torch.Tensor, float], torch.Tensor] = engine.route
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its arguments: a worker process loads the weights itself, once."""
@@ -136,11 +157,14 @@ class Enhancer:
         ufs: list[np.ndarray] = []
         rms = level.active_rms
 
-        def work(piece: tuple[Chunk, np.ndarray]) -> tuple[Chunk, np.ndarray, np.ndarray]:
-            return piece[0], *self._chunk(piece[1], sample_rate, rms)
+        def work(run: list[tuple[Chunk, np.ndarray]]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
+            chunks, samples = zip(*run, strict=True)
+            results = self._chunks(samples, sample_rate, rms)
+            return [(chunk, out, uf) for chunk, (out, uf) in zip(chunks, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            for chunk, enhanced, uf in side_by_side(work, split(blocks, layout), self._threads()):
+            runs = side_by_side(work, alike(split(blocks, layout)), self._threads())
+            for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 frames_per_s = self.config.frame_rate_hz
                 first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
                 hop = chunk.stop - chunk.start - chunk.fade_out
@@ -180,31 +204,44 @@ class Enhancer:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
 
-    # --- one chunk -----------------------------------------------------------------------------
+    # --- chunks of one length ------------------------------------------------------------------
 
-    def _chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """[C, T] and its channels' levels [C] -> the output [C, T] and UF [F]; edges are context, not kept."""
-        wet, uf = self._enhance(x, sample_rate, rms)
-        out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
-        return (x - out if self.residual else out), uf
-
-    def _enhance(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low = resample(x, sample_rate, self.config.sample_rate)
-        frames = -(-low.shape[1] // self.config.frame_hop)
+    def _chunks(
+        self, chunks: Sequence[np.ndarray], sample_rate: int, rms: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """N x [C, T], the channels' levels [C] -> N x output [C, T] and UF [F]; edges are context, not kept."""
+        low = np.stack([resample(x, sample_rate, self.config.sample_rate) for x in chunks])
+        frames = -(-low.shape[2] // self.config.frame_hop)
         heard = rms >= SILENCE_RMS
         if not heard.any() or frames == 0:
-            return x, np.full(frames, min(self.config.ufs) if self.uf == "auto" else self.uf)
-        gain = np.where(heard, rms, 1).astype(np.float32)[:, None]
-        noisy = torch.from_numpy(network_input(low, self.config.frame_hop, gain)).to(self.device)
+            wets = list(chunks)
+            ufs = np.full((len(low), frames), min(self.config.ufs) if self.uf == "auto" else self.uf)
+        else:
+            enhanced, ufs = self._network(low, rms, heard)
+            wets = [self._wet(*each, sample_rate, heard) for each in zip(chunks, low, enhanced, strict=True)]
+        return [(self._mix(x, wet), uf) for x, wet, uf in zip(chunks, wets, ufs, strict=True)]
+
+    def _network(self, low: np.ndarray, rms: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """N chunks at the network's rate, [N, C, T] -> enhanced [N, C, T] and UF [N, F]."""
+        count, channels, samples = low.shape
+        gain = np.tile(np.where(heard, rms, 1).astype(np.float32), count)[:, None]
+        noisy = torch.from_numpy(network_input(low.reshape(-1, samples), self.config.frame_hop, gain))
+        noisy = noisy.to(self.device)
         with torch.inference_mode():
             uf: float | torch.Tensor = torch.empty(0)
             if self.uf == "auto":  # channels share the decision, or a voice would wander between them
-                mono = noisy[torch.from_numpy(heard)].mean(0, keepdim=True)
-                uf = self.network.route(mono, self.target_uf).expand(len(noisy), -1)
+                mono = noisy.view(count, channels, -1)[:, torch.from_numpy(heard)].mean(1)
+                uf = self.router(mono, self.target_uf).repeat_interleave(channels, 0)
             else:
                 uf = float(self.uf)
             result = self.engine(noisy, uf)
-        enhanced = result.waveform.cpu().numpy()[:, : low.shape[1]] * gain
+        enhanced: np.ndarray = result.waveform.cpu().numpy()[:, :samples] * gain
+        return enhanced.reshape(low.shape), result.uf[::channels].cpu().numpy()
+
+    def _wet(
+        self, x: np.ndarray, low: np.ndarray, enhanced: np.ndarray, sample_rate: int, heard: np.ndarray
+    ) -> np.ndarray:
+        """Back to the recording's rate [C, T], with what lies above the network's band."""
         out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
         if sample_rate != self.config.sample_rate and self.highband != "drop":
             rest = x - _fit(resample(low, self.config.sample_rate, sample_rate), x.shape[1])
@@ -212,10 +249,14 @@ class Enhancer:
                 rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
             out = out + rest
         out[~heard] = x[~heard]
-        return out, result.uf[0].cpu().numpy()
+        return out
+
+    def _mix(self, x: np.ndarray, wet: np.ndarray) -> np.ndarray:
+        out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
+        return x - out if self.residual else out
 
     def _route_chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> np.ndarray:
-        """[C, T] and [C] -> UF [F], as `_enhance` finds it."""
+        """[C, T] and [C] -> UF [F], as `_network` finds it."""
         low = resample(x, sample_rate, self.config.sample_rate)
         frames = -(-low.shape[1] // self.config.frame_hop)
         heard = rms >= SILENCE_RMS
@@ -225,18 +266,30 @@ class Enhancer:
             return np.full(frames, min(self.config.ufs), np.float32)
         noisy = network_input(low[heard], self.config.frame_hop, rms[heard, None])
         mono = torch.from_numpy(noisy).to(self.device).mean(0, keepdim=True)
-        with torch.inference_mode():
-            return np.asarray(self.network.route(mono, self.target_uf)[0].cpu().numpy())
+        return np.asarray(self.router(mono, self.target_uf)[0].cpu().numpy())
+
+
+def alike(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chunk, np.ndarray]]]:
+    """Consecutive chunks of one length together, as many as make `BATCH` signals."""
+    run: list[tuple[Chunk, np.ndarray]] = []
+    for piece in pieces:
+        channels, _ = shape = piece[1].shape
+        if run and (shape != run[0][1].shape or (len(run) + 1) * channels > BATCH):
+            yield run
+            run = []
+        run.append(piece)
+    yield run
 
 
 @functools.lru_cache(maxsize=1)
 def _rebuild(*arguments: Any) -> Enhancer:
-    uf, target_uf, model, device, highband, dry, attenuation_limit_db, residual = arguments
+    uf, target_uf, model, device, precision, highband, dry, attenuation_limit_db, residual = arguments
     return Enhancer(
         uf,
         target_uf,
         model,
         device=device,
+        precision=precision,
         highband=highband,
         dry=dry,
         attenuation_limit_db=attenuation_limit_db,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimclean.engine import REACH, TILE, Engine, _tiles, gru_tile
+from slimclean import audio, checkpoint
+from slimclean.engine import REACH, TILE, Engine, _tiles
+from slimclean.engine_blocks import FastGRU
+from slimclean.engine_order import Order
 from slimclean.model import SlimmableDemucs
+from slimclean.model.ordinary import OrdinaryDemucs
 
 
 def compare(network: SlimmableDemucs, noisy: torch.Tensor, uf: float | torch.Tensor) -> None:
@@ -50,9 +56,10 @@ def test_the_engine_equals_the_network_at_full_size(uf):
 
 def test_the_recurrence_continues_from_tile_to_tile(small):
     x = torch.randn(2, 10, SMALL.channels[-1])
+    gru = FastGRU(small.gru)
     with torch.no_grad():
-        first, state = gru_tile(small.gru, x[:, :4], None)
-        second, _ = gru_tile(small.gru, x[:, 4:], state)
+        first, state = gru(x[:, :4], None)
+        second, _ = gru(x[:, 4:], state)
         torch.testing.assert_close(torch.cat([first, second], 1), small.gru(x))
 
 
@@ -64,3 +71,60 @@ def test_tiles_cover_everything_and_reach_far_enough():
         assert all(a[1] == b[0] for a, b in itertools.pairwise(tiles))
         assert len(tiles) == 1 or min(stop - start for start, stop in tiles) > REACH
     assert list(_tiles(0)) in ([], [(0, 0)])
+
+
+@pytest.mark.parametrize("uf", [0.125, 0.37, 1.0])
+def test_the_engine_equals_ordinary_layers(uf):
+    """Another derivation altogether: strided and transposed convolutions, `nn.GRU`, one long sinc."""
+    torch.manual_seed(0)
+    network = SlimmableDemucs(SMALL).eval()
+    noisy = torch.randn(2, 40 * SMALL.frame_hop)
+    ordinary = OrdinaryDemucs(network)(noisy, uf)
+    fast = Engine(network)(noisy, uf).waveform
+    assert (fast - ordinary).abs().max() < 1e-5 * ordinary.abs().max()
+
+
+def test_the_engine_routes_like_the_router(small):
+    torch.manual_seed(0)
+    noisy = torch.randn(3, 50 * SMALL.frame_hop)
+    torch.nn.init.normal_(small.router.head.weight)
+    with torch.no_grad():
+        wanted = small.route(noisy, 0.4)
+    assert len(wanted.unique()) > 1
+    assert Engine(small).route(noisy, 0.4).equal(wanted)
+
+
+@pytest.mark.parametrize("uf", [0.125, 1.0, "map"])
+def test_bf16_stays_close(uf):
+    """Above 45 dB on the packaged weights and real speech in noise, whatever the processor."""
+    network = checkpoint.load()[0].eval()
+    waveform = audio.read(Path(__file__).parent / "pairs" / "noisy.flac")[0][0, : 20 * network.config.frame_hop]
+    noisy = torch.from_numpy(waveform / waveform.std())[None]
+    ufs = torch.tensor(network.config.ufs)[torch.arange(20)[None] % 4] if uf == "map" else uf
+    fine = Engine(network)(noisy, ufs).waveform
+    coarse = Engine(network, torch.bfloat16)(noisy, ufs).waveform
+    error_db = 10 * torch.log10((coarse - fine).square().sum() / fine.square().sum())
+    assert error_db < -45
+
+
+def test_orders_of_frames_agree_with_time():
+    """In a tile of two items, of which the last two frames only lead up to the others."""
+    ufs = np.random.default_rng(0).choice([0.25, 0.5, 1.0], size=(2, 9))
+    order = Order(ufs, 7, torch.device("cpu"))
+    flat = torch.from_numpy(ufs.reshape(-1))
+    numbers = torch.arange(18).view(2, 9)
+    assert order.number[order.place].equal(numbers.flatten())
+    assert order.number[order.kept].equal(numbers[:, :7].flatten())
+    kept = numbers[:, :7].flatten()[order.time]  # the frame at each of the decoder's places
+    for uf, at in order.encoded:
+        assert (flat[order.number[at]] == uf).all()
+    for uf, encoded, decoded in order.decoded:
+        assert (flat[kept[decoded]] == uf).all()
+        assert order.number[encoded].equal(kept[decoded])
+    assert sum(at.stop - at.start for _, at in order.encoded) == 18
+    assert sum(at.stop - at.start for _, _, at in order.decoded) == 14
+    before = torch.cat([torch.tensor([-1, 8]), kept])[order.before]
+    assert before.equal(kept - 1)
+    after = torch.cat([order.number, torch.tensor([-1])])[order.after]
+    assert after.equal(torch.where(order.number % 9 == 8, -1, order.number + 1))
+    assert kept[order.last - 2].equal(torch.tensor([6, 15]))

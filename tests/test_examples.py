@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from slimclean import Enhancer, audio, checkpoint
@@ -111,6 +112,19 @@ def test_others_are_scored_beside_ours(tmp_path):
     lines = script("beside_others.py", *(tmp_path / folder for folder in "cnt")).splitlines()
     assert len(lines) == 8
     assert lines[1].split()[1:] == lines[2].split()[1:]
+
+
+def test_peers_that_are_not_installed_are_skipped(tmp_path):
+    """On one pair; whichever peers there are, ours and the noisy input are in the table."""
+    pytest.importorskip("pesq")
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+        waveform, rate = audio.read(PAIR / f"{name}.flac")
+        soundfile.write(tmp_path / name / "a.flac", waveform[0, : 2 * rate], rate)
+    out = script("compare_peers.py", tmp_path / "clean", tmp_path / "noisy")
+    assert len(out.splitlines()) == 2 + 8  # a header, the noisy input, eight systems in the table or skipped
+    assert "slimclean UF 1 " in out
+    assert out.count("pip install") == out.count("is skipped")
 
 
 def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from slimclean import __version__
+from slimclean.cli.benchmark import benchmark
 from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
 from slimclean.cli.models import models
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, score, report, plot, evaluate, models, train):
+for command in (enhance, score, report, plot, evaluate, benchmark, models, train):
     app.command()(command)
 
 

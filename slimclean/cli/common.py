@@ -13,6 +13,10 @@ from slimclean.errors import SlimcleanError, UsageError
 
 Uf = float | Literal["auto"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[
+    str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the hardware makes that faster.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use in one process. Default: all.")]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
 ]
@@ -35,3 +39,10 @@ def parse_uf(text: str) -> Uf:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"auto or a number above 0 and at most 1, not {text!r}") from error
+
+
+def use_threads(count: int | None) -> None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slimclean.cli import reports
-from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
+from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, parse_uf, use_threads
 
 if TYPE_CHECKING:
     from slimclean.batch import Options, Watch
@@ -107,6 +107,8 @@ def enhance(
         str | None, typer.Option(help="Address of the Dask scheduler: tcp://...", rich_help_panel=_RUN)
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")] = False,
 ) -> None:
     """Enhance recordings; folders are walked and mirrored.
@@ -150,11 +152,13 @@ def enhance(
             _print_plan(inputs, output, options)
             return
         reports.check(plots, html)
+        use_threads(threads)
         enhancer = Enhancer(
             parsed_uf,
             target_uf,
             model,
             device=device,
+            precision=precision,
             highband=highband,  # type: ignore[arg-type]
             dry=dry,
             attenuation_limit_db=atten_lim_db,

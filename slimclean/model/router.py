@@ -48,14 +48,19 @@ class Router(nn.Module):
 
     def base_logits(self, noisy: Tensor) -> Tensor:
         """What does not depend on the target, [B, T] -> [B, F, J]."""
-        features = self.features(noisy)
-        ahead = F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT
-        logits: Tensor = self.head(self.gru(ahead[:, LOOK_AHEAD_FRAMES:]))
+        logits: Tensor = self.head(self.gru(self.delayed(self.features(noisy))))
         return logits
 
     def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
         """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
-        logits = self.base_logits(noisy)
+        return self.priced(self.base_logits(noisy), target_uf)
+
+    def delayed(self, features: Tensor) -> Tensor:
+        """What decides on each frame: the features `LOOK_AHEAD_FRAMES` later, the last ones repeated."""
+        return F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT[:, LOOK_AHEAD_FRAMES:]
+
+    def priced(self, logits: Tensor, target_uf: Tensor) -> Tensor:
+        """Base logits [B, F, J] at target UFs [B]: scaled and shifted."""
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]

@@ -1,4 +1,4 @@
-"""Making the most of the machine: precision, threads, memory."""
+"""Making the most of the machine: threads and memory."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ import ctypes
 import sys
 
 import torch
-
-from slimclean.errors import UsageError
-
-
-def pick_bf16(precision: str, device: torch.device) -> bool:
-    """bf16 products where the hardware has them; elsewhere they are slower than fp32."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"--precision takes auto, fp32 or bf16, not {precision}")
-    if precision == "auto":
-        if device.type == "cuda":
-            return bool(torch.cuda.is_bf16_supported())
-        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # since torch 2.6
-        return bool(has_amx and has_amx())
-    return precision == "bf16"
 
 
 def keep_memory() -> None:

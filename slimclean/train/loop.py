@@ -32,12 +32,13 @@ from torch.utils.data import DataLoader
 from slimclean import checkpoint
 from slimclean.enhancer import pick_device
 from slimclean.errors import SlimcleanError
+from slimclean.hardware import pick_bf16
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.threads import one_thread_each
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
-from slimclean.train.hardware import keep_memory, pick_bf16, quiet_worker
+from slimclean.train.hardware import keep_memory, quiet_worker
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon

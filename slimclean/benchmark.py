@@ -1,0 +1,255 @@
+"""How fast this machine enhances: real-time factors, multiply-accumulates a second, where the time goes.
+
+Settings take turns, repeat by repeat, and each counts with its fastest run: what else a machine does then
+disturbs all alike, and mostly drops out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slimclean.engine import STAGES, Engine
+from slimclean.enhancer import Enhancer
+from slimclean.evaluation import Row, Setting
+from slimclean.model import SlimmableDemucs
+from slimclean.model.demucs import Enhanced, uf_per_frame
+from slimclean.model.ordinary import OrdinaryDemucs
+
+SETTINGS: tuple[Setting, ...] = (
+    (0.125, 0.25),
+    (0.25, 0.25),
+    (0.5, 0.25),
+    (1.0, 0.25),
+    ("auto", 0.1),
+    ("auto", 0.25),
+    ("auto", 0.5),
+)
+
+SHARES = ("router", *STAGES, "rest")
+"""Columns of shares; "rest" is resampling, level, overlap-add, and threads with nothing left to do."""
+
+
+def speech_in_noise(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    """Something that keeps a router busy: voiced syllables with pauses, in noise that comes and goes, [T]."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.4 * t)) / sample_rate
+    voice = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 25))
+    talking = (np.sin(2 * np.pi * 0.11 * t) > -0.4) * np.clip(np.sin(2 * np.pi * 2.7 * t), 0, 1)
+    noise = rng.normal(size=len(t)) * (0.02 + 0.4 * np.clip(np.sin(2 * np.pi * 0.05 * t), 0, 1) ** 2)
+    x: np.ndarray = voice * talking + noise
+    return np.asarray(0.3 * x / max(1e-9, np.abs(x).max(initial=0)), np.float32)
+
+
+class Stopwatch:
+    """Seconds by stage; every thread has its own lap."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+        self._thread = threading.local()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        self._thread.last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """What passed since this thread's last lap or start went into `stage`."""
+        last = self._thread.last
+        self.start()
+        with self._lock:
+            self.seconds[stage] += self._thread.last - last
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+@dataclass
+class Subject:
+    """Something to time, and the fastest of its runs so far."""
+
+    run: Callable[[], object]
+    watch: Stopwatch
+    best_s: float = float("inf")
+    network_s: float = float("inf")
+    """Of router and network alone, summed over threads."""
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def time(self) -> None:
+        self.watch.seconds.clear()
+        start = time.perf_counter()
+        self.run()
+        passed = time.perf_counter() - start
+        self.network_s = min(self.network_s, self.watch.total)
+        if passed < self.best_s:
+            self.best_s, self.stages = passed, dict(self.watch.seconds)
+
+
+def benchmark(
+    network: SlimmableDemucs,
+    waveform: np.ndarray,
+    sample_rate: int,
+    settings: Sequence[Setting] = SETTINGS,
+    *,
+    precision: str = "auto",
+    repeats: int = 5,
+    plain: bool = False,
+) -> list[Row]:
+    """A row a setting for the waveform, [C, T] or [T].
+
+    `rtf` is processing time over audio time, on all threads; `gmac_per_s` the network's multiply-accumulates
+    over the same time. Shares add up to 1. With `plain`, `times_plain` and `times_ordinary` say how many times
+    as long as the engine, router included, `SlimmableDemucs` and `OrdinaryDemucs` take for the same chunks, in
+    the same threads; the latter where the UF is static.
+    """
+    device = str(next(network.parameters()).device)
+    rows, subjects, others = [], [], []
+    seconds = waveform.shape[-1] / sample_rate
+    ordinary = OrdinaryDemucs(network) if plain else None
+    for uf, target_uf in settings:
+
+        def enhancer(uf: Setting = (uf, target_uf)) -> Enhancer:
+            return Enhancer(*uf, network=network, device=device, precision=precision)
+
+        ours = enhancer()
+        with peak_memory() as peak:
+            ufs = ours(waveform, sample_rate).uf  # also what warms up
+        channels = len(np.atleast_2d(waveform))
+        macs = ours.macs_per_sample(ufs)
+        rows.append(
+            {
+                "uf": str(uf),
+                "target_uf": target_uf if uf == "auto" else "",
+                "mean_uf": float(ufs.mean()),
+                "macs_per_sample": macs,
+                "rtf": 0.0,
+                "times_real_time": 0.0,
+                "gmac_per_s": macs * ours.config.sample_rate * channels * seconds / 1e9,
+                "peak_mb": peak[0] / 1e6,
+            }
+        )
+        subjects.append(_subject(ours, waveform, sample_rate))
+        pair: dict[str, Subject] = {}
+        if plain:
+            pair["times_plain"] = _replaced(enhancer(), _one_by_one(network), waveform, sample_rate)
+        if ordinary is not None and uf != "auto":
+            pair["times_ordinary"] = _replaced(enhancer(), _as_engine(ordinary), waveform, sample_rate)
+        others.append(pair)
+    for _ in range(repeats):
+        for subject, pair in zip(subjects, others, strict=True):
+            subject.time()
+            for other in pair.values():
+                other.time()
+    for row, subject, pair in zip(rows, subjects, others, strict=True):
+        _fill(row, subject, pair, seconds, plain)
+    return rows
+
+
+def _fill(row: Row, subject: Subject, pair: dict[str, Subject], seconds: float, plain: bool) -> None:
+    row["rtf"] = subject.best_s / seconds
+    row["times_real_time"] = seconds / subject.best_s
+    row["gmac_per_s"] = float(row["gmac_per_s"]) / subject.best_s
+    # Threads work side by side: what none of them spends on the network is the rest.
+    rest = max(0.0, subject.best_s * torch.get_num_threads() - sum(subject.stages.values()))
+    total = sum(subject.stages.values()) + rest
+    for stage in SHARES:
+        row[stage] = (rest if stage == "rest" else subject.stages.get(stage, 0.0)) / total
+    for name in ("times_plain", "times_ordinary") if plain else ():
+        row[name] = pair[name].network_s / subject.network_s if name in pair else ""
+
+
+def _subject(enhancer: Enhancer, waveform: np.ndarray, sample_rate: int) -> Subject:
+    """The enhancer with a stopwatch in its engine."""
+    watch = Stopwatch(enhancer.device)
+    engine, route = enhancer.engine, enhancer.router
+    assert isinstance(engine, Engine)
+    engine.lap = watch.lap
+
+    def timed_route(noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
+        watch.start()
+        ufs = route(noisy, target_uf)
+        watch.lap("router")
+        return ufs
+
+    def timed_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        watch.start()
+        return engine(noisy, uf)
+
+    enhancer.router, enhancer.engine = timed_route, timed_engine
+    return Subject(lambda: enhancer(waveform, sample_rate), watch)
+
+
+NetworkCall = Callable[[torch.Tensor, float | torch.Tensor], Enhanced]
+
+
+def _replaced(enhancer: Enhancer, call: NetworkCall, waveform: np.ndarray, sample_rate: int) -> Subject:
+    """The enhancer with another network in the place of its engine, and the router of that network."""
+    watch = Stopwatch(enhancer.device)
+
+    def timed_route(noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
+        watch.start()
+        ufs = enhancer.network.route(noisy, target_uf)
+        watch.lap("router")
+        return ufs
+
+    def timed(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        watch.start()
+        result = call(noisy, uf)
+        watch.lap("network")
+        return result
+
+    enhancer.router, enhancer.engine = timed_route, timed
+    return Subject(lambda: enhancer(waveform, sample_rate), watch)
+
+
+def _one_by_one(network: SlimmableDemucs) -> NetworkCall:
+    def call(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        results = [
+            network(noisy[i : i + 1], uf[i : i + 1] if isinstance(uf, torch.Tensor) else uf)
+            for i in range(len(noisy))
+        ]
+        return Enhanced(*(torch.cat([getattr(r, name) for r in results]) for name in ("waveform", "uf")))
+
+    return call
+
+
+def _as_engine(network: OrdinaryDemucs) -> NetworkCall:
+    def call(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        assert isinstance(uf, float)
+        waveform = torch.cat([network(x[None], uf) for x in noisy])
+        return Enhanced(waveform, uf_per_frame(noisy, uf, network.config.frame_hop))
+
+    return call
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Puts the process's largest resident size inside the block into the list, in bytes.
+
+    Only Linux can forget an earlier peak; elsewhere it is the largest since the process began.
+    """
+    peak = [0.0]
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    yield peak
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak[0] = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource  # not on Windows, nor needed before
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak[0] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,61 @@
+"""`slimclean benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, use_threads
+
+
+def benchmark(
+    input_: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="Recording to time, since auto depends on it. Default: generated."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the generated audio.")] = 90.0,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Also time the network without the engine, and in ordinary layers.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each setting; the fastest counts.")] = 5,
+    model: Model = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.")] = None,
+) -> None:
+    """Time enhancement on this machine: speed, cost and shares per setting.
+
+    A waveform in memory is enhanced at four static UFs and with the router at three targets. Without
+    --input it is generated: syllables in noise that comes and goes.
+
+    Example: slimclean benchmark --input take.wav --threads 1 --csv speed.csv
+    """
+    with one_line_errors():
+        use_threads(threads)
+        import torch
+
+        from slimclean import audio, checkpoint
+        from slimclean.benchmark import benchmark, speech_in_noise
+        from slimclean.enhancer import pick_device
+        from slimclean.hardware import pick_bf16
+        from slimclean.report import table, write_rows
+
+        place = pick_device(device)
+        network = checkpoint.load(model)[0].to(place)
+        if input_ is None:
+            waveform, rate, name = speech_in_noise(seconds), 16_000, "generated speech in noise"
+        else:
+            waveform, rate = audio.read(input_)
+            name = input_.name
+        rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
+        kind = "bf16" if pick_bf16(precision, place) else "fp32"
+        print(
+            f"{name}: {waveform.shape[-1] / rate:.1f} s at {rate} Hz; torch {torch.__version__}, {place.type}, "
+            f"{kind}, threads: {torch.get_num_threads()}, fastest of {repeats}"
+        )
+        print(table(rows))
+        if csv is not None:
+            write_rows(csv, rows)

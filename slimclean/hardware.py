@@ -1,0 +1,24 @@
+"""What the machine at hand does well."""
+
+from __future__ import annotations
+
+import torch
+
+from slimclean.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def pick_bf16(precision: str, device: torch.device) -> bool:
+    """Whether products run in bf16: auto where the hardware makes them faster. Raises `UsageError`.
+
+    That is CUDA since Ampere and CPUs with AMX. Elsewhere bf16 works, and is slower than fp32.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision takes {', '.join(PRECISIONS)}, not {precision}")
+    if precision == "auto":
+        if device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported())
+        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # since torch 2.6
+        return device.type == "cpu" and bool(has_amx and has_amx())
+    return precision == "bf16"

@@ -52,15 +52,23 @@ class Engine:
     """Runs a network without gradients; numerically the network itself, up to rounding.
 
     Like the network, it takes [B, T] at `config.sample_rate` with T a multiple of `config.frame_hop`.
-    `dtype` is that of the convolutions' products; the rest is float32. `lap` is told each `STAGES` that ends.
+    `dtype` is that of the inner convolutions' products; the rest is float32. `lap` is told of each stage's end.
     """
 
     def __init__(self, network: SlimmableDemucs, dtype: torch.dtype = torch.float32) -> None:
         self.lap: Callable[[str], None] = lambda _: None
         self.config = network.config
         self.dtype = dtype
-        self.encoder = [FastEncoder(cast(EncoderBlock, block), dtype) for block in network.encoder]
-        self.decoder = [FastDecoder(cast(DecoderBlock, block), dtype) for block in network.decoder]
+        # The signal itself passes through the outermost blocks, whose rounding would be heard first.
+        outer, inner = torch.float32, [dtype] * (network.config.depth - 1)
+        self.encoder = [
+            FastEncoder(cast(EncoderBlock, block), kind)
+            for block, kind in zip(network.encoder, [outer, *inner], strict=True)
+        ]
+        self.decoder = [
+            FastDecoder(cast(DecoderBlock, block), kind)
+            for block, kind in zip(network.decoder, [*inner, outer], strict=True)
+        ]
         self.gru = FastGRU(network.gru)
         self.resampler = FastResampler(network.resampler, network.config.stride)
         self.router = FastRouter(network.router)
@@ -75,7 +83,7 @@ class Engine:
         """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
         frames = noisy.shape[1] // self.config.frame_hop
         ufs = uf_per_frame(noisy, uf, self.config.frame_hop)
-        up = self.resampler.up(noisy).to(self.dtype)
+        up = self.resampler.up(noisy)
         up = up.view(self.config.stride, len(noisy), frames, -1)  # [S, B, F, r]
         out = torch.empty_like(up)
         run, chosen = _Pass(self, up), ufs.cpu().numpy()
@@ -83,7 +91,7 @@ class Engine:
         for start, stop in _tiles(frames):
             ahead = min(frames, stop + REACH)
             run.tile(up[:, :, start:ahead], chosen[:, start:ahead], out[:, :, start:stop])
-        waveform = self.resampler.down(out.flatten(2).float())
+        waveform = self.resampler.down(out.flatten(2))
         self.lap("downsampling")
         return Enhanced(waveform, ufs)
 
@@ -128,7 +136,7 @@ class _Pass:
         self.lap("encoder")
         x = pick(x, order.kept)[: batch * keep].view(batch, keep, -1)
         x, self.state = self.gru(x.float(), self.state)
-        x = pick(x.view(batch * keep, 1, -1).to(up.dtype), order.time)
+        x = pick(x.view(batch * keep, 1, -1), order.time)
         self.lap("gru")
         x = self._decode(x, self.rising, deep_skips, order, ALL)
         if batch > 1:
@@ -145,17 +153,17 @@ class _Pass:
         """[f, r, S C] through some levels -> [f, r', C'] and the output of each level."""
         skips = {}
         for level, encode in blocks:
-            x = x.reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
-            out = self.scratch(("skip", level, item), *x.shape[:2], encode.outputs)
+            x = x.to(encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
+            out = self.scratch(("skip", level, item), *x.shape[:2], encode.outputs, dtype=x.dtype)
             if order.plain:
                 flat = x.flatten(0, 1)
                 encode(flat, flat[1:], order.encoded[0][0], out.flatten(0, 1), self.scratch)
             else:
                 frames, rows, columns = x.shape
                 if level == 0:  # columns, like x
-                    ahead = self.scratch("columns ahead", columns, frames, rows).permute(1, 2, 0)
+                    ahead = self.scratch("columns ahead", columns, frames, rows, dtype=x.dtype).permute(1, 2, 0)
                 else:
-                    ahead = self.scratch("ahead", frames, rows, columns)
+                    ahead = self.scratch("ahead", frames, rows, columns, dtype=x.dtype)
                 ahead[:, :-1] = x[:, 1:]
                 firsts = torch.cat([x[:, 0], x.new_zeros(1, encode.inputs)])
                 ahead[:, -1] = pick(firsts, order.after)
@@ -178,12 +186,12 @@ class _Pass:
         """[f, r, C] through some levels, each with its skip added -> [f, r', C']."""
         frames, batch = len(x), order.batch
         for level, decode in blocks:
-            x = x.view(frames, -1, decode.inputs)
+            x = x.to(decode.dtype).view(frames, -1, decode.inputs)
             rows = x.shape[1]
             if level == 0:
-                out = self.scratch("columns", decode.outputs, frames, rows).permute(1, 2, 0)
+                out = self.scratch("columns", decode.outputs, frames, rows, dtype=x.dtype).permute(1, 2, 0)
             else:
-                out = self.scratch(("decoded", level), frames, rows, decode.outputs)
+                out = self.scratch(("decoded", level), frames, rows, decode.outputs, dtype=x.dtype)
             ends = x.new_empty(batch + (1 if order.plain else frames), decode.outputs)
             ends[:batch] = self.ends.get((level, item), 0)
             for uf, kept, at in order.decoded:

@@ -30,12 +30,12 @@ class Scratch:
         self._like = like
         self._flat: dict[object, Tensor] = {}
 
-    def __call__(self, name: object, *shape: int) -> Tensor:
+    def __call__(self, name: object, *shape: int, dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor; valid until the name is asked for again."""
-        size = math.prod(shape)
-        flat = self._flat.get(name)
+        size, key = math.prod(shape), (name, dtype)
+        flat = self._flat.get(key)
         if flat is None or len(flat) < size:
-            flat = self._flat[name] = self._like.new_empty(size)
+            flat = self._flat[key] = self._like.new_empty(size, dtype=dtype)
         return flat[:size].view(shape)
 
 
@@ -53,13 +53,13 @@ class FastEncoder:
         """x [n, S C_in] and the rows after, of which the last may be missing -> `out` [n, C]."""
         n, w = len(x), width(uf, self.outputs)
         bias, first, second, value, gate = self._prepare(w)
-        h = scratch("h", w + 1, n)
+        h = scratch("h", w + 1, n, dtype=self.dtype)
         h[w] = 1
         slim = h[:w]
         torch.addmm(bias, first, x.T, out=slim)
         slim[:, : len(ahead)].addmm_(second, ahead.T)
         slim.relu_()
-        open_ = torch.mm(h.T, gate, out=scratch("gate", n, self.outputs)).sigmoid_()
+        open_ = torch.mm(h.T, gate, out=scratch("gate", n, self.outputs, dtype=self.dtype)).sigmoid_()
         torch.mm(h.T, value, out=out).mul_(open_)
 
     def _prepare(self, w: int) -> tuple[Tensor, ...]:
@@ -89,10 +89,10 @@ class FastDecoder:
         """
         n, w = len(x), width(uf, self.inputs)
         value_bias, gate_bias, value, gate, first, second = self._prepare(w)
-        h = scratch("h", w + 1, n)
+        h = scratch("h", w + 1, n, dtype=self.dtype)
         h[w] = 1
         slim = h[:w]
-        open_ = torch.addmm(gate_bias, gate, x.T, out=scratch("gate", w, n)).sigmoid_()
+        open_ = torch.addmm(gate_bias, gate, x.T, out=scratch("gate", w, n, dtype=self.dtype)).sigmoid_()
         torch.addmm(value_bias, value, x.T, out=slim).mul_(open_)
         torch.mm(h.T, first, out=out)
         last = slim.view(w, len(ends), -1)[..., -1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from slimclean.evaluation import Row
 from slimclean.metrics import CORE, LABELS
-from slimclean.plot import BLUE, DPI, GREY, ORANGE, WIDTH_IN, require_matplotlib, save
+from slimclean.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, save
 
 
 def with_advantage(rows: Sequence[Row]) -> list[Row]:
@@ -56,8 +56,12 @@ def plot_curve(rows: Sequence[Row], picture: Path) -> None:
                 )  # fmt: skip
         for row in rows:
             if row["uf"] == "noisy" and row[name] != "":
-                axis.axhline(float(row[name]), color=ORANGE, linewidth=1, linestyle="--", label="noisy")
-        axis.set(xlabel="thousand MACs per sample", ylabel=LABELS[name], xlim=(0, None))
+                axis.set_title(f"noisy: {float(row[name]):.3f}", fontsize="small", loc="left")
+        label, unit = LABELS[name]
+        axis.set(
+            xlabel="thousand MACs per sample", ylabel=f"{label} ({unit})" if unit else label, xlim=(0, None)
+        )
+        axis.margins(y=0.15)
         axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize="small")
     save(figure, picture)

@@ -35,7 +35,7 @@ CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
 
-BATCH = 2
+BATCH = 4
 """Signals in a batch, chunks times channels: they share the small products of the GRU and the router. Larger
 batches gain little more, and leave cores idle at the end of a recording."""
 

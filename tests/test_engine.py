@@ -96,11 +96,12 @@ def test_the_engine_routes_like_the_router(small):
 
 @pytest.mark.parametrize("uf", [0.125, 1.0, "map"])
 def test_bf16_stays_close(uf):
-    """Above 30 dB on the packaged weights and real speech in noise: eight bits of mantissa hold no more."""
+    """Above 45 dB on the packaged weights and noisy speech, whatever the processor; pauses have less."""
     network = checkpoint.load()[0].eval()
-    waveform = audio.read(Path(__file__).parent / "pairs" / "noisy.flac")[0][0, : 20 * network.config.frame_hop]
+    waveform = audio.read(Path(__file__).parent / "pairs" / "noisy.flac")[0][0]
+    waveform = waveform[48 * network.config.frame_hop : 80 * network.config.frame_hop]  # where someone speaks
     noisy = torch.from_numpy(waveform / waveform.std())[None]
-    ufs = torch.tensor(network.config.ufs)[torch.arange(20)[None] % 4] if uf == "map" else uf
+    ufs = torch.tensor(network.config.ufs)[torch.arange(32)[None] % 4] if uf == "map" else uf
     fine = Engine(network)(noisy, ufs).waveform
     coarse = Engine(network, torch.bfloat16)(noisy, ufs).waveform
     error_db = 10 * torch.log10((coarse - fine).square().sum() / fine.square().sum())

@@ -116,15 +116,20 @@ import random
 random.seed(0)
 enhancer = identity_enhancer(1.0)
 begun = set()
+def finished():
+    return len(list(out.glob("*.wav")))
 for kill in range(kills):
     child = os.fork()
     if child == 0:
         enhance_paths([takes], out, enhancer, report=out.with_suffix(".csv"))
         os._exit(0)
-    time.sleep(random.uniform(0.002, 0.06))
+    enough = finished() + random.randint(0, 2)  # so that twenty kills do not reach the end
+    while finished() < enough:
+        time.sleep(0.0005)
+    time.sleep(random.uniform(0, 0.01))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    begun.add(len(list(out.rglob("*.wav"))))
+    begun.add(finished())
 assert len(begun) > 3, begun  # the kills fell into the work, not before or after it
 results = enhance_paths([takes], out, enhancer)
 print(sum(r.status == "skipped" for r in results), sum(r.status == "enhanced" for r in results))

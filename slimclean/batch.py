@@ -89,14 +89,15 @@ def enhance_paths(
         for task in tasks:
             if task not in durations:
                 finish(task, _skipped(task, "the output exists"))
-        if options.scheduler or (jobs > 1 and len(todo) > 1):
+        shared = options.scheduler is not None or (jobs > 1 and len(todo) > 1)
+        if shared:
             run = _in_processes(todo, enhancer, options, jobs)
         else:
             run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in todo)
         with contextlib.closing(run):
             for task, result in run:
                 finish(task, result)
-                if options.scheduler or jobs > 1:
+                if shared:
                     watch.progressed(durations[task])
                 if options.fail_fast and result.status == "failed":
                     break

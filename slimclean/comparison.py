@@ -16,7 +16,6 @@ from slimclean.level import Level
 from slimclean.report import FileResult
 from slimclean.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 
-READ_BLOCK_S = 8.0
 AUDIBLE_DBFS = -80.0
 """Below it, how much was removed says nothing."""
 LENGTHS_AGREE_S = 0.5
@@ -56,7 +55,7 @@ def preview(recording: Path, enhancer: Enhancer) -> Comparison:
             rate = reader.info.sample_rate
 
             def out() -> Iterator[np.ndarray]:
-                for block, uf in enhancer.stream(_blocks(reader), rate, level):
+                for block, uf in enhancer.stream(reader.read_blocks(), rate, level):
                     ufs.append(uf)
                     yield block
 
@@ -84,7 +83,7 @@ def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Compa
         level, before = _measure(recording, mono=mono)
         if enhancer is not None:
             with audio.AudioReader(recording) as reader:
-                ufs += enhancer.route_stream(_blocks(reader, mono=mono), reader.info.sample_rate, level)
+                ufs += enhancer.route_stream(reader.read_blocks(mono=mono), reader.info.sample_rate, level)
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from error
     if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
@@ -126,16 +125,11 @@ def _comparison(
     return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
 
 
-def _blocks(reader: audio.AudioReader, *, mono: bool = False) -> Iterator[np.ndarray]:
-    for block in reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate)):
-        yield block.mean(0, keepdims=True) if mono else block
-
-
 def _measure(path: Path, *, mono: bool = False) -> tuple[Level, Spectrogram]:
     level = Level()
     with audio.AudioReader(path) as reader:
         builder = SpectrogramBuilder(reader.info.sample_rate)
-        for block in _blocks(reader, mono=mono):
+        for block in reader.read_blocks(mono=mono):
             level.add(block, reader.info.sample_rate)
             builder.add(block)
     return level, builder.finish()

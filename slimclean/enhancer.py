@@ -22,8 +22,9 @@ from slimclean import checkpoint
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
-from slimclean.errors import AudioError, SlimcleanError, UsageError
-from slimclean.hardware import pick_bf16
+from slimclean.errors import AudioError, UsageError
+from slimclean.hardware import pick_bf16, pick_device
+from slimclean.highband import highband_gain
 from slimclean.level import Level
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced
@@ -45,8 +46,6 @@ LOUDEST = 1e6
 SILENCE_RMS = 1e-5
 """-100 dBFS: below it there is nothing to enhance, and amplifying it would be arbitrary."""
 
-GATE_BAND_HZ = (4_000, 7_500)
-"""The top of the network's band, which stands for what lies above it."""
 
 Highband = Literal["gate", "keep", "drop"]
 
@@ -95,16 +94,10 @@ class Enhancer:
         if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
             raise UsageError(f"--atten-lim-db takes a number of at least 0, not {attenuation_limit_db}")
         self._arguments = (
-            uf,
-            target_uf,
-            model,
-            device,
-            precision,
-            highband,
-            dry,
-            attenuation_limit_db,
-            residual,
-        )
+            ("uf", uf), ("target_uf", target_uf), ("model", model), ("device", device),
+            ("precision", precision), ("highband", highband), ("dry", dry),
+            ("attenuation_limit_db", attenuation_limit_db), ("residual", residual),
+        )  # fmt: skip
         self._packed = network is None
         self.uf = uf
         self.target_uf = target_uf
@@ -153,7 +146,6 @@ class Enhancer:
 
         Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete.
         """
-        layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
         ufs: list[np.ndarray] = []
         rms = level.active_rms
 
@@ -163,13 +155,9 @@ class Enhancer:
             return [(chunk, out, uf) for chunk, (out, uf) in zip(chunks, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            runs = side_by_side(work, alike(split(blocks, layout)), self._threads())
+            runs = side_by_side(work, alike(split(blocks, _layout(sample_rate))), self._threads())
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
-                frames_per_s = self.config.frame_rate_hz
-                first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
-                hop = chunk.stop - chunk.start - chunk.fade_out
-                last = first + int(np.ceil(hop / sample_rate * frames_per_s - 1e-6))
-                ufs.append(uf[first:last])
+                ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
 
         for out in join(pieces()):
@@ -187,18 +175,25 @@ class Enhancer:
         self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
     ) -> Iterator[np.ndarray]:
         """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
-        layout = Layout(*(round(s * sample_rate) for s in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
         rms = level.active_rms
-        for chunk, samples in split(blocks, layout):
-            uf = self._route_chunk(samples, sample_rate, rms)
-            frames_per_s = self.config.frame_rate_hz
-            first = round((chunk.start - chunk.read_start) / sample_rate * frames_per_s)
-            hop = chunk.stop - chunk.start - chunk.fade_out
-            yield uf[first : first + int(np.ceil(hop / sample_rate * frames_per_s - 1e-6))]
+        for chunk, samples in split(blocks, _layout(sample_rate)):
+            yield self._route_chunk(samples, sample_rate, rms)[self._completed(chunk, sample_rate)]
+
+    def _completed(self, chunk: Chunk, sample_rate: int) -> slice:
+        """Which of the frames that a chunk reads it completes: those of its hop."""
+        per_sample = self.config.frame_rate_hz / sample_rate
+        first = round((chunk.start - chunk.read_start) * per_sample)
+        hop = chunk.stop - chunk.start - chunk.fade_out
+        return slice(first, first + int(np.ceil(hop * per_sample - 1e-6)))
 
     def _threads(self) -> int:
         """How many chunks to work on at a time."""
         return torch.get_num_threads() if self.device.type == "cpu" else 1
+
+    @property
+    def _idle_uf(self) -> float:
+        """The UF where the router has nothing to decide on."""
+        return min(self.config.ufs) if self.uf == "auto" else self.uf
 
     def macs_per_sample(self, uf: np.ndarray) -> float:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
@@ -215,7 +210,7 @@ class Enhancer:
         heard = rms >= SILENCE_RMS
         if not heard.any() or frames == 0:
             wets = list(chunks)
-            ufs = np.full((len(low), frames), min(self.config.ufs) if self.uf == "auto" else self.uf)
+            ufs = np.full((len(low), frames), self._idle_uf, np.float32)
         else:
             enhanced, ufs = self._network(low, rms, heard)
             wets = [self._wet(*each, sample_rate, heard) for each in zip(chunks, low, enhanced, strict=True)]
@@ -260,13 +255,15 @@ class Enhancer:
         low = resample(x, sample_rate, self.config.sample_rate)
         frames = -(-low.shape[1] // self.config.frame_hop)
         heard = rms >= SILENCE_RMS
-        if self.uf != "auto":
-            return np.full(frames, self.uf, np.float32)
-        if not heard.any() or frames == 0:
-            return np.full(frames, min(self.config.ufs), np.float32)
+        if self.uf != "auto" or not heard.any() or frames == 0:
+            return np.full(frames, self._idle_uf, np.float32)
         noisy = network_input(low[heard], self.config.frame_hop, rms[heard, None])
         mono = torch.from_numpy(noisy).to(self.device).mean(0, keepdim=True)
         return np.asarray(self.router(mono, self.target_uf)[0].cpu().numpy())
+
+
+def _layout(sample_rate: int) -> Layout:
+    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
 
 
 def alike(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chunk, np.ndarray]]]:
@@ -282,58 +279,13 @@ def alike(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chu
 
 
 @functools.lru_cache(maxsize=1)
-def _rebuild(*arguments: Any) -> Enhancer:
-    uf, target_uf, model, device, precision, highband, dry, attenuation_limit_db, residual = arguments
-    return Enhancer(
-        uf,
-        target_uf,
-        model,
-        device=device,
-        precision=precision,
-        highband=highband,
-        dry=dry,
-        attenuation_limit_db=attenuation_limit_db,
-        residual=residual,
-    )
+def _rebuild(*arguments: tuple[str, Any]) -> Enhancer:
+    return Enhancer(**dict(arguments))
 
 
 def network_input(x: np.ndarray, frame_hop: int, rms: np.ndarray | float) -> np.ndarray:
     """What the network takes: [C, T] at 16 kHz padded to whole frames, each channel at an RMS of 1."""
     return np.pad(x, ((0, 0), (0, -x.shape[1] % frame_hop))) / np.float32(rms)
-
-
-def highband_gain(noisy: np.ndarray, enhanced: np.ndarray, hop: int, samples: int) -> np.ndarray:
-    """The gain above the network's band: what it did to the top of its own, [C, T] x 2 -> [1, samples].
-
-    The ratio of magnitudes between 4 and 7.5 kHz over all channels, per 16 ms frame, at most 1, smoothed over
-    about 50 ms and interpolated. Exactly 1 where nothing changed.
-    """
-    size = 2 * hop
-    band = slice(*(round(f * size / 16_000) for f in GATE_BAND_HZ))
-    power = []
-    for signal in (noisy, enhanced):
-        padded = np.pad(signal, ((0, 0), (hop // 2, size)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
-        spectrum = np.fft.rfft(windows * np.hanning(size).astype(np.float32), axis=-1)[..., band]
-        power.append(np.square(np.abs(spectrum)).sum(axis=(0, 2)))
-    smoother = np.array([1, 2, 3, 2, 1]) / 9
-    before, after = (np.convolve(np.pad(p, 2, "edge"), smoother, "valid") for p in power)
-    gain = np.sqrt(np.minimum(1.0, (after + 1e-12) / (before + 1e-12)))
-    centres = (np.arange(len(gain)) + 0.5) * hop
-    times = np.arange(samples) * (noisy.shape[1] / max(samples, 1))
-    return np.asarray(np.interp(times, centres, gain), np.float32)[None]
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device of auto, cpu, cuda or mps; raises `SlimcleanError` where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name not in available:
-        raise UsageError(f"--device takes auto, cpu, cuda or mps, not {name}")
-    if not available[name]:
-        raise SlimcleanError(f"--device {name}: no such device on this machine")
-    return torch.device(name)
 
 
 def _fit(x: np.ndarray, samples: int) -> np.ndarray:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of auto, cpu, cuda or mps; raises `SlimcleanError` where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in available:
+        raise UsageError(f"--device takes auto, cpu, cuda or mps, not {name}")
+    if not available[name]:
+        raise SlimcleanError(f"--device {name}: no such device on this machine")
+    return torch.device(name)
 
 
 def pick_bf16(precision: str, device: torch.device) -> bool:

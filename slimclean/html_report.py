@@ -21,13 +21,12 @@ from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.html_assets import SCRIPT, STYLE
-from slimclean.report import FileResult
-from slimclean.spectrogram import Spectrogram, reduce_columns
+from slimclean.report import FileResult, totals
+from slimclean.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
 
 SHOWN = 200
 """Recordings with pictures and players; the table holds all. Each takes up to 300 KB of the page."""
 THUMBNAIL = (64, 640)
-SHOWN_DB = 80
 
 
 class Column(NamedTuple):
@@ -116,19 +115,16 @@ def _setting(result: FileResult) -> str:
 
 
 def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
-    done = [r for r in results if r.status == "enhanced" and r.duration_s]
-    seconds = sum(r.duration_s or 0 for r in done)
-    tiles = [(f"{sum(r.status == 'enhanced' for r in results)}", "enhanced")]
-    for status in ("skipped", "failed"):
-        if count := sum(r.status == status for r in results):
-            tiles.append((str(count), status))
-    if seconds:
-        tiles.append((_clock(seconds), "of audio"))
-        if spent := sum(r.processing_s or 0 for r in done):
-            tiles.append((f"{seconds / spent:.1f}x", "real time"))
-        uf = sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / seconds
-        tiles.append((f"{uf:.3f}", "mean UF"))
-        tiles.append((f"{sum(r.gmacs or 0 for r in done):.1f}", "GMACs"))
+    total = totals(results)
+    tiles: list[tuple[str, str]] = [
+        (str(n), status) for status, n in total.counts.items() if n or status == "enhanced"
+    ]
+    if total.audio_s:
+        tiles.append((_clock(total.audio_s), "of audio"))
+        if total.speed:
+            tiles.append((f"{total.speed:.1f}x", "real time"))
+        tiles.append((f"{total.mean_uf:.3f}", "mean UF"))
+        tiles.append((f"{total.gmacs:.1f}", "GMACs"))
     yield "<ul class='tiles'>" + "".join(f"<li><b>{value}</b>{name}</li>" for value, name in tiles) + "</ul>\n"
 
 

@@ -17,14 +17,12 @@ from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.metrics import LABELS
 from slimclean.report import FileResult
 from slimclean.scoring import Score
-from slimclean.spectrogram import reduce_columns
+from slimclean.spectrogram import SHOWN_DB, reduce_columns
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
-SHOWN_DB = 80
-"""Range of a spectrogram's colours, below the loudest."""
 WIDTH_IN, DPI = 10.0, 120
 """1200 pixels wide."""
 UF_COLUMNS = 1000

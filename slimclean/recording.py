@@ -16,8 +16,6 @@ from slimclean.planning import Task
 from slimclean.report import FileResult
 from slimclean.resample import resample_blocks
 
-READ_BLOCK_S = 8.0
-
 Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
 
@@ -58,7 +56,7 @@ def _enhance_into(
         result.duration_s = info.duration_s if info.frames else None
         stored = audio.output_info(info, task.destination, form)
         given, after = diagnostics.Input(info.sample_rate), Level()
-        for block in _blocks(reader, mono=form.mono):
+        for block in reader.read_blocks(mono=form.mono):
             given.add(block)
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
     ufs: list[np.ndarray] = []
@@ -66,7 +64,7 @@ def _enhance_into(
 
     def enhanced(reader: AudioReader) -> Iterator[np.ndarray]:
         nonlocal frames
-        blocks = _blocks(reader, mono=form.mono)
+        blocks = reader.read_blocks(mono=form.mono)
         for out, uf in enhancer.stream(blocks, info.sample_rate, given.level):
             after.add(out, info.sample_rate)
             ufs.append(uf)
@@ -92,22 +90,16 @@ def _enhance_into(
         result.warnings = "; ".join(diagnostics.warnings(given, after))
 
 
-def _blocks(reader: AudioReader, *, mono: bool) -> Iterator[np.ndarray]:
-    for block in reader.blocks(round(READ_BLOCK_S * reader.info.sample_rate)):
-        yield block.mean(0, keepdims=True) if mono else block
-
-
 def _score(result: FileResult, task: Task) -> None:
     """Fill in the columns that need a reference; a measure without a value leaves a warning."""
     assert task.reference is not None
     pair = scoring.ScorePair(task.destination.name, task.reference, task.destination)
     try:
         score = scoring.score_pair(pair)
+        remark = score.error or score.undefined
     except SlimcleanError as error:
-        result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {error}"]))
-        return
+        score, remark = scoring.Score(pair.name), str(error)
     for name, value in score.values.items():
         setattr(result, name, value)
-    remark = score.error or score.undefined
     if remark:
         result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {remark}"]))

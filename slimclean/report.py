@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_type_hints
@@ -128,21 +128,50 @@ def _number(cell: object, value: object) -> object:
     return None if cell == "" else float(str(cell)) if isinstance(value, float) else value
 
 
-def summary(results: list[FileResult], full_macs_per_sample: float | None = None) -> str:
-    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1."""
-    count = {status: sum(r.status == status for r in results) for status in ("enhanced", "skipped", "failed")}
-    parts = [f"{n} {status}" for status, n in count.items() if n or status == "enhanced"]
-    if warned := sum(bool(r.warnings) for r in results):
-        parts.append(f"{warned} with warnings")
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a run comes to: rows by status, and sums and means over the audio that was enhanced."""
+
+    counts: dict[Status, int]
+    audio_s: float
+    speed: float | None
+    mean_uf: float | None
+    macs_per_sample: float | None
+    gmacs: float
+
+
+def totals(results: Sequence[FileResult]) -> Totals:
+    """Sums over rows; means count each second of audio alike and are None without any."""
+    counts = {status: sum(r.status == status for r in results) for status in get_args(Status)}
     done = [r for r in results if r.status == "enhanced" and r.duration_s]
     audio_s = sum(r.duration_s or 0 for r in done)
     spent_s = sum(r.processing_s or 0 for r in done)
-    if audio_s and spent_s:
-        parts.append(f"{_duration(audio_s)} of audio at {audio_s / spent_s:.1f}x real time")
-        parts.append(f"mean UF {sum((r.mean_uf or 0) * (r.duration_s or 0) for r in done) / audio_s:.3f}")
-        if full_macs_per_sample:
-            macs = sum((r.macs_per_sample or 0) * (r.duration_s or 0) for r in done) / audio_s
-            parts.append(f"{1 - macs / full_macs_per_sample:.0%} less compute than at UF 1")
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        weighted = sum((v or 0) * (r.duration_s or 0) for v, r in zip(values, done, strict=True))
+        return weighted / audio_s if audio_s else None
+
+    return Totals(
+        counts,
+        audio_s,
+        audio_s / spent_s if audio_s and spent_s else None,
+        mean(r.mean_uf for r in done),
+        mean(r.macs_per_sample for r in done),
+        sum(r.gmacs or 0 for r in done),
+    )
+
+
+def summary(results: list[FileResult], full_macs_per_sample: float | None = None) -> str:
+    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1."""
+    total = totals(results)
+    parts = [f"{n} {status}" for status, n in total.counts.items() if n or status == "enhanced"]
+    if warned := sum(bool(r.warnings) for r in results):
+        parts.append(f"{warned} with warnings")
+    if total.speed:
+        parts.append(f"{_duration(total.audio_s)} of audio at {total.speed:.1f}x real time")
+        parts.append(f"mean UF {total.mean_uf:.3f}")
+        if full_macs_per_sample and total.macs_per_sample is not None:
+            parts.append(f"{1 - total.macs_per_sample / full_macs_per_sample:.0%} less compute than at UF 1")
     return ", ".join(parts)
 
 

@@ -19,6 +19,8 @@ COLUMNS = 1000
 """There are fewer than twice as many."""
 FRAMES_AT_ONCE = 512
 LOWEST_DB = -120.0
+SHOWN_DB = 80
+"""Range of a picture's colours, below the loudest."""
 
 
 @dataclass(frozen=True)

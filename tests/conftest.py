@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from slimclean import checkpoint
+from slimclean.cli import app
 from slimclean.enhancer import Enhancer
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced, uf_per_frame
@@ -30,6 +35,19 @@ def small_network() -> SlimmableDemucs:
 @pytest.fixture
 def small() -> SlimmableDemucs:
     return small_network()
+
+
+@pytest.fixture
+def weights(tmp_path, small) -> Path:
+    """A checkpoint of the small network."""
+    path = tmp_path / "small.safetensors"
+    checkpoint.save(path, SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
+    return path
+
+
+def run(*arguments):
+    """The command line, in this process."""
+    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def identity_enhancer(*arguments, **options) -> Enhancer:

@@ -61,6 +61,14 @@ def test_a_folder_is_mirrored_and_reported(tree, tmp_path):
     assert float(stereo["level_out_dbfs"]) == pytest.approx(float(stereo["level_in_dbfs"]), abs=0.01)
 
 
+def test_progress_is_told_once(tree, tmp_path):
+    """One recording stays in this process however many were allowed, and its seconds count once."""
+    seconds = []
+    watch = Watch(progressed=seconds.append)
+    enhance_paths([tree / "one.wav"], tmp_path / "out", identity_enhancer(), watch=watch, jobs=2)
+    assert sum(seconds) == pytest.approx(0.7)
+
+
 def test_one_bad_file_costs_one_row(tree, tmp_path):
     (tree / "broken.wav").write_bytes(b"RIFF but not really")
     (tree / "empty.flac").touch()

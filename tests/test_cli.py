@@ -15,22 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import SMALL, voice
-from typer.testing import CliRunner
+from conftest import run, voice
 
 from slimclean import __version__, checkpoint, scoring
-from slimclean.cli import app
-
-
-@pytest.fixture
-def weights(tmp_path, small):
-    path = tmp_path / "small.safetensors"
-    checkpoint.save(path, SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
-    return path
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SMALL, identity_enhancer, small_network, voice
+from conftest import identity_enhancer, voice
 from test_examples import PAIR
 
-from slimclean import Enhancer, audio, checkpoint
+from slimclean import Enhancer, audio
 from slimclean.enhancer import BATCH, HOP_S
 from slimclean.level import Level
 from slimclean.metrics import si_sdr
@@ -53,9 +53,7 @@ def test_the_end_is_enhanced_as_well_as_the_beginning():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 @pytest.mark.parametrize("lengths", [(2, 6), pytest.param((10, 120), marks=pytest.mark.long)], ids=str)
-def test_memory_does_not_grow_with_length(tmp_path, lengths):
-    weights = tmp_path / "small.safetensors"
-    checkpoint.save(weights, SMALL, small_network().state_dict(), {})
+def test_memory_does_not_grow_with_length(tmp_path, weights, lengths):
     peaks = []
     for minutes in lengths:
         path = tmp_path / f"{minutes}.wav"

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import SMALL, small_network, voice
+from conftest import voice
 
-from slimclean import Enhancer, checkpoint
+from slimclean import Enhancer
 from slimclean.batch import Watch, enhance_paths, pick_jobs
 from slimclean.errors import MissingDependencyError, SlimcleanError
 
@@ -31,15 +31,8 @@ class Deadly(Enhancer):
         return super().stream(blocks, sample_rate, level)
 
     def __reduce__(self):
-        uf, target_uf, model, *_ = self._arguments
-        return Deadly, (uf, target_uf, model)
-
-
-@pytest.fixture
-def weights(tmp_path):
-    path = tmp_path / "small.safetensors"
-    checkpoint.save(path, SMALL, small_network().state_dict(), {})
-    return path
+        given = dict(self._arguments)
+        return Deadly, (given["uf"], given["target_uf"], given["model"])
 
 
 @pytest.fixture

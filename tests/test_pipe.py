@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import SMALL, identity_enhancer, small_network, voice
+from conftest import identity_enhancer, voice
 
-from slimclean import Enhancer, checkpoint
+from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.errors import UsageError
 from slimclean.pipe import STREAM, enhance_pipe, read_text
@@ -83,10 +83,8 @@ def test_lists_come_from_files_and_streams(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
-def test_a_shell_pipeline(tmp_path):
+def test_a_shell_pipeline(tmp_path, weights):
     """A source that cannot know its length | slimclean | a file, as with ffmpeg on either side."""
-    weights = tmp_path / "small.safetensors"
-    checkpoint.save(weights, SMALL, small_network().state_dict(), {})
     x = (voice(1.2, 48_000) * 32767).astype("<i2")
     unknown = 0xFFFF_FFFF  # what ffmpeg writes for a pipe
     form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 48_000, 96_000, 2, 16)

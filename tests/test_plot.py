@@ -9,11 +9,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import SMALL, identity_enhancer, voice
-from typer.testing import CliRunner
+from conftest import SMALL, identity_enhancer, run, voice
 
-from slimclean import checkpoint
-from slimclean.cli import app
 from slimclean.comparison import compare, preview
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
@@ -26,17 +23,6 @@ from slimclean.spectrogram import COLUMNS, reduce_columns, spectrogram
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
 )
-
-
-@pytest.fixture
-def weights(tmp_path, small):
-    path = tmp_path / "small.safetensors"
-    checkpoint.save(path, SMALL, small.state_dict(), {"licence": "CC0-1.0", "scores": []})
-    return path
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def png_size(path):

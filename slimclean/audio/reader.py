@@ -19,6 +19,7 @@ from slimclean.errors import AudioError
 if TYPE_CHECKING:
     from typing import Self
 
+BLOCK_S = 8.0
 UNKNOWN_FRAMES = 1 << 62
 OGG_PAGE = 65_307
 """The largest page of an Ogg file, in bytes."""
@@ -77,6 +78,11 @@ class AudioReader:
         slack = self.info.sample_rate // 2 if self.info.format == "ASF" else 0
         if seen < self.info.frames * tolerance - slack:
             raise AudioError(f"truncated: {seen} of {self.info.frames} frames are there")
+
+    def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
+        """`blocks` of `BLOCK_S` seconds, on request mixed down."""
+        for block in self.blocks(round(BLOCK_S * self.info.sample_rate)):
+            yield block.mean(0, keepdims=True) if mono else block
 
     def close(self) -> None:
         self._source.close()

@@ -39,8 +39,7 @@ def benchmark(
 
         from slimclean import audio, checkpoint
         from slimclean.benchmark import benchmark, speech_in_noise
-        from slimclean.enhancer import pick_device
-        from slimclean.hardware import pick_bf16
+        from slimclean.hardware import pick_bf16, pick_device
         from slimclean.report import table, write_rows
 
         place = pick_device(device)

@@ -12,6 +12,10 @@ import typer
 from slimclean.errors import SlimcleanError, UsageError
 
 Uf = float | Literal["auto"]
+UfText = Annotated[
+    str, typer.Option("--uf", help="Utilization factor: auto (the router decides), or a number in (0, 1].")
+]
+TargetUf = Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the hardware makes that faster.")

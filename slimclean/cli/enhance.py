@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slimclean.cli import reports
-from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, parse_uf, use_threads
+from slimclean.cli.common import (
+    Device,
+    Model,
+    Precision,
+    TargetUf,
+    Threads,
+    UfText,
+    one_line_errors,
+    parse_uf,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from slimclean.batch import Options, Watch
@@ -34,10 +44,8 @@ def enhance(
             help="Folder, a file for one input, or - for stdout. Default: NAME-enhanced beside it.",
         ),
     ] = None,
-    uf: Annotated[
-        str, typer.Option(help="Utilization factor: auto (the router decides), or a number in (0, 1].")
-    ] = "auto",
-    target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
+    uf: UfText = "auto",
+    target_uf: TargetUf = 0.25,
     model: Model = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a row per recording: .csv, or .jsonl for JSON lines.")

@@ -30,7 +30,7 @@ def evaluate(
     with one_line_errors():
         from slimclean import checkpoint, evaluation
         from slimclean.curve import plot_curve, with_advantage
-        from slimclean.enhancer import pick_device
+        from slimclean.hardware import pick_device
         from slimclean.plot import require_matplotlib
         from slimclean.report import table, write_rows
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, one_line_errors, parse_uf
+from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf
 
 
 def plot(
@@ -16,10 +16,8 @@ def plot(
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
     ] = None,
-    uf: Annotated[
-        str, typer.Option(help="Utilization factor: auto (the router decides), or a number in (0, 1].")
-    ] = "auto",
-    target_uf: Annotated[float, typer.Option(help="Mean UF that auto aims for, 0.1 to 1.")] = 0.25,
+    uf: UfText = "auto",
+    target_uf: TargetUf = 0.25,
     model: Model = None,
     device: Device = "auto",
 ) -> None:

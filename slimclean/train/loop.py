@@ -30,9 +30,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from slimclean import checkpoint
-from slimclean.enhancer import pick_device
 from slimclean.errors import SlimcleanError
-from slimclean.hardware import pick_bf16
+from slimclean.hardware import pick_bf16, pick_device
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.threads import one_thread_each

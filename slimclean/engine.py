@@ -31,8 +31,8 @@ from slimclean.model import SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
 
-TILE = 64
-"""Frames per tile, about a second; the widest temporary of a tile is then 2 MiB."""
+TILE = 128
+"""Frames per tile, about two seconds: below it calls cost more than they do, above it the cache overflows."""
 
 REACH = 2
 """Frames that the encoder's kernels look ahead, rounded up."""
@@ -115,6 +115,7 @@ class _Pass:
         decoder = list(zip(levels, engine.decoder, strict=True))
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
         self.scratch = Scratch(like)
+        self.memory: dict[int, Tensor] = {}
         self.state: Tensor | None = None
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last frames of a tile add to the next, by level and item."""
@@ -125,55 +126,46 @@ class _Pass:
         orders = [Order(ufs[item : item + 1], keep, up.device) for item in range(batch)]
         order = orders[0] if batch == 1 else Order(ufs, keep, up.device)
         self.lap("order")
-        tops, skips = [], []
+        self.memory, skips = {}, []
         for item, own in enumerate(orders):
             x = pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
-            x, kept = self._encode(x, self.shallow, own, item)
-            skips.append(kept)
-            tops.append(x if batch == 1 else pick(x, own.place))
-        x = tops[0] if batch == 1 else pick(torch.cat(tops), order.number)
-        x, deep_skips = self._encode(x, self.deep, order, ALL)
+            skips.append(self._encode(x, self.shallow, own, item, batch))
+        x = pick(self.memory[SHALLOW - 1], order.joined(orders))
+        deep_skips = self._encode(x, self.deep, order, 0, 1)
+        x = self.memory[self.deep[-1][0]]
         self.lap("encoder")
-        x = pick(x, order.kept)[: batch * keep].view(batch, keep, -1)
-        x, self.state = self.gru(x.float(), self.state)
+        x = x.view(batch, -1, x.shape[2])[:, :keep] if order.plain else pick(x, order.kept)
+        x, self.state = self.gru(x.view(batch, keep, -1).float(), self.state)
         x = pick(x.view(batch * keep, 1, -1), order.time)
         self.lap("gru")
         x = self._decode(x, self.rising, deep_skips, order, ALL)
-        if batch > 1:
-            tops = list(pick(x, order.kept_decoded).chunk(batch))
-        for item, own in enumerate(orders):
-            x = x if batch == 1 else pick(tops[item], own.time)
-            x = self._decode(x, self.last, skips[item], own, item)
+        for item, (own, part) in enumerate(zip(orders, order.parted(orders, x), strict=True)):
+            x = self._decode(part, self.last, skips[item], own, item)
             out[:, item] = pick(x.permute(2, 0, 1), own.kept_decoded, 1)
         self.lap("decoder")
 
     def _encode(
-        self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """[f, r, S C] through some levels -> [f, r', C'] and the output of each level."""
+        self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int, items: int
+    ) -> dict[int, Tensor]:
+        """[f, r, S C] through some levels -> the output of each, [f, r', C'].
+
+        `memory` holds a level's outputs for all `items`, one item after the other.
+        """
         skips = {}
         for level, encode in blocks:
             x = x.to(encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
-            out = self.scratch(("skip", level, item), *x.shape[:2], encode.outputs, dtype=x.dtype)
-            if order.plain:
-                flat = x.flatten(0, 1)
-                encode(flat, flat[1:], order.encoded[0][0], out.flatten(0, 1), self.scratch)
-            else:
-                frames, rows, columns = x.shape
-                if level == 0:  # columns, like x
-                    ahead = self.scratch("columns ahead", columns, frames, rows, dtype=x.dtype).permute(1, 2, 0)
-                else:
-                    ahead = self.scratch("ahead", frames, rows, columns, dtype=x.dtype)
-                ahead[:, :-1] = x[:, 1:]
-                firsts = torch.cat([x[:, 0], x.new_zeros(1, encode.inputs)])
-                ahead[:, -1] = pick(firsts, order.after)
-                for uf, at in order.encoded:
-                    encode(
-                        x[at].flatten(0, 1), ahead[at].flatten(0, 1), uf, out[at].flatten(0, 1), self.scratch
-                    )
+            frames, rows = x.shape[:2]
+            shape = items * frames, rows, encode.outputs
+            self.memory[level] = self.scratch(("skip", level), *shape, dtype=x.dtype)
+            out = self.memory[level][item * frames : (item + 1) * frames]
+            nothing = x.new_zeros(order.batch, encode.inputs)
+            ahead = nothing if order.plain else pick(torch.cat([x[:, 0], nothing[:1]]), order.after)
+            for uf, at in order.encoded:
+                own = ahead if order.plain else ahead[at]
+                encode(x[at].flatten(0, 1), own, uf, out[at].flatten(0, 1), self.scratch)
+            skips[level] = out.unflatten(0, (order.batch, -1)) if order.plain else out
             x = out
-            skips[level] = out
-        return x, skips
+        return skips
 
     def _decode(
         self,
@@ -192,15 +184,16 @@ class _Pass:
                 out = self.scratch("columns", decode.outputs, frames, rows, dtype=x.dtype).permute(1, 2, 0)
             else:
                 out = self.scratch(("decoded", level), frames, rows, decode.outputs, dtype=x.dtype)
-            ends = x.new_empty(batch + (1 if order.plain else frames), decode.outputs)
+            ends = x.new_empty(batch + (batch if order.plain else frames), decode.outputs)
             ends[:batch] = self.ends.get((level, item), 0)
             for uf, kept, at in order.decoded:
-                part = x[at].add_(skips[level][kept]).flatten(0, 1)
+                skip, part = skips[level][kept], x[at]
+                part.view(skip.shape).add_(skip)
                 own_ends = ends[batch:] if order.plain else ends[batch:][at]
-                decode(part, uf, out[at].flatten(0, 1), own_ends, self.scratch)
+                decode(part.flatten(0, 1), uf, out[at].flatten(0, 1), own_ends, self.scratch)
             if order.before is None or order.last is None:
-                out[0, 0] += ends[0]
-                self.ends[level, item] = ends[1:]
+                out.unflatten(0, (batch, -1))[:, 0, 0] += ends[:batch]
+                self.ends[level, item] = ends[batch:]
             else:
                 out[:, 0] += ends[order.before]
                 self.ends[level, item] = ends[order.last]

@@ -5,6 +5,7 @@ Between blocks signals are rows, [n, C], a time step a row. Inside, where a bloc
 is one more row of weights against a row of ones. Results go to memory that the caller owns and uses again.
 
 Glossary: B batch, T samples, f frames, r rows of a level in one frame, n = f r, C channels, S stride, w width.
+A stretch is rows that follow each other in time: of a frame, or of all the frames of an item.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from slimclean.model.gru import GroupedGRU
 from slimclean.model.router import LOG_FLOOR, Router
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
+
+PIECE = 2**17
+"""Numbers that fit into the cache next to the core, twice, with room to spare."""
 
 
 class Scratch:
@@ -50,17 +54,26 @@ class FastEncoder:
         self._weights: dict[int, tuple[Tensor, ...]] = {}
 
     def __call__(self, x: Tensor, ahead: Tensor, uf: float, out: Tensor, scratch: Scratch) -> None:
-        """x [n, S C_in] and the rows after, of which the last may be missing -> `out` [n, C]."""
-        n, w = len(x), width(uf, self.outputs)
+        """x [n, S C_in], s stretches of time, and the row that follows each, [s, S C_in] -> `out` [n, C]."""
+        n, w, stretches = len(x), width(uf, self.outputs), len(ahead)
         bias, first, second, value, gate = self._prepare(w)
         h = scratch("h", w + 1, n, dtype=self.dtype)
         h[w] = 1
         slim = h[:w]
         torch.addmm(bias, first, x.T, out=slim)
-        slim[:, : len(ahead)].addmm_(second, ahead.T)
+        if n == stretches:
+            slim.addmm_(second, ahead.T)
+        else:
+            slim[:, :-1].addmm_(second, x[1:].T)
+            # Right but for the last row of each stretch, which took the next in memory for the next in time.
+            ahead[:-1] -= x[n // stretches :: n // stretches]
+            slim.view(w, stretches, -1)[..., -1] += torch.mm(second, ahead.T)
         slim.relu_()
-        open_ = torch.mm(h.T, gate, out=scratch("gate", n, self.outputs, dtype=self.dtype)).sigmoid_()
-        torch.mm(h.T, value, out=out).mul_(open_)
+        rows = min(n, PIECE // self.outputs)
+        open_ = scratch("gate", rows, self.outputs, dtype=self.dtype)
+        for some, piece in zip(h.T.split(rows), out.split(rows), strict=True):
+            shut = torch.mm(some, gate, out=open_[: len(some)]).sigmoid_()
+            torch.mm(some, value, out=piece).mul_(shut)
 
     def _prepare(self, w: int) -> tuple[Tensor, ...]:
         if w not in self._weights:
@@ -83,9 +96,9 @@ class FastDecoder:
         self._weights: dict[int, tuple[Tensor, ...]] = {}
 
     def __call__(self, x: Tensor, uf: float, out: Tensor, ends: Tensor, scratch: Scratch) -> None:
-        """x [n, C], f stretches of time -> `out` [n, S C_out].
+        """x [n, C], s stretches of time -> `out` [n, S C_out].
 
-        What the last row of each stretch adds to whatever row comes next in time goes to `ends` [f, S C_out].
+        What the last row of each stretch adds to whatever row comes next in time goes to `ends` [s, S C_out].
         """
         n, w = len(x), width(uf, self.inputs)
         value_bias, gate_bias, value, gate, first, second = self._prepare(w)

@@ -16,7 +16,7 @@ class Kept(NamedTuple):
     """Frames of one UF that go on to the decoder: their places in the encoder's order and in the decoder's."""
 
     uf: float
-    encoded: slice
+    encoded: slice | tuple[slice, slice]
     decoded: slice
 
 
@@ -26,15 +26,13 @@ class Order:
     `ufs` is [B, f]; the first `keep` frames of each item go on to the decoder, the others only lead up to
     them. A frame has a number, `item * f + frame`, and a place in order, for encoder and decoder apart.
     `encoded` and `decoded` say where the frames of each UF are.
-    An index is None where it would change nothing: in one item at one UF, order is time.
+    `plain` is an order at one UF: then place is number, and indices, which would change nothing, are None.
     """
 
     number: Tensor | None = None
     """The frame at each of the encoder's places."""
     after: Tensor | None = None
     """The place of the frame after that at each place; the number of places if there is none."""
-    place: Tensor | None = None
-    """The encoder's place of each frame, in time."""
     kept: Tensor | None = None
     """The encoder's place of each frame to keep, in time."""
     kept_decoded: Tensor | None = None
@@ -49,10 +47,14 @@ class Order:
     def __init__(self, ufs: np.ndarray, keep: int, device: torch.device) -> None:
         self.batch, frames = ufs.shape
         flat = ufs.reshape(-1)
-        self.plain = self.batch == 1 and bool((flat == flat[0]).all())
+        self.device = device
+        self.places = np.arange(len(flat))  # in the encoder's order, of each frame
+        self.kept_places = np.arange(self.batch * keep).reshape(self.batch, keep)  # in the decoder's
+        self.plain = bool((flat == flat[0]).all())
         if self.plain:
-            self.encoded = [(float(flat[0]), slice(0, frames))]
-            self.decoded = [Kept(float(flat[0]), slice(0, keep), slice(0, keep))]
+            everything = slice(0, self.batch * keep)
+            self.encoded = [(float(flat[0]), slice(0, len(flat)))]
+            self.decoded = [Kept(float(flat[0]), (slice(None), slice(0, keep)), everything)]
             return
         time = np.tile(np.arange(frames), self.batch)
         number = np.lexsort((time >= keep, flat))  # of one UF, the frames to keep come first
@@ -75,13 +77,28 @@ class Order:
                 self.decoded.append(Kept(float(uf), slice(at, at + going), slice(kept_at, kept_at + going)))
             at, kept_at = stop, kept_at + going
 
-        def index(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values.reshape(-1)).to(device)
+        self.places, self.kept_places = place, kept_decoded
+        self.number, self.after = self._index(number), self._index(after[number])
+        self.kept, self.kept_decoded = self._index(kept), self._index(kept_decoded)
+        self.time = self._index(np.argsort(kept_decoded, axis=None))
+        self.before, self.last = self._index(before), self._index(self.batch + kept_decoded[:, -1])
 
-        self.number, self.after, self.place = index(number), index(after[number]), index(place)
-        self.kept, self.kept_decoded = index(kept), index(kept_decoded)
-        self.time = index(np.argsort(kept_decoded, axis=None))
-        self.before, self.last = index(before), index(self.batch + kept_decoded[:, -1])
+    def joined(self, items: list[Order]) -> Tensor | None:
+        """At each of the encoder's places, the frame's place among the items' own orders laid end to end."""
+        if self.plain or items == [self]:
+            return None
+        own = np.concatenate([item.places + k * len(item.places) for k, item in enumerate(items)])
+        return self._index(own[np.argsort(self.places)])
+
+    def parted(self, items: list[Order], x: Tensor) -> list[Tensor]:
+        """Frames in the decoder's order here -> those of each item, in the item's own."""
+        if self.plain or items == [self]:
+            return list(x.chunk(self.batch))
+        own = [item.kept_places[0].argsort() for item in items]
+        return [pick(x, self._index(all_[of])) for all_, of in zip(self.kept_places, own, strict=True)]
+
+    def _index(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.reshape(-1)).to(self.device)
 
 
 def pick(x: Tensor, index: Tensor | None, dim: int = 0) -> Tensor:

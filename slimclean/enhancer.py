@@ -36,9 +36,11 @@ CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
 
-BATCH = 4
-"""Signals in a batch, chunks times channels: they share the small products of the GRU and the router. Larger
-batches gain little more, and leave cores idle at the end of a recording."""
+BATCH = 8
+"""Signals in a batch, chunks times channels: they share the small products of the GRU and the router."""
+
+BATCHES = 2
+"""Batches that are made of one stretch of the recording, alike in size, so that two cores end together."""
 
 LOUDEST = 1e6
 """Times full scale: what is louder is no recording, and would overflow."""
@@ -155,7 +157,7 @@ class Enhancer:
             return [(chunk, out, uf) for chunk, (out, uf) in zip(chunks, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            runs = side_by_side(work, alike(split(blocks, _layout(sample_rate))), self._threads())
+            runs = side_by_side(work, batches(split(blocks, _layout(sample_rate))), self._threads())
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
@@ -266,16 +268,16 @@ def _layout(sample_rate: int) -> Layout:
     return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
 
 
-def alike(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chunk, np.ndarray]]]:
-    """Consecutive chunks of one length together, as many as make `BATCH` signals."""
-    run: list[tuple[Chunk, np.ndarray]] = []
-    for piece in pieces:
-        channels, _ = shape = piece[1].shape
-        if run and (shape != run[0][1].shape or (len(run) + 1) * channels > BATCH):
-            yield run
-            run = []
-        run.append(piece)
-    yield run
+def batches(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chunk, np.ndarray]]]:
+    """Consecutive chunks of one length together, at most `BATCH` signals, or one chunk.
+
+    Which chunks share a batch depends on the recording alone: so then do the last bits of the result.
+    """
+    for (channels, _), group in itertools.groupby(pieces, key=lambda piece: piece[1].shape):
+        alike = iter(group)
+        while run := list(itertools.islice(alike, BATCHES * max(1, BATCH // channels))):
+            size = -(-len(run) // BATCHES)
+            yield from (run[at : at + size] for at in range(0, len(run), size))
 
 
 @functools.lru_cache(maxsize=1)

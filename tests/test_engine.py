@@ -114,7 +114,7 @@ def test_orders_of_frames_agree_with_time():
     order = Order(ufs, 7, torch.device("cpu"))
     flat = torch.from_numpy(ufs.reshape(-1))
     numbers = torch.arange(18).view(2, 9)
-    assert order.number[order.place].equal(numbers.flatten())
+    assert order.number[torch.from_numpy(order.places)].equal(numbers.flatten())
     assert order.number[order.kept].equal(numbers[:, :7].flatten())
     kept = numbers[:, :7].flatten()[order.time]  # the frame at each of the decoder's places
     for uf, at in order.encoded:

@@ -34,7 +34,7 @@ from slimclean.errors import SlimcleanError
 from slimclean.hardware import pick_bf16, pick_device
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
-from slimclean.threads import one_thread_each
+from slimclean.threads import one_thread_each, workers
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.hardware import keep_memory, quiet_worker
@@ -114,7 +114,7 @@ class _Run:
         log = Log(config.out / "train.csv", self.step, config.steps)
         last_save = last_step = time.monotonic()
         with (
-            ThreadPoolExecutor(self.workers) as pool,
+            workers(self.workers) as pool,
             one_thread_each() if self.workers > 1 else nullcontext(),
             stop_requested() as stop,
         ):

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy import signal
 
 from slimclean import Enhancer, audio
 from slimclean.errors import MissingDependencyError
 from slimclean.metrics import METRICS, SAMPLE_RATE
 from slimclean.report import table
 from slimclean.resample import resample
+from slimclean.train.acoustics import whisper
 
 Run = Callable[[np.ndarray, int], np.ndarray]
 
@@ -49,6 +51,58 @@ def checks(clean: np.ndarray, noisy: np.ndarray, run: Run) -> Iterator[tuple[str
     wanted = resample(clean[None], SAMPLE_RATE, 8_000)[0]
     before, after = (METRICS["si_sdr_db"](wanted, x) for x in (phone, run(phone, 8_000)))
     yield "at 8 kHz: SI-SDR in, out, dB", f"{before:.1f}, {after:.1f}"
+    music = chords(len(clean))
+    noise = noisy - clean
+    voices = {
+        "music under it": (clean, music),
+        "whispered": (whisper(rng, clean), noise),
+        "as high as a child's": (faster(clean, 1.4), noise),
+        "shouted": (shouted(clean), noise),
+    }
+    for name, (voice, other) in voices.items():
+        x = voice + at_snr(other[: len(voice)], voice, 10)
+        out = run(x, SAMPLE_RATE)
+        before, after = (METRICS["si_sdr_db"](voice, y) for y in (x, out))
+        yield f"voice, {name}, 10 dB: SI-SDR in, out, dB", f"{before:.1f}, {after:.1f}"
+        if name.startswith("music"):
+            ratio = np.log(kurtosis(out - voice) / kurtosis(x - voice))
+            yield "music under it: log kurtosis ratio of what is left", f"{ratio:.2f}"
+
+
+def at_snr(noise: np.ndarray, voice: np.ndarray, snr_db: float) -> np.ndarray:
+    return noise * 10 ** ((_db(voice) - _db(noise) - snr_db) / 20)
+
+
+def chords(length: int) -> np.ndarray:
+    """Four chords of plucked strings, over and over, [T]."""
+    time = np.arange(length) / SAMPLE_RATE
+    x = np.zeros(length)
+    for beat in range(int(time[-1] / 0.5) + 1):
+        root = 110 * 2 ** ([0, 5, 7, 3][beat // 2 % 4] / 12)
+        since = np.maximum(time - beat * 0.5, 0)
+        for note in (1, 1.25, 1.5, 2):
+            for harmonic in range(1, 7):
+                hz = root * note * harmonic
+                x += np.exp(-3 * since * harmonic**0.5) * np.sin(2 * np.pi * hz * since) / harmonic
+    return x
+
+
+def faster(voice: np.ndarray, times: float) -> np.ndarray:
+    """Played faster: pitch and formants rise, [T / times]."""
+    return resample(voice[None].astype(np.float32), round(SAMPLE_RATE * times), SAMPLE_RATE)[0]
+
+
+def shouted(voice: np.ndarray) -> np.ndarray:
+    """Higher, with more treble, and driven into soft clipping."""
+    x = faster(voice, 1.25)
+    x = signal.lfilter([1, -0.7], [1], x)
+    return np.tanh(4 * x / np.abs(x).max())
+
+
+def kurtosis(x: np.ndarray) -> float:
+    """Of spectral powers: isolated tones that come and go, musical noise, raise it (Uemura et al. 2008)."""
+    power = np.abs(signal.stft(x, nperseg=512)[2]) ** 2
+    return float(np.mean(power**4) / np.mean(power**2) ** 2)
 
 
 def _db(x: np.ndarray) -> float:

@@ -27,6 +27,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
 from slimclean.train.loop import train
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.perceptual import disturbance, mos
 from slimclean.train.run import train_from_files
@@ -101,7 +102,7 @@ def test_clean_and_noise_only_examples_occur(libraries):
 def test_every_augmentation_gives_finite_pairs(libraries):
     everything = MixConfig(
         reverb=1, two_noises=1, synthetic_noise=0.5, babble=0.5, speed=1, filtered_noise=1,
-        filtered_speech=1, gated_noise=1, narrowband=0.5, clipped=0.5,
+        filtered_speech=1, whispered=0.5, gated_noise=1, narrowband=0.5, clipped=0.5,
     )  # fmt: skip
     dataset = MixDataset(mixer_of(libraries, everything), 0, 8_192)
     for index in range(40):
@@ -129,6 +130,24 @@ def test_synthetic_noises_have_unit_level(make):
     x = make(np.random.default_rng(1), 16_000)
     assert x.dtype == np.float32
     assert acoustics.rms(x) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_whisper_keeps_the_envelope_and_loses_the_pitch():
+    clean = audio.read(PAIR / "clean.flac")[0][0]
+    whispered = acoustics.whisper(np.random.default_rng(0), clean)
+    assert whispered.shape == clean.shape
+    frames = [x[: len(x) // 1600 * 1600].reshape(-1, 1600) for x in (clean, whispered)]
+    levels = [10 * np.log10(np.square(x).mean(1) + 1e-6) for x in frames]
+    assert np.corrcoef(*levels)[0, 1] > 0.95
+    voiced = frames[0][levels[0].argmax() :][:1][0]
+    breathed = frames[1][levels[0].argmax() :][:1][0]
+    assert _periodicity(voiced) > 0.5 > _periodicity(breathed)
+
+
+def _periodicity(x: np.ndarray) -> float:
+    """The autocorrelation's peak at lags of 60 to 400 Hz."""
+    lags = np.correlate(x, x, "full")[len(x) - 1 :]
+    return float(lags[40:266].max() / lags[0])
 
 
 def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():
@@ -254,6 +273,10 @@ def test_a_manifest_says_what_is_validation(corpus, tmp_path, monkeypatch):
     config = TrainConfig(tmp_path, steps=1, **CONFIG)
     assert train_from_files(config, manifest=corpus / "manifest.csv", valid_count=1).exists()
     assert len(list((tmp_path / "cache").glob("*.int16"))) == 4
+    write_mixtures(tmp_path / "out", corpus / "manifest.csv", count=2, seconds=1.0, corpus="b")
+    pairs = folder_pairs(tmp_path / "out" / "clean", tmp_path / "out" / "noisy")
+    assert [len(pair.noisy) for pair in pairs] == [16_000, 16_000]
+    assert not np.array_equal(pairs[0].noisy, pairs[0].clean)
 
 
 def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft, linalg, signal
 
 SAMPLE_RATE = 16_000
 SPEED_OF_SOUND_M_S = 343.0
@@ -120,6 +120,24 @@ def hum(rng: np.random.Generator, length: int) -> np.ndarray:
     x /= rms(x)
     x += rng.uniform(0, 0.3) * coloured_noise(rng, length)
     return (x / rms(x)).astype(np.float32)
+
+
+def whisper(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
+    """The spectral envelopes of a voice, by linear prediction, over noise instead of a pitch, [T] -> [T]."""
+    size, hop, order = 512, 256, 18
+    window = np.hanning(size + 1)[:-1]
+    out = np.zeros(len(voice) + size)
+    for start in range(0, len(voice) - size, hop):
+        frame = voice[start : start + size] * window
+        spectrum = np.abs(fft.rfft(frame, 2 * size)) ** 2
+        lags = fft.irfft(spectrum)[: order + 1].astype(np.float64)
+        if lags[0] < 1e-8:
+            continue
+        lags[0] *= 1.0001
+        taps = linalg.solve_toeplitz(lags[:-1], lags[1:])
+        noise = rng.normal(0, np.sqrt(max(lags[0] - taps @ lags[1:], 0) / size), size)
+        out[start : start + size] += signal.lfilter([1], np.concatenate([[1], -taps]), noise) * window
+    return out[: len(voice)].astype(np.float32)
 
 
 def clicks(rng: np.random.Generator, length: int) -> np.ndarray:

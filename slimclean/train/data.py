@@ -30,7 +30,7 @@ class MixConfig:
     """Least, likeliest and most: a triangular distribution."""
     level_db: tuple[float, float] = (-3.0, 3.0)
     """Around the nominal RMS of 1: loud and quiet passages of one recording."""
-    noise_only: float = 0.03
+    noise_only: float = 0.05
     clean_only: float = 0.06
     reverb: float = 0.15
     two_noises: float = 0.25
@@ -39,6 +39,7 @@ class MixConfig:
     speed: float = 0.5
     filtered_noise: float = 0.4
     filtered_speech: float = 0.15
+    whispered: float = 0.04
     rumble: float = 0.4
     rumble_snr_db: tuple[float, float, float] = (-8.0, 6.0, 25.0)
     gated_noise: float = 0.04
@@ -97,6 +98,8 @@ class Mixer:
             if rms(x) > 0.008:
                 break
         x = acoustics.high_pass(x, LOWEST_VOICE_HZ)
+        if self.config.whispered and rng.random() < self.config.whispered:
+            x = acoustics.whisper(rng, x)
         if rng.random() < self.config.filtered_speech:
             x = acoustics.shape_spectrum(x, rng.normal(0, 3, 8))
         if rng.random() < self.config.reverb:

@@ -45,9 +45,10 @@ from slimclean.train.perceptual import disturbance
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
-TASKS = ("full", "static", "routed", "full")
+TASKS = ("full", "static", "routed", "static")
 """Examples of a batch take these in turn."""
-STATIC_UFS = (0.125, 0.25, 0.5)
+STATIC_UFS = (0.125, 0.125, 0.25, 0.25, 0.5)
+"""Small ones more often: they have the most to learn, and are asked for most."""
 LOG_TARGETS = (math.log(0.1), math.log(1.0))
 """Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
 ROUTER_WARMUP_STEPS = 300

@@ -1,0 +1,65 @@
+"""Pieces side by side: in order, bounded, and on threads that take the tiniest numbers for zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from slimclean.enhancer import BATCH, batches
+from slimclean.overlap_add import Chunk
+from slimclean.threads import side_by_side
+
+TINY = torch.full((64,), 1e-30)
+
+
+def product_of_tiny_numbers(_: int) -> float:
+    return float((TINY * 1e-10).max())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tiny_numbers_are_zero_inside_and_stay_numbers_outside(threads):
+    assert set(side_by_side(product_of_tiny_numbers, range(5), threads)) == {0.0}
+    assert product_of_tiny_numbers(0) > 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_results_come_in_order_and_pieces_are_not_taken_early(threads):
+    taken = []
+
+    def pieces():
+        for k in range(20):
+            taken.append(k)
+            yield k
+
+    before = torch.get_num_threads()
+    for done, result in enumerate(side_by_side(lambda k: k * k, pieces(), threads)):
+        assert result == done**2
+        assert len(taken) <= done + threads + 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("channels", "count", "sizes"),
+    [
+        (1, 1, [1]),
+        (1, 5, [3, 2]),
+        (1, 16, [8, 8]),
+        (1, 18, [8, 8, 1, 1]),
+        (2, 9, [4, 4, 1]),
+        (12, 3, [1, 1, 1]),
+    ],
+)
+def test_batches_are_even_and_in_order(channels, count, sizes):
+    pieces = [(Chunk(k, k, k, k, 0, 0), np.zeros((channels, 10))) for k in range(count)]
+    found = list(batches(iter(pieces)))
+    assert [len(run) for run in found] == sizes
+    assert [chunk.start for run in found for chunk, _ in run] == list(range(count))
+    assert max(sizes) * channels <= max(BATCH, channels)
+
+
+def test_chunks_of_another_length_have_a_batch_of_their_own():
+    lengths = [8, 10, 10, 10, 6]
+    pieces = [(Chunk(k, k, k, k, 0, 0), np.zeros((1, n))) for k, n in enumerate(lengths)]
+    found = [[x.shape[1] for _, x in run] for run in batches(iter(pieces))]
+    assert found == [[8], [10, 10], [10], [6]]

@@ -23,9 +23,6 @@ from slimclean.model.router import LOG_FLOOR, Router
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
-PIECE = 2**17
-"""Numbers that fit into the cache next to the core, twice, with room to spare."""
-
 
 class Scratch:
     """Memory by name, used again: fresh pages cost more than the arithmetic done on them."""
@@ -69,11 +66,8 @@ class FastEncoder:
             ahead[:-1] -= x[n // stretches :: n // stretches]
             slim.view(w, stretches, -1)[..., -1] += torch.mm(second, ahead.T)
         slim.relu_()
-        rows = min(n, PIECE // self.outputs)
-        open_ = scratch("gate", rows, self.outputs, dtype=self.dtype)
-        for some, piece in zip(h.T.split(rows), out.split(rows), strict=True):
-            shut = torch.mm(some, gate, out=open_[: len(some)]).sigmoid_()
-            torch.mm(some, value, out=piece).mul_(shut)
+        open_ = torch.mm(h.T, gate, out=scratch("gate", n, self.outputs, dtype=self.dtype)).sigmoid_()
+        torch.mm(h.T, value, out=out).mul_(open_)
 
     def _prepare(self, w: int) -> tuple[Tensor, ...]:
         if w not in self._weights:

@@ -43,15 +43,19 @@ class Order:
     """B + the decoder's place of the frame before that at each place; the item, if that is in the last tile."""
     last: Tensor | None = None
     """B + the decoder's place of each item's last frame."""
+    places: np.ndarray
+    """The encoder's place of each frame, [B f]."""
+    kept_places: np.ndarray
+    """The decoder's place of each frame to keep, [B, keep]."""
 
     def __init__(self, ufs: np.ndarray, keep: int, device: torch.device) -> None:
         self.batch, frames = ufs.shape
         flat = ufs.reshape(-1)
         self.device = device
-        self.places = np.arange(len(flat))  # in the encoder's order, of each frame
-        self.kept_places = np.arange(self.batch * keep).reshape(self.batch, keep)  # in the decoder's
         self.plain = bool((flat == flat[0]).all())
         if self.plain:
+            self.places = np.arange(len(flat))
+            self.kept_places = np.arange(self.batch * keep).reshape(self.batch, keep)
             everything = slice(0, self.batch * keep)
             self.encoded = [(float(flat[0]), slice(0, len(flat)))]
             self.decoded = [Kept(float(flat[0]), (slice(None), slice(0, keep)), everything)]

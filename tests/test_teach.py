@@ -63,3 +63,13 @@ def test_savings_are_relative_to_the_smallest_uf():
     assert savings[..., 1:].min() > 0
     louder = teach.standardised_savings(errors * torch.tensor([1.0, 100.0, 0.01])[:, None, None], errors)
     torch.testing.assert_close(louder, savings)
+
+
+def test_savings_count_more_the_noisier_the_example():
+    clean = torch.from_numpy(voice(1.0))[None].repeat(4, 1)
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=clean.shape[1]).astype(np.float32))
+    noise = noise * clean[0].square().mean().sqrt() / noise.square().mean().sqrt()
+    gains = torch.tensor([0.0, 0.1, 10**-0.5, 2.0])[:, None]
+    counts = teach.urgency(clean + gains * noise, clean)
+    assert counts.equal(counts.sort().values)
+    assert counts[2] == pytest.approx(1, abs=0.01)

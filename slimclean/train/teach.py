@@ -33,6 +33,8 @@ EPOCHS, BATCH = 6, 16
 LR, WEIGHT_DECAY = 3e-3, 0.01
 CLIP = 1.5
 """Of a saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
+URGENCY = 0.2
+"""Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Over frames: what a frame's UF changes reaches its neighbours, and a decision should outlast a frame."""
 
@@ -43,7 +45,7 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     length = round(SECONDS * config.frame_rate_hz) * config.frame_hop
     drawn = [mixer.draw(np.random.default_rng([seed, 2, k]), length) for k in range(count)]
     noisy, clean = (torch.from_numpy(np.stack(side)) for side in zip(*drawn, strict=True))
-    savings = standardised_savings(*frame_errors(network, noisy, clean))
+    savings = standardised_savings(*frame_errors(network, noisy, clean)) * urgency(noisy, clean)[:, None, None]
     torch.manual_seed(seed)
     network.router = Router(config)
     with torch.no_grad():
@@ -92,6 +94,13 @@ def standardised_savings(squared: Tensor, spectral: Tensor) -> Tensor:
         smooth = F.conv1d(F.pad(rows, (len(SMOOTHER) // 2,) * 2, "replicate"), kernel)
         total += smooth[:, 0].unflatten(0, (len(saving), -1)).permute(0, 2, 1) / 2
     return total
+
+
+def urgency(noisy: Tensor, clean: Tensor) -> Tensor:
+    """1 for an example at 10 dB SNR, more for a noisier one, [N, T] x 2 -> [N]."""
+    energies = [x.square().mean(1) + 1e-6 for x in (noisy - clean, clean)]
+    ratio = (energies[0] / energies[1]).clamp(1e-3, 10)
+    return (10 * ratio) ** URGENCY
 
 
 def _fit(router: Router, noisy: Tensor, savings: Tensor, rng: np.random.Generator) -> None:

@@ -5,12 +5,14 @@ The evidence for the method is a curve, quality against multiply-accumulates; a 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from slimclean import audio
 from slimclean.enhancer import Enhancer
@@ -66,14 +68,18 @@ def evaluate(
     settings: Sequence[Setting] = SETTINGS,
     *,
     baseline: bool = True,
+    jobs: int = 1,
 ) -> Iterator[Row]:
-    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores."""
+    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores.
+
+    `jobs` processes score, for PESQ takes longer than the network.
+    """
     if baseline:
-        yield _row("noisy", "", [], None, _scores((p.clean, p.noisy) for p in pairs))
+        yield _row("noisy", "", [], None, _scores(((p.clean, p.noisy) for p in pairs), jobs))
     for uf, target_uf in settings:
         enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
         results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
-        scores = _scores((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
+        scores = _scores(((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True)), jobs)
         target = target_uf if uf == "auto" else ""
         yield _row(str(uf), target, [r.uf for r in results], enhancer, scores)
 
@@ -89,13 +95,16 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
     return {"uf": uf, "target_uf": target, "mean_uf": mean, "macs_per_sample": macs} | scores
 
 
-def _scores(signals: Iterator[tuple[np.ndarray, np.ndarray]]) -> Row:
+def _scores(signals: Iterator[tuple[np.ndarray, np.ndarray]], jobs: int) -> Row:
     """The mean of each measure where it is defined; measures whose package is missing are left empty."""
-    values: dict[str, list[float]] = {name: [] for name in CORE}
-    for clean, estimate in signals:
-        for name in CORE:
-            try:
-                values[name].append(METRICS[name](clean, estimate))
-            except (UndefinedMetricError, MissingDependencyError):
-                continue
-    return {name: float(np.mean(v)) if v else "" for name, v in values.items()}
+    scores = Parallel(n_jobs=jobs)(delayed(_score)(clean, estimate) for clean, estimate in signals)
+    columns = {name: [score[name] for score in scores if name in score] for name in CORE}
+    return {name: float(np.mean(values)) if values else "" for name, values in columns.items()}
+
+
+def _score(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    score = {}
+    for name in CORE:
+        with contextlib.suppress(UndefinedMetricError, MissingDependencyError):
+            score[name] = METRICS[name](clean, estimate)
+    return score

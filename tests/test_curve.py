@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from conftest import voice
 
 from slimclean.curve import plot_curve, with_advantage
+from slimclean.evaluation import SETTINGS, Pair, evaluate
 
 
 def row(uf, macs, pesq, si_sdr):
@@ -35,3 +38,12 @@ def test_a_measure_that_is_missing_has_no_advantage(tmp_path):
     pytest.importorskip("matplotlib")
     plot_curve(rows, tmp_path / "c.png")
     assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_scores_are_the_same_from_several_processes(small):
+    rng = np.random.default_rng(0)
+    clean = [voice(1.0, seed=k) for k in range(3)]
+    pairs = [Pair(str(k), x, x + rng.normal(0, 0.05, len(x)).astype(np.float32)) for k, x in enumerate(clean)]
+    alone, together = (list(evaluate(small, pairs, SETTINGS[:1], jobs=jobs)) for jobs in (1, 2))
+    assert alone == together
+    assert alone[0]["si_sdr_db"] != alone[1]["si_sdr_db"]

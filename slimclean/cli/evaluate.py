@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from slimclean.cli.common import Device, Model, one_line_errors
+
+PAIRS_PER_PROCESS = 8
+"""At least: a process takes seconds to start."""
 
 
 def evaluate(
@@ -38,7 +42,8 @@ def evaluate(
         pairs = evaluation.folder_pairs(clean, noisy)
         if plot is not None:
             require_matplotlib()
-        rows = with_advantage(list(evaluation.evaluate(network, pairs)))
+        jobs = max(1, min(os.cpu_count() or 1, len(pairs) // PAIRS_PER_PROCESS))
+        rows = with_advantage(list(evaluation.evaluate(network, pairs, jobs=jobs)))
         print(table(rows))
         if output is not None:
             write_rows(output, rows)

@@ -33,7 +33,7 @@ EPOCHS, BATCH = 6, 16
 LR, WEIGHT_DECAY = 3e-3, 0.01
 CLIP = 1.5
 """Of a saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
-URGENCY = 0.2
+URGENCY = 0.25
 """Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Over frames: what a frame's UF changes reaches its neighbours, and a decision should outlast a frame."""

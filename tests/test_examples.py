@@ -153,7 +153,7 @@ def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):
 
 
 def test_switching_the_uf_does_not_flicker():
-    """A steady vowel under alternating UFs keeps the levels of the static ones, within 0.5 dB in every frame."""
+    """A steady vowel under alternating UFs keeps the levels of the static ones, within 0.5 dB a frame."""
     network = checkpoint.load()[0]
     config = network.config
     time = np.arange(200 * config.frame_hop) / 16_000

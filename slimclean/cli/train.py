@@ -40,7 +40,7 @@ def train(
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
     perceptual: Annotated[
-        float, typer.Option(help="Weight of the sketch of PESQ, for the end of a run: 0.015.")
+        float, typer.Option(help="Weight of PESQ in the loss: 0.2 to 0.35 once a run has settled.")
     ] = TrainConfig.perceptual,
     seed: int = TrainConfig.seed,
     workers: Annotated[

@@ -109,7 +109,7 @@ def test_bf16_stays_close(uf):
     fine = Engine(network)(noisy, ufs).waveform
     coarse = Engine(network, torch.bfloat16)(noisy, ufs).waveform
     error_db = 10 * torch.log10((coarse - fine).square().sum() / fine.square().sum())
-    assert error_db < -30
+    assert error_db < -45
 
 
 def test_orders_of_frames_agree_with_time():

@@ -115,7 +115,6 @@ class _Pass:
         decoder = list(zip(levels, engine.decoder, strict=True))
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
         self.scratch = Scratch(like)
-        self.memory: dict[int, Tensor] = {}
         self.state: Tensor | None = None
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last frames of a tile add to the next, by level and item."""
@@ -126,13 +125,13 @@ class _Pass:
         orders = [Order(ufs[item : item + 1], keep, up.device) for item in range(batch)]
         order = orders[0] if batch == 1 else Order(ufs, keep, up.device)
         self.lap("order")
-        self.memory, skips = {}, []
+        skips = []
         for item, own in enumerate(orders):
             x = pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
-            skips.append(self._encode(x, self.shallow, own, item, batch))
-        x = pick(self.memory[SHALLOW - 1], order.joined(orders))
-        deep_skips = self._encode(x, self.deep, order, 0, 1)
-        x = self.memory[self.deep[-1][0]]
+            tops, kept = self._encode(x, self.shallow, own, item, batch)
+            skips.append(kept)
+        x = pick(tops, order.joined(orders))
+        x, deep_skips = self._encode(x, self.deep, order, 0, 1)
         self.lap("encoder")
         x = x.view(batch, -1, x.shape[2])[:, :keep] if order.plain else pick(x, order.kept)
         x, self.state = self.gru(x.view(batch, keep, -1).float(), self.state)
@@ -146,18 +145,18 @@ class _Pass:
 
     def _encode(
         self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int, items: int
-    ) -> dict[int, Tensor]:
-        """[f, r, S C] through some levels -> the output of each, [f, r', C'].
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """[f, r, S C] through some levels -> the last one's output and every level's, [f, r', C'].
 
-        `memory` holds a level's outputs for all `items`, one item after the other.
+        The last one's is that of all `items` so far, one after the other: they share their memory.
         """
         skips = {}
         for level, encode in blocks:
             x = x.to(encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
             frames, rows = x.shape[:2]
             shape = items * frames, rows, encode.outputs
-            self.memory[level] = self.scratch(("skip", level), *shape, dtype=x.dtype)
-            out = self.memory[level][item * frames : (item + 1) * frames]
+            everyone = self.scratch(("skip", level), *shape, dtype=x.dtype)
+            out = everyone[item * frames : (item + 1) * frames]
             nothing = x.new_zeros(order.batch, encode.inputs)
             ahead = nothing if order.plain else pick(torch.cat([x[:, 0], nothing[:1]]), order.after)
             for uf, at in order.encoded:
@@ -165,7 +164,7 @@ class _Pass:
                 encode(x[at].flatten(0, 1), own, uf, out[at].flatten(0, 1), self.scratch)
             skips[level] = out.unflatten(0, (order.batch, -1)) if order.plain else out
             x = out
-        return skips
+        return everyone, skips
 
     def _decode(
         self,

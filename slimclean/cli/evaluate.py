@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,8 @@ def evaluate(
     Example: slimclean evaluate ./clean ./noisy -o curve.csv --plot curve.png
     """
     with one_line_errors():
+        import joblib
+
         from slimclean import checkpoint, evaluation
         from slimclean.curve import plot_curve, with_advantage
         from slimclean.hardware import pick_device
@@ -42,7 +43,7 @@ def evaluate(
         pairs = evaluation.folder_pairs(clean, noisy)
         if plot is not None:
             require_matplotlib()
-        jobs = max(1, min(os.cpu_count() or 1, len(pairs) // PAIRS_PER_PROCESS))
+        jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, jobs=jobs)))
         print(table(rows))
         if output is not None:

@@ -98,6 +98,7 @@ class Mixer:
             if rms(x) > 0.008:
                 break
         x = acoustics.high_pass(x, LOWEST_VOICE_HZ)
+        # No draw where there are no whispers, so that validation mixtures stay what they were.
         if self.config.whispered and rng.random() < self.config.whispered:
             x = acoustics.whisper(rng, x)
         if rng.random() < self.config.filtered_speech:

@@ -92,11 +92,8 @@ class _Bands(NamedTuple):
 
 def _at_listening_level(x: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(x)
-    hz = np.linspace(0, SAMPLE_RATE / 2, spectrum.shape[-1])
-    sos = signal.butter(5, SPEECH_BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
-    response = np.abs(signal.sosfreqz(sos, hz, fs=SAMPLE_RATE)[1])
-    weight = torch.from_numpy((response**2).astype(np.float32)).to(x.device)
-    power = (spectrum.real.square() + spectrum.imag.square()) @ weight * (2 / x.shape[-1] ** 2)
+    passed = _speech_band(spectrum.shape[-1], x.device)
+    power = (spectrum.real.square() + spectrum.imag.square()) @ passed * (2 / x.shape[-1] ** 2)
     gain: Tensor = (LISTENING_POWER / power.clamp_min(1e-9)).sqrt()
     return x * gain[:, None]
 
@@ -138,6 +135,15 @@ def _over_time(frames: Tensor) -> Tensor:
     length = min(20, frames.shape[1])
     pieces = frames.unfold(1, length, max(1, length // 2))  # [B, pieces, 20]
     return ((pieces + 1e-4) ** 6).mean(-1).pow(1 / 3).mean(-1).sqrt()
+
+
+@functools.cache
+def _speech_band(bins: int, device: torch.device) -> Tensor:
+    """How much of the power at each bin is within `SPEECH_BAND_HZ`."""
+    hz = np.linspace(0, SAMPLE_RATE / 2, bins)
+    sos = signal.butter(5, SPEECH_BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
+    response = np.abs(signal.sosfreqz(sos, hz, fs=SAMPLE_RATE)[1])
+    return torch.from_numpy((response**2).astype(np.float32)).to(device)
 
 
 @functools.cache

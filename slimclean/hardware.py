@@ -24,13 +24,13 @@ def pick_device(name: str) -> torch.device:
 def pick_bf16(precision: str, device: torch.device) -> bool:
     """Whether products run in bf16: auto where the hardware makes them faster. Raises `UsageError`.
 
-    That is CUDA since Ampere and CPUs with AMX. Elsewhere bf16 works, and is slower than fp32.
+    That is CUDA since Ampere and CPUs with AMX or AVX512-BF16. Elsewhere bf16 works, and is slower than fp32.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision takes {', '.join(PRECISIONS)}, not {precision}")
     if precision == "auto":
         if device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())
-        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # since torch 2.6
-        return device.type == "cpu" and bool(has_amx and has_amx())
+        tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # since torch 2.6
+        return device.type == "cpu" and any(getattr(torch.cpu, test, bool)() for test in tests)
     return precision == "bf16"

@@ -42,6 +42,9 @@ def train(
     perceptual: Annotated[
         float, typer.Option(help="Weight of PESQ in the loss: 0.2 to 0.35 once a run has settled.")
     ] = TrainConfig.perceptual,
+    intelligibility: Annotated[
+        float, typer.Option(help="Weight of 1 - STOI in the loss: around 1.")
+    ] = TrainConfig.intelligibility,
     seed: int = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
@@ -78,6 +81,7 @@ def train(
             beta=beta,
             gamma=gamma,
             perceptual=perceptual,
+            intelligibility=intelligibility,
             seed=seed,
             valid_every=valid_every,
             workers=workers,

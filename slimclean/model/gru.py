@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slimclean.model.products import gru_scan
+from slimclean.model.products import diagonal_scan, gru_scan
 
 
 class GroupedGRU(nn.Module):
@@ -53,16 +53,5 @@ class DiagonalGRU(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = x @ self.input_weight + self.input_bias  # [B, F, 3 C]
-        u_rz = self.hidden_weight[:2].flatten()
-        u_n = self.hidden_weight[2]
-        c = u_n.shape[0]
-        h = x.new_zeros(x.shape[0], c)
-        out = []
-        for gate in gates.unbind(1):
-            rz = torch.sigmoid(torch.addcmul(gate[:, : 2 * c], h.repeat(1, 2), u_rz))
-            recurrent = torch.addcmul(self.hidden_bias, h, u_n)
-            candidate = torch.addcmul(gate[:, 2 * c :], rz[:, :c], recurrent).tanh()
-            h = torch.lerp(candidate, h, rz[:, c:])
-            out.append(h)
-        return torch.stack(out, dim=1)
+        gates = x.transpose(0, 1) @ self.input_weight + self.input_bias  # [F, B, 3 C]
+        return diagonal_scan(gates.float(), self.hidden_weight, self.hidden_bias).transpose(0, 1)

@@ -39,6 +39,12 @@ def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return apply(gates.to(weight.dtype), weight, bias)
 
 
+def diagonal_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A GRU with diagonal recurrence from h = 0: gates [F, B, 3 C] (x W + b), weight [3, C], bias [C] -> [F, B, C]."""
+    apply: Callable[..., Tensor] = _DiagonalScan.apply
+    return apply(gates, weight, bias)
+
+
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     kind = tensors[0].device.type
     if torch.is_autocast_enabled(kind):
@@ -84,7 +90,7 @@ class _GluProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         value, gate = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight).chunk(2, -1)
-        open_ = torch.sigmoid(gate)
+        open_ = gate.contiguous().sigmoid_()  # in bf16, functions of strided memory take several times as long
         y = value * open_
         ctx.save_for_backward(x, weight, value, open_, y)
         return y.view(*x.shape[:-1], -1)
@@ -148,3 +154,41 @@ class _GruScan(torch.autograd.Function):
         rows = flat.transpose(0, 1).reshape(groups, frames * batch, 3 * c)
         before = hidden[:-1].transpose(0, 1).reshape(groups, frames * batch, c)
         return inputs_grad, before.mT @ rows, rows.sum(1, keepdim=True)
+
+
+class _DiagonalScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        frames, batch, _ = gates.shape
+        c = weight.shape[1]
+        weight_rz, weight_n = weight[:2, None], weight[2]
+        hidden = gates.new_zeros(frames + 1, batch, c)
+        by_gate = gates.view(frames, batch, 3, c).transpose(1, 2)  # [F, 3, B, C]
+        rz, candidate = by_gate[:, :2].contiguous(), by_gate[:, 2].contiguous()
+        recurrent = torch.empty_like(candidate)
+        for t in range(frames):
+            rz[t].addcmul_(hidden[t], weight_rz).sigmoid_()
+            torch.addcmul(bias, hidden[t], weight_n, out=recurrent[t])
+            candidate[t].addcmul_(rz[t, 0], recurrent[t]).tanh_()
+            torch.lerp(candidate[t], hidden[t], rz[t, 1], out=hidden[t + 1])
+        ctx.save_for_backward(weight, hidden, rz, candidate, recurrent)
+        return hidden[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, hidden, rz, candidate, recurrent = ctx.saved_tensors
+        r, z = rz.unbind(1)
+        # Each gate's gradient is the hidden state's times a factor known before the walk back.
+        to_candidate = (1 - z) * (1 - candidate * candidate)
+        to_r = to_candidate * recurrent * r * (1 - r)
+        to_z = (hidden[:-1] - candidate) * z * (1 - z)
+        sides = torch.stack([to_r, to_z, to_candidate * r], dim=1)  # [F, 3, B, C], recurrent side
+        back = z + (sides * weight[:, None]).sum(1)
+        total = grad.contiguous().clone()
+        for t in range(len(total) - 2, -1, -1):
+            total[t].addcmul_(total[t + 1], back[t + 1])
+        sides = sides * total[:, None]
+        inputs = torch.stack([sides[:, 0], sides[:, 1], total * to_candidate], dim=2)  # [F, B, 3, C]
+        before = hidden[:-1, None]
+        return inputs.flatten(2), (sides * before).sum((0, 2)), sides[:, 2].sum((0, 1))

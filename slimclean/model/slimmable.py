@@ -70,7 +70,7 @@ def slim(h: Tensor, widths: Widths) -> Tensor:
     """
     if isinstance(widths, float):
         return h
-    mask = widths.mask(h.shape[-1])  # [B, F, C]
+    mask = widths.mask(h.shape[-1]).to(h.dtype)  # [B, F, C]
     steps = h.shape[1] // mask.shape[1]
     kept: Tensor = h.unflatten(1, (-1, steps)) * mask[:, :, None]
     return kept.flatten(1, 2)

@@ -24,6 +24,8 @@ class TrainConfig:
     gamma: float = 0.1
     perceptual: float = 0.0
     """Weight of PESQ, in raw points lost: 0.2 to 0.35, once a run has settled, costs a little SI-SDR."""
+    intelligibility: float = 0.0
+    """Weight of 1 - STOI."""
     ema: float = 0.999
     clip: float = 2.0
     weight_decay: float = 0.05

@@ -12,6 +12,7 @@ two threads of one core each beat one operation on two cores by half.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -38,6 +39,7 @@ from slimclean.threads import one_thread_each, workers
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.hardware import keep_memory, quiet_worker
+from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
@@ -82,10 +84,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.network = SlimmableDemucs(model_config).to(self.device)
         if init is not None:
-            weights, header = checkpoint.load(init)
-            if header.config != model_config:
-                raise SlimcleanError(f"{init}: its sizes are not those to train")
-            self.network.load_state_dict(weights.state_dict())
+            self._start_from(*checkpoint.load(init), init)
         self.names = [name for name, _ in self.network.named_parameters()]
         self.params = [p for _, p in self.network.named_parameters()]
         # Two threads that make a parameter's gradient accumulator at the same time can wait for each other
@@ -94,7 +93,12 @@ class _Run:
         self._accumulators = [p.view_as(p) for p in self.params]
         matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
         ids = {id(p) for p in matrices}
-        self.muon = Muon(matrices, lr=config.lr, weight_decay=config.weight_decay)
+        self.muon = Muon(
+            matrices,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            dtype=torch.bfloat16 if self.bf16 else torch.float32,
+        )
         self.adam = torch.optim.AdamW(
             [p for p in self.params if id(p) not in ids], lr=config.lr, weight_decay=0.0
         )
@@ -103,6 +107,16 @@ class _Run:
         self.step = 0
         self.hours = 0.0
         self.audio_hours = 0.0
+
+    def _start_from(self, network: SlimmableDemucs, header: checkpoint.Header, path: Path) -> None:
+        """Weights of another run; the router stays new where it has other UFs to choose from."""
+        config = self.network.config
+        if dataclasses.replace(header.config, ufs=config.ufs) != config:
+            raise SlimcleanError(f"{path}: its sizes are not those to train")
+        weights = network.state_dict()
+        if header.config != config:
+            weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
+        self.network.load_state_dict(weights, strict=header.config == config)
 
     # --- running ---------------------------------------------------------------------------
 
@@ -224,6 +238,8 @@ class _Run:
         error = enhancement_loss(wanted, given).mean()
         if config.perceptual:
             error = error + config.perceptual * disturbance(wanted, given).mean()
+        if config.intelligibility:
+            error = error + config.intelligibility * unintelligibility(wanted, given).mean()
         log = {task: float(error.detach())}
         loss, usage = error, None
         if isinstance(widths, FrameWidths) and task == "routed":

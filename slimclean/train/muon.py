@@ -20,11 +20,11 @@ A, B, C = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration, from the source."""
 
 
-def orthogonalise(update: Tensor) -> Tensor:
-    """[..., n, m] -> the same shape with singular values near 1 (Newton-Schulz)."""
+def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[..., n, m] -> the same shape with singular values near 1 (Newton-Schulz, in `dtype`)."""
     n, m = update.shape[-2:]
     x = update.reshape(-1, n, m)
-    x = (x.mT if n > m else x).to(torch.bfloat16 if update.is_cuda else update.dtype)
+    x = (x.mT if n > m else x).to(dtype)
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(STEPS):
         gram = torch.bmm(x, x.mT)
@@ -42,13 +42,20 @@ def _blocks(x: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum (Nesterov), orthogonalised; parameters are matrices or stacks of matrices [G, n, m].
 
-    `run` maps a function over the parameters; a thread pool's `map` makes the step parallel.
+    `run` maps a function over the parameters; a thread pool's `map` makes the step parallel. `dtype` is
+    that of the iteration, which forgives bf16.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     def step(  # type: ignore[override]
         self, run: Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]] = map
@@ -64,7 +71,7 @@ class Muon(torch.optim.Optimizer):
                 buffer: Tensor = state["momentum"]
                 buffer.lerp_(p.grad, 1 - group["momentum"])
                 blocks = _blocks(p.grad.lerp(buffer, group["momentum"]))
-                direction = orthogonalise(blocks).view_as(p)
+                direction = orthogonalise(blocks, self.dtype).view_as(p)
                 scale = 0.2 * max(blocks.shape[-2:]) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(direction, alpha=-group["lr"] * scale)

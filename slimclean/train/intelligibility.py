@@ -1,0 +1,77 @@
+"""STOI, differentiable: how well the envelopes of an estimate follow those of the clean speech.
+
+Source: Taal et al. 2011, "An algorithm for intelligibility prediction of time-frequency weighted noisy speech".
+Frames in which the clean speech is silent are left out of the spectrogram, not cut out of the waveform.
+
+Glossary: B batch, T samples, F frames, K third-octave bands, N frames of a segment.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimclean.train.perceptual import SAMPLE_RATE
+
+RATE_HZ = 10_000
+SIZE, HOP, FFT = 256, 128, 512
+BANDS = 15
+LOWEST_HZ = 150.0
+"""Centre of the first third-octave band."""
+SEGMENT = 30
+"""Frames: 384 ms."""
+DYNAMIC_RANGE_DB = 40.0
+"""Frames this far below the loudest are silence."""
+CLIP = 1 + 10 ** (15 / 20)
+"""An envelope counts up to this many times the clean one: a signal to distortion ratio of -15 dB."""
+_FLOOR = 1e-6
+
+
+def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
+    """1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 where the clean signal is silent or speaks less than a segment."""
+    reference, estimate = _spectra(torch.cat([clean, enhanced])).chunk(2)  # power, [B, F, bins]
+    energy = reference.sum(-1)
+    speaks = energy > energy.amax(-1, keepdim=True) * 10 ** (-DYNAMIC_RANGE_DB / 10)
+    heard = clean.square().mean(-1) > 1e-6
+    losses = []
+    for power, other, frames, audible in zip(reference, estimate, speaks, heard, strict=True):
+        if not audible or frames.sum() < SEGMENT:
+            losses.append(0 * other.sum())
+            continue
+        bands = _bands(power.device)
+        x, y = ((p[frames] @ bands + _FLOOR).sqrt().unfold(0, SEGMENT, 1) for p in (power, other))  # [F, K, N]
+        losses.append(1 - _correlation(x, y))
+    return torch.stack(losses)
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over segments and bands of the correlation of envelopes [F, K, N]; `y` is scaled and clipped first."""
+    gain = x.norm(dim=-1, keepdim=True) / y.norm(dim=-1, keepdim=True)
+    y = torch.minimum(y * gain, x * CLIP)
+    x, y = (e - e.mean(-1, keepdim=True) for e in (x, y))
+    norms = x.square().sum(-1) * y.square().sum(-1)
+    correlation: Tensor = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
+    return correlation.mean()
+
+
+def _spectra(x: Tensor) -> Tensor:
+    """Power spectra at 10 kHz, [B, T] -> [B, F, FFT / 2 + 1]."""
+    length = x.shape[-1] * RATE_HZ // SAMPLE_RATE
+    # Band-limited, which cutting the spectrum of the whole signal is.
+    x = torch.fft.irfft(torch.fft.rfft(x)[..., : length // 2 + 1], length) * (length / x.shape[-1])
+    window = torch.hann_window(SIZE + 2, periodic=False, device=x.device)[1:-1]
+    spectrum = torch.fft.rfft(x.unfold(-1, SIZE, HOP) * window, FFT)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+@functools.cache
+def _bands(device: torch.device) -> Tensor:
+    """[FFT / 2 + 1, K]: which bins a third-octave band sums."""
+    hz = np.linspace(0, RATE_HZ / 2, FFT // 2 + 1)
+    centre = LOWEST_HZ * 2 ** (np.arange(BANDS) / 3)
+    low, high = (np.abs(hz[:, None] - centre * 2**side).argmin(0) for side in (-1 / 6, 1 / 6))
+    bins = np.arange(len(hz))[:, None]
+    return torch.from_numpy(((bins >= low) & (bins < high)).astype(np.float32)).to(device)

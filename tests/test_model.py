@@ -13,8 +13,9 @@ from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.gru import DiagonalGRU, GroupedGRU
-from slimclean.model.products import glu_product, gru_scan, two_tap
+from slimclean.model.products import diagonal_scan, glu_product, gru_scan, two_tap
 from slimclean.model.router import Router, interpolate
+from slimclean.model.scripted import script
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import FrameWidths, PointwiseConv, StridedConv, TransposedConv, width
 
@@ -91,6 +92,18 @@ def test_products_have_the_right_gradients():
     recurrent = torch.randn(2, 2, 6, dtype=torch.float64, requires_grad=True)
     hidden_bias = torch.randn(2, 1, 6, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(gru_scan, (gates, recurrent, hidden_bias))
+    diagonal = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    diagonal_bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(diagonal_scan, (gates.detach()[:, 0].requires_grad_(), diagonal, diagonal_bias))
+
+
+def test_loops_are_the_same_without_the_lock(monkeypatch):
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x + x
+
+    assert script(double)(torch.ones(2)).tolist() == [2, 2]
+    monkeypatch.delattr("torch.jit.script")
+    assert script(double) is double
 
 
 def test_grouped_gru_is_several_grus_side_by_side():
@@ -192,8 +205,9 @@ def test_the_router_is_causal_up_to_its_stated_look_ahead():
 
 def test_the_router_samples_one_hot_with_a_gradient():
     router = Router(SMALL)
-    logits = torch.randn(2, 6, 4, requires_grad=True)
-    widths = router.sample(logits, torch.rand(2, 6, 4))
+    shape = (2, 6, len(SMALL.ufs))
+    logits = torch.randn(shape, requires_grad=True)
+    widths = router.sample(logits, torch.rand(shape))
     assert set(widths.shares.detach().round(decimals=5).flatten().tolist()) == {0.0, 1.0}
     assert widths.shares.sum(-1).allclose(torch.ones(2, 6))
     widths.mask(12).square().sum().backward()
@@ -208,8 +222,8 @@ def test_target_interpolation_is_linear_and_clamped():
 
 def test_the_target_changes_the_choice(small):
     with torch.no_grad():
-        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0])
-        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 9.0])
+        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0])
+        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0])
     noisy = torch.randn(1, 2560)
     assert small.auto(noisy, 0.1).uf.mean() < 0.2 < 0.9 < small.auto(noisy, 1.0).uf.mean()
 

@@ -14,7 +14,8 @@ class ModelConfig:
 
     `hidden` channels after the first encoder block, doubled by each of the `depth` levels; every
     convolution has kernel `2 * stride`; the network runs at `upsampling` times `sample_rate`.
-    `ufs` are the utilization factors the router chooses from, ascending, in (0, 1].
+    `ufs` are the utilization factors the router chooses from, ascending, in (0, 1]. The paper has not the
+    smallest, which is for pauses.
     `target_knots` are the target UFs between which the router's bias is interpolated.
     """
 
@@ -24,7 +25,7 @@ class ModelConfig:
     stride: int = 4
     upsampling: int = 4
     gru_groups: int = 4
-    ufs: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
+    ufs: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5, 1.0)
     router_channels: int = 64
     router_kernel: int = 64
     router_stride: int = 32

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from slimclean.model.scripted import script
+
 
 def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool) -> Tensor:
     """x[n] @ weight[0] + x[n + 1] @ weight[1] + bias, or with x[n - 1] (`ahead=False`); then ReLU.
@@ -40,7 +42,7 @@ def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def diagonal_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A GRU with diagonal recurrence from h = 0: gates [F, B, 3 C] (x W + b), weight [3, C], bias [C] -> [F, B, C]."""
+    """A GRU with diagonal recurrence from h = 0: gates [F, B, 3 C] (x W + b), weight [3, C] -> [F, B, C]."""
     apply: Callable[..., Tensor] = _DiagonalScan.apply
     return apply(gates, weight, bias)
 
@@ -112,21 +114,10 @@ class _GluProduct(torch.autograd.Function):
 class _GruScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        frames, groups, batch, _ = gates.shape
         c = weight.shape[1]
-        hidden = gates.new_zeros(frames + 1, groups, batch, c)
-        rz = gates.new_empty(frames, groups, batch, 2 * c)
-        candidate = gates.new_empty(frames, groups, batch, c)
-        recurrent = gates.new_empty(frames, groups, batch, 3 * c)
-        gates_rz, gates_n = gates[..., : 2 * c], gates[..., 2 * c :]
-        r, z = rz[..., :c], rz[..., c:]
-        recurrent_rz, recurrent_n = recurrent[..., : 2 * c], recurrent[..., 2 * c :]
         with torch.autocast(gates.device.type, enabled=False):
-            for t in range(frames):
-                torch.baddbmm(bias, hidden[t], weight, out=recurrent[t])
-                torch.add(gates_rz[t], recurrent_rz[t], out=rz[t]).sigmoid_()
-                torch.addcmul(gates_n[t], r[t], recurrent_n[t], out=candidate[t]).tanh_()
-                torch.lerp(candidate[t], hidden[t], z[t], out=hidden[t + 1])
+            hidden, rz, candidate, recurrent = _gru_forward(gates, weight, bias)
+        recurrent_n = recurrent[..., 2 * c :]
         ctx.save_for_backward(weight, hidden, rz, candidate, recurrent_n)
         return hidden[1:]
 
@@ -141,15 +132,8 @@ class _GruScan(torch.autograd.Function):
         to_r = to_candidate * recurrent_n * r * (1 - r)
         to_z = (hidden[:-1] - candidate) * z * (1 - z)
         factors = torch.stack([to_r, to_z, to_candidate * r], dim=3)  # [F, G, B, 3, c], recurrent side
-        total = torch.empty_like(candidate)
-        recurrent_grad = torch.empty_like(factors)
+        total, recurrent_grad = _gru_backward(grad, z, factors, weight.mT.contiguous())
         flat = recurrent_grad.view(frames, groups, batch, 3 * c)
-        back = weight.mT.contiguous()
-        carry = torch.zeros_like(candidate[0])
-        for t in range(frames - 1, -1, -1):
-            torch.add(grad[t], carry, out=total[t])
-            torch.mul(total[t].unsqueeze(2), factors[t], out=recurrent_grad[t])
-            carry = torch.baddbmm(total[t] * z[t], flat[t], back)
         inputs_grad = torch.cat([flat[..., : 2 * c], total * to_candidate], dim=-1)
         rows = flat.transpose(0, 1).reshape(groups, frames * batch, 3 * c)
         before = hidden[:-1].transpose(0, 1).reshape(groups, frames * batch, c)
@@ -159,18 +143,7 @@ class _GruScan(torch.autograd.Function):
 class _DiagonalScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        frames, batch, _ = gates.shape
-        c = weight.shape[1]
-        weight_rz, weight_n = weight[:2, None], weight[2]
-        hidden = gates.new_zeros(frames + 1, batch, c)
-        by_gate = gates.view(frames, batch, 3, c).transpose(1, 2)  # [F, 3, B, C]
-        rz, candidate = by_gate[:, :2].contiguous(), by_gate[:, 2].contiguous()
-        recurrent = torch.empty_like(candidate)
-        for t in range(frames):
-            rz[t].addcmul_(hidden[t], weight_rz).sigmoid_()
-            torch.addcmul(bias, hidden[t], weight_n, out=recurrent[t])
-            candidate[t].addcmul_(rz[t, 0], recurrent[t]).tanh_()
-            torch.lerp(candidate[t], hidden[t], rz[t, 1], out=hidden[t + 1])
+        hidden, rz, candidate, recurrent = _diagonal_forward(gates, weight, bias)
         ctx.save_for_backward(weight, hidden, rz, candidate, recurrent)
         return hidden[1:]
 
@@ -185,10 +158,67 @@ class _DiagonalScan(torch.autograd.Function):
         to_z = (hidden[:-1] - candidate) * z * (1 - z)
         sides = torch.stack([to_r, to_z, to_candidate * r], dim=1)  # [F, 3, B, C], recurrent side
         back = z + (sides * weight[:, None]).sum(1)
-        total = grad.contiguous().clone()
-        for t in range(len(total) - 2, -1, -1):
-            total[t].addcmul_(total[t + 1], back[t + 1])
+        total = _diagonal_backward(grad, back)
         sides = sides * total[:, None]
         inputs = torch.stack([sides[:, 0], sides[:, 1], total * to_candidate], dim=2)  # [F, B, 3, C]
         before = hidden[:-1, None]
         return inputs.flatten(2), (sides * before).sum((0, 2)), sides[:, 2].sum((0, 1))
+
+
+@script
+def _gru_forward(gates: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States [F + 1, G, B, c], r and z [F, G, B, 2 c], candidates [F, G, B, c], recurrent [F, G, B, 3 c]."""
+    frames, groups, batch = gates.shape[:3]
+    c = weight.shape[1]
+    hidden = torch.zeros([frames + 1, groups, batch, c], dtype=gates.dtype, device=gates.device)
+    rz, candidate = gates[..., : 2 * c].contiguous(), gates[..., 2 * c :].contiguous()
+    recurrent = torch.empty_like(gates)
+    for t in range(frames):
+        now, both = recurrent[t], rz[t]
+        torch.baddbmm(bias, hidden[t], weight, out=now)
+        both.add_(now[..., : 2 * c]).sigmoid_()
+        candidate[t].addcmul_(both[..., :c], now[..., 2 * c :]).tanh_()
+        torch.lerp(candidate[t], hidden[t], both[..., c:], out=hidden[t + 1])
+    return hidden, rz, candidate, recurrent
+
+
+@script
+def _gru_backward(grad: Tensor, z: Tensor, factors: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the states, [F, G, B, c], and of the recurrent side of the gates, [F, G, B, 3, c]."""
+    total = grad.clone(memory_format=torch.contiguous_format)
+    recurrent = torch.empty_like(factors)
+    flat = recurrent.flatten(3)
+    frames = len(total)
+    for t in range(frames - 1, -1, -1):
+        if t + 1 < frames:
+            total[t].addcmul_(total[t + 1], z[t + 1]).baddbmm_(flat[t + 1], back)
+        torch.mul(total[t].unsqueeze(2), factors[t], out=recurrent[t])
+    return total, recurrent
+
+
+@script
+def _diagonal_forward(gates: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States [F + 1, B, C], r and z [F, 2, B, C], candidates and recurrent sides [F, B, C]."""
+    frames, batch = gates.shape[:2]
+    c = weight.shape[1]
+    weight_rz, weight_n = weight[:2].unsqueeze(1), weight[2]
+    hidden = torch.zeros([frames + 1, batch, c], dtype=gates.dtype, device=gates.device)
+    by_gate = gates.view(frames, batch, 3, c).transpose(1, 2)  # [F, 3, B, C]
+    rz, candidate = by_gate[:, :2].contiguous(), by_gate[:, 2].contiguous()
+    recurrent = torch.empty_like(candidate)
+    for t in range(frames):
+        both = rz[t]
+        both.addcmul_(hidden[t], weight_rz).sigmoid_()
+        torch.addcmul(bias, hidden[t], weight_n, out=recurrent[t])
+        candidate[t].addcmul_(both[0], recurrent[t]).tanh_()
+        torch.lerp(candidate[t], hidden[t], both[1], out=hidden[t + 1])
+    return hidden, rz, candidate, recurrent
+
+
+@script
+def _diagonal_backward(grad: Tensor, back: Tensor) -> Tensor:
+    """Gradients of the states, [F, B, C]; `back` is what a state's gradient is of the one before."""
+    total = grad.clone(memory_format=torch.contiguous_format)
+    for t in range(len(total) - 2, -1, -1):
+        total[t].addcmul_(total[t + 1], back[t + 1])
+    return total

@@ -31,7 +31,7 @@ _FLOOR = 1e-6
 
 
 def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
-    """1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 where the clean signal is silent or speaks less than a segment."""
+    """1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 where the clean signal speaks for less than a segment."""
     reference, estimate = _spectra(torch.cat([clean, enhanced])).chunk(2)  # power, [B, F, bins]
     energy = reference.sum(-1)
     speaks = energy > energy.amax(-1, keepdim=True) * 10 ** (-DYNAMIC_RANGE_DB / 10)
@@ -48,13 +48,14 @@ def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
 
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over segments and bands of the correlation of envelopes [F, K, N]; `y` is scaled and clipped first."""
+    """Mean correlation over segments and bands of envelopes [F, K, N]; `y` is scaled and clipped first."""
     gain = x.norm(dim=-1, keepdim=True) / y.norm(dim=-1, keepdim=True)
     y = torch.minimum(y * gain, x * CLIP)
     x, y = (e - e.mean(-1, keepdim=True) for e in (x, y))
     norms = x.square().sum(-1) * y.square().sum(-1)
-    correlation: Tensor = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
-    return correlation.mean()
+    correlation = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
+    mean: Tensor = correlation.mean()
+    return mean
 
 
 def _spectra(x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
 TASKS = ("full", "static", "routed", "static")
 """Examples of a batch take these in turn."""
-STATIC_UFS = (0.125, 0.125, 0.25, 0.25, 0.5)
+STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
 LOG_TARGETS = (math.log(0.1), math.log(1.0))
 """Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
@@ -108,7 +108,7 @@ class _Run:
         self.hours = 0.0
         self.audio_hours = 0.0
 
-    def _start_from(self, network: SlimmableDemucs, header: checkpoint.Header, path: Path) -> None:
+    def _start_from(self, network: SlimmableDemucs, header: checkpoint.Checkpoint, path: Path) -> None:
         """Weights of another run; the router stays new where it has other UFs to choose from."""
         config = self.network.config
         if dataclasses.replace(header.config, ufs=config.ufs) != config:
@@ -325,7 +325,7 @@ def _random_widths(rng: np.random.Generator, frames: int, device: torch.device) 
     if rng.random() < 0.75:
         if rng.random() < 0.75:
             return float(rng.choice(STATIC_UFS))
-        return float(np.exp(rng.uniform(math.log(0.1), 0)))
+        return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
     change = rng.random(frames) < 1 / rng.uniform(1, 12)
     ufs = rng.choice([*STATIC_UFS, 1.0], frames)
     last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))

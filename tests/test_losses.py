@@ -1,0 +1,106 @@
+"""What training minimises: losses that are zero for a copy, and agree with the measures they stand for."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, voice
+from test_examples import PAIR
+
+from slimclean import audio
+from slimclean.metrics import pesq_wb, stoi
+from slimclean.model.slimmable import FrameWidths
+from slimclean.train import acoustics
+from slimclean.train.intelligibility import unintelligibility
+from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.perceptual import disturbance, mos
+
+
+def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():
+    clean = torch.from_numpy(voice(1.0))[None] * 5
+    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    values = [float(enhancement_loss(clean, clean + gain * noise)) for gain in (0, 0.01, 0.1, 1)]
+    assert values[0] == pytest.approx(0, abs=1e-12)
+    assert values == sorted(values)
+    silent = torch.zeros(1, 16_000, requires_grad=True)
+    enhancement_loss(torch.zeros(1, 16_000), silent).sum().backward()
+    assert silent.grad.isfinite().all()
+
+
+def test_the_efficiency_loss_pulls_towards_each_target():
+    loss = EfficiencyLoss((0.1, 0.5, 1.0), rate=0.5)
+    target = torch.tensor([0.1, 1.0])
+    for _ in range(10):
+        loss.update(torch.tensor([0.6, 0.6]), target)
+    shares = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]], requires_grad=True)
+    loss(FrameWidths(shares, (0.125, 1.0)), target).sum().backward()
+    assert (shares.grad[0] > 0).all()  # above its target: less
+    assert (shares.grad[1] < 0).all()  # below: more
+    assert shares.grad[0, 0, 1] > shares.grad[0, 0, 0]  # and the wide UF is what it costs
+
+
+def test_mean_uf_and_balance():
+    one_hot = torch.eye(len(SMALL.ufs))[None]
+    assert mean_uf(FrameWidths(one_hot, SMALL.ufs)).item() == pytest.approx(np.mean(SMALL.ufs))
+    assert balance_loss(torch.zeros(2, 3, 4)).item() == pytest.approx(0)
+    assert balance_loss(torch.tensor([50.0, 0, 0, 0]).expand(1, 5, 4)).item() == pytest.approx(0.75, abs=1e-3)
+
+
+def test_the_disturbance_grows_with_noise_and_ignores_level_of_the_pair():
+    clean = torch.from_numpy(voice(1.0))[None] * 5
+    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    noisy = [clean + gain * noise for gain in (0.001, 0.01, 0.1)]
+    values = [float(disturbance(clean, x)) for x in (clean, *noisy)]
+    assert values[0] < 0.01
+    assert values == sorted(values)
+    assert float(disturbance(clean / 3, noisy[1] / 3)) == pytest.approx(values[2], rel=1e-3)
+    estimate = noisy[1].clone().requires_grad_()
+    disturbance(clean, estimate).sum().backward()
+    assert estimate.grad.isfinite().all()
+    assert float(disturbance(torch.zeros(1, 16_000), noise)) == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
+def test_the_disturbance_agrees_with_pesq():
+    """Noise, a muffled voice and clipping at several strengths."""
+    clean = audio.read(PAIR / "clean.flac")[0][0]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=len(clean)).astype(np.float32)
+    estimates = [clean + g * noise for g in (0.001, 0.004, 0.016, 0.05)]
+    estimates += [acoustics.convolve(clean, np.array(taps, np.float32)) for taps in ([1, 0.5], [1, 1, 1, 1])]
+    estimates += [np.clip(clean, -limit, limit) for limit in (0.1, 0.03)]
+    scores = [pesq_wb(clean, x) for x in estimates]
+    tensor = torch.from_numpy(clean)[None]
+    ours = [float(mos(disturbance(tensor, torch.from_numpy(x)[None]))) for x in estimates]
+    assert np.abs(np.subtract(ours, scores)).mean() < 0.1
+    assert np.corrcoef(scores, ours)[0, 1] > 0.97
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pystoi") is None, reason="pystoi is not installed")
+def test_intelligibility_agrees_with_stoi():
+    """Noise and muffled voices; and its gradient is of use."""
+    clean = audio.read(PAIR / "clean.flac")[0][0]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=len(clean)).astype(np.float32)
+    estimates = [clean + g * noise for g in (0.001, 0.004, 0.016, 0.05, 0.2)]
+    estimates += [acoustics.convolve(clean, np.ones(n, np.float32)) for n in (2, 8)]
+    tensor = torch.from_numpy(clean)[None]
+    ours = [1 - float(unintelligibility(tensor, torch.from_numpy(x)[None])) for x in estimates]
+    assert np.abs(np.subtract(ours, [stoi(clean, x) for x in estimates])).max() < 0.02
+    estimate = torch.from_numpy(estimates[3])[None].requires_grad_()
+    lost = unintelligibility(tensor, estimate).sum()
+    lost.backward()
+    assert unintelligibility(tensor, estimate - 0.1 * estimate.grad / estimate.grad.norm()).sum() < lost
+
+
+def test_nothing_said_is_nothing_lost():
+    noise = torch.randn(1, 16_000, requires_grad=True)
+    for clean in (torch.zeros(1, 16_000), torch.eye(1, 16_000) * 10):
+        lost = unintelligibility(clean, noise)
+        lost.sum().backward()
+        assert float(lost) == 0
+        assert noise.grad.isfinite().all()
+    assert float(unintelligibility(torch.from_numpy(voice(1.0))[None], noise)) > 0.1

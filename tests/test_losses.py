@@ -101,6 +101,6 @@ def test_nothing_said_is_nothing_lost():
     for clean in (torch.zeros(1, 16_000), torch.eye(1, 16_000) * 10):
         lost = unintelligibility(clean, noise)
         lost.sum().backward()
-        assert float(lost) == 0
+        assert lost.item() == 0
         assert noise.grad.isfinite().all()
-    assert float(unintelligibility(torch.from_numpy(voice(1.0))[None], noise)) > 0.1
+    assert unintelligibility(torch.from_numpy(voice(1.0))[None], noise).item() > 0.1

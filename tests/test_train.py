@@ -16,7 +16,7 @@ from test_examples import PAIR
 
 from slimclean import audio, checkpoint
 from slimclean.enhancer import Enhancer
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, UsageError
 from slimclean.evaluation import folder_pairs
 from slimclean.train import acoustics, loop
 from slimclean.train.calibrate import calibrate
@@ -186,6 +186,26 @@ def test_training_learns_and_trains_every_part(libraries, tmp_path):
             ]
         )
     assert loss["after"] < 0.9 * loss["before"]
+
+
+def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weights(libraries, tmp_path):
+    start = train(TrainConfig(tmp_path / "start", steps=1, **CONFIG), mixer_of(libraries), SMALL)
+    frozen = TrainConfig(tmp_path / "frozen", steps=25, freeze_router=True, **CONFIG)
+    path = train(frozen, mixer_of(libraries), SMALL, init=start)
+    before, after = checkpoint.load(start)[0].state_dict(), checkpoint.load(path)[0].state_dict()
+    for name in before:
+        assert before[name].equal(after[name]) == name.startswith("router."), name
+    with (tmp_path / "frozen" / "train.csv").open(newline="") as file:
+        assert 0 < float(next(csv.DictReader(file))["uf"]) <= 1
+
+    fewer = dataclasses.replace(SMALL, ufs=SMALL.ufs[1:])
+    config = TrainConfig(tmp_path / "fewer", steps=0, **CONFIG)
+    path = train(config, mixer_of(libraries), fewer, init=start)
+    after = checkpoint.load(path)[0].state_dict()
+    assert after["router.head.weight"].shape[0] == len(fewer.ufs)
+    assert all(before[name].equal(after[name]) for name in before if not name.startswith("router."))
+    with pytest.raises(SlimcleanError, match="sizes"):
+        train(config, mixer_of(libraries), dataclasses.replace(SMALL, gru_groups=1), init=start)
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(libraries, tmp_path):

@@ -37,6 +37,9 @@ def train(
     decay: Annotated[
         float, typer.Option(min=1e-3, max=1, help="Share of steps, the last, that it falls over.")
     ] = TrainConfig.decay,
+    freeze_router: Annotated[
+        bool, typer.Option(help="Train the backbone beside the router of --init as it is.")
+    ] = TrainConfig.freeze_router,
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
     perceptual: Annotated[
@@ -78,6 +81,7 @@ def train(
             segment_s=segment_s,
             lr=lr,
             decay=decay,
+            freeze_router=freeze_router,
             beta=beta,
             gamma=gamma,
             perceptual=perceptual,

@@ -73,7 +73,8 @@ class SlimmableDemucs(nn.Module):
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
         """The UF the router gives each frame, [B, T] -> [B, F]."""
         logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
-        return torch.tensor(self.config.ufs, device=noisy.device)[logits.argmax(-1)]
+        uf: Tensor = self.router.likeliest(logits)
+        return uf
 
 
 def uf_per_frame(noisy: Tensor, uf: float | Tensor, frame_hop: int) -> Tensor:

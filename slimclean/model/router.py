@@ -67,6 +67,10 @@ class Router(nn.Module):
         out: Tensor = logits * scale + shift
         return out
 
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """The choice at inference, [B, F, J] -> the UF of each frame, [B, F]."""
+        return torch.tensor(self.config.ufs, device=logits.device)[logits.argmax(-1)]
+
     def sample(self, logits: Tensor, noise: Tensor, temperature: float = 1.0) -> FrameWidths:
         """A straight-through Gumbel-softmax draw; `noise` is uniform in (0, 1), of the logits' shape.
 

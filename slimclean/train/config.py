@@ -20,6 +20,8 @@ class TrainConfig:
     warmup_steps: int = 200
     decay: float = 0.3
     """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
+    freeze_router: bool = False
+    """Route examples as at inference, and leave the router as it is: for one that was taught."""
     beta: float = 1.0
     gamma: float = 0.1
     perceptual: float = 0.0

@@ -53,9 +53,8 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
     y = torch.minimum(y * gain, x * CLIP)
     x, y = (e - e.mean(-1, keepdim=True) for e in (x, y))
     norms = x.square().sum(-1) * y.square().sum(-1)
-    correlation = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
-    mean: Tensor = correlation.mean()
-    return mean
+    correlation: Tensor = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
+    return correlation.mean()
 
 
 def _spectra(x: Tensor) -> Tensor:
@@ -65,7 +64,8 @@ def _spectra(x: Tensor) -> Tensor:
     x = torch.fft.irfft(torch.fft.rfft(x)[..., : length // 2 + 1], length) * (length / x.shape[-1])
     window = torch.hann_window(SIZE + 2, periodic=False, device=x.device)[1:-1]
     spectrum = torch.fft.rfft(x.unfold(-1, SIZE, HOP) * window, FFT)
-    return spectrum.real.square() + spectrum.imag.square()
+    power: Tensor = spectrum.real.square() + spectrum.imag.square()
+    return power
 
 
 @functools.cache

@@ -4,7 +4,8 @@ A step draws `batch` examples and gives each a task, in turn:
 
 - `full`: UF 1, the ceiling that the others share their weights with;
 - `static`: one narrower UF for the example, or (a quarter of them) a new random UF every few frames;
-- `routed`: the router's Gumbel-softmax draw for a target UF of the example's own.
+- `routed`: the router's Gumbel-softmax draw for a target UF of the example's own. A frozen router, taught
+  before, chooses as it does at inference, and the backbone learns to live with its choices.
 
 Examples of one task are processed together, in micro-batches that worker threads share: on a CPU
 two threads of one core each beat one operation on two cores by half.
@@ -49,6 +50,8 @@ Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
 TASKS = ("full", "static", "routed", "static")
 """Examples of a batch take these in turn."""
+FROZEN_TASKS = ("full", "routed", "static", "routed")
+"""The same beside a frozen router."""
 STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
 LOG_TARGETS = (math.log(0.1), math.log(1.0))
@@ -172,7 +175,8 @@ class _Run:
     def _step(self, noisy: Tensor, clean: Tensor, pool: ThreadPoolExecutor) -> dict[str, float]:
         """One update; returns the losses by task, and what the router did."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
-        tasks = [TASKS[k % len(TASKS)] for k in range(len(noisy))]
+        cycle = FROZEN_TASKS if self.config.freeze_router else TASKS
+        tasks = [cycle[k % len(cycle)] for k in range(len(noisy))]
         jobs = []
         for task in ("routed", "full", "static"):  # longest first, for the threads
             items = [k for k, t in enumerate(tasks) if t == task]
@@ -227,9 +231,13 @@ class _Run:
                 target = torch.tensor(
                     np.exp(rng.uniform(*LOG_TARGETS, len(items))), dtype=x.dtype, device=x.device
                 )
-                logits = network.router(x, target).float()
-                noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(x.device)
-                widths = network.router.sample(logits, noise)
+                with torch.set_grad_enabled(not config.freeze_router):
+                    logits = network.router(x, target).float()
+                if config.freeze_router:
+                    widths = FrameWidths.of(network.router.likeliest(logits))
+                else:
+                    noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(x.device)
+                    widths = network.router.sample(logits, noise)
             elif task == "static":
                 widths = _random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
             enhanced = network.backbone(x, widths)
@@ -242,7 +250,9 @@ class _Run:
             error = error + config.intelligibility * unintelligibility(wanted, given).mean()
         log = {task: float(error.detach())}
         loss, usage = error, None
-        if isinstance(widths, FrameWidths) and task == "routed":
+        if isinstance(widths, FrameWidths) and task == "routed" and config.freeze_router:
+            log["uf"] = float(mean_uf(widths).mean())
+        elif isinstance(widths, FrameWidths) and task == "routed":
             u = mean_uf(widths)
             ramp = min(1.0, self.step / ROUTER_WARMUP_STEPS)
             loss = loss + ramp * config.beta * self.efficiency(widths, target).mean()

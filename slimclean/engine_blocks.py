@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
 from slimclean.model.router import LOG_FLOOR, Router
+from slimclean.model.scripted import script
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
@@ -48,28 +49,15 @@ class FastEncoder:
         self.inputs = block.strided.weight.shape[1]  # S C_in
         self.outputs = block.channels
         self.dtype = dtype
-        self._weights: dict[int, tuple[Tensor, ...]] = {}
+        self._weights: dict[int, list[Tensor]] = {}
 
     def __call__(self, x: Tensor, ahead: Tensor, uf: float, out: Tensor, scratch: Scratch) -> None:
         """x [n, S C_in], s stretches of time, and the row that follows each, [s, S C_in] -> `out` [n, C]."""
-        n, w, stretches = len(x), width(uf, self.outputs), len(ahead)
-        bias, first, second, value, gate = self._prepare(w)
+        n, w = len(x), width(uf, self.outputs)
         h = scratch("h", w + 1, n, dtype=self.dtype)
-        h[w] = 1
-        slim = h[:w]
-        torch.addmm(bias, first, x.T, out=slim)
-        if n == stretches:
-            slim.addmm_(second, ahead.T)
-        else:
-            slim[:, :-1].addmm_(second, x[1:].T)
-            # Right but for the last row of each stretch, which took the next in memory for the next in time.
-            ahead[:-1] -= x[n // stretches :: n // stretches]
-            slim.view(w, stretches, -1)[..., -1] += torch.mm(second, ahead.T)
-        slim.relu_()
-        open_ = torch.mm(h.T, gate, out=scratch("gate", n, self.outputs, dtype=self.dtype)).sigmoid_()
-        torch.mm(h.T, value, out=out).mul_(open_)
+        _encode(x, ahead, self._prepare(w), h, scratch("gate", n, self.outputs, dtype=self.dtype), out)
 
-    def _prepare(self, w: int) -> tuple[Tensor, ...]:
+    def _prepare(self, w: int) -> list[Tensor]:
         if w not in self._weights:
             strided, pointwise = self.block.strided, self.block.pointwise
             halves = torch.cat([pointwise.weight[:, :w], pointwise.bias[:, None]], dim=1)  # [2, w + 1, C]
@@ -87,7 +75,7 @@ class FastDecoder:
         self.inputs = block.channels
         self.outputs = block.transposed.weight.shape[2]  # S C_out
         self.dtype = dtype
-        self._weights: dict[int, tuple[Tensor, ...]] = {}
+        self._weights: dict[int, list[Tensor]] = {}
 
     def __call__(self, x: Tensor, uf: float, out: Tensor, ends: Tensor, scratch: Scratch) -> None:
         """x [n, C], s stretches of time -> `out` [n, S C_out].
@@ -95,20 +83,10 @@ class FastDecoder:
         What the last row of each stretch adds to whatever row comes next in time goes to `ends` [s, S C_out].
         """
         n, w = len(x), width(uf, self.inputs)
-        value_bias, gate_bias, value, gate, first, second = self._prepare(w)
         h = scratch("h", w + 1, n, dtype=self.dtype)
-        h[w] = 1
-        slim = h[:w]
-        open_ = torch.addmm(gate_bias, gate, x.T, out=scratch("gate", w, n, dtype=self.dtype)).sigmoid_()
-        torch.addmm(value_bias, value, x.T, out=slim).mul_(open_)
-        torch.mm(h.T, first, out=out)
-        last = slim.view(w, len(ends), -1)[..., -1]
-        torch.mm(last.T, second, out=ends)
-        if n > len(ends):
-            last.zero_()  # the row that comes next in memory belongs to another stretch
-            out[1:].addmm_(slim[:, :-1].T, second)
+        _decode(x, self._prepare(w), h, scratch("gate", w, n, dtype=self.dtype), out, ends)
 
-    def _prepare(self, w: int) -> tuple[Tensor, ...]:
+    def _prepare(self, w: int) -> list[Tensor]:
         if w not in self._weights:
             pointwise, transposed = self.block.pointwise, self.block.transposed
             bias = transposed.bias.repeat(transposed.stride)[None]
@@ -123,38 +101,37 @@ class FastDecoder:
 
 
 class FastGRU:
-    """`GroupedGRU`, continued from a state."""
+    """`GroupedGRU`, continued from a state; its tanh is a sigmoid, see `_without_tanh`."""
 
     def __init__(self, gru: GroupedGRU) -> None:
         self.groups = gru.groups
         c = gru.hidden_weight.shape[1]
-        bias = gru.input_bias.detach().clone()
-        bias[..., : 2 * c] += gru.hidden_bias[..., : 2 * c].detach()
-        tensors = gru.input_weight, bias, gru.hidden_weight, gru.hidden_bias
-        self._rz = _kept(torch.float32, *(t[..., : 2 * c] for t in tensors[:3]))
-        self._n = _kept(torch.float32, *(t[..., 2 * c :] for t in tensors))
+        weight, bias, hidden_weight, hidden_bias = _without_tanh(
+            gru.input_weight, gru.input_bias, gru.hidden_weight, gru.hidden_bias, gru.hidden_weight.sum(1, True)
+        )
+        bias[..., : 2 * c] += hidden_bias[..., : 2 * c]
+        both, candidate = slice(None, 2 * c), slice(2 * c, None)
+        self._rz = _kept(torch.float32, weight[..., both], bias[..., both])
+        self._n = _kept(torch.float32, weight[..., candidate], bias[..., candidate])
+        self._hidden_weight, self._hidden_bias = _kept(
+            torch.float32, hidden_weight, hidden_bias[..., candidate]
+        )
 
     def __call__(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """[B, f, C] and the state before, [G, B, c] (None: zeros) -> [B, f, C] and the state after."""
+        """[B, f, C] and the state before, [G, B, c] (None: the first) -> [B, f, C] and the state after."""
         batch, frames, channels = x.shape
         groups, c = self.groups, channels // self.groups
         x = x.reshape(batch, frames, groups, c).permute(2, 1, 0, 3).reshape(groups, frames * batch, c)
-        rz_weight, rz_bias, rz_hidden = self._rz
-        n_weight, n_bias, n_hidden, hidden_bias = self._n
-        rz = torch.baddbmm(rz_bias, x, rz_weight).view(groups, frames, batch, 2 * c).transpose(0, 1)
-        n = torch.baddbmm(n_bias, x, n_weight).view(groups, frames, batch, c).transpose(0, 1)
-        rz, n = rz.contiguous(), n.contiguous()
-        h = x.new_zeros(groups, batch, c) if state is None else state
-        out = x.new_empty(frames, groups, batch, c)
-        recurrent = torch.empty_like(h)
-        hidden_bias = hidden_bias.expand_as(recurrent).contiguous()
-        steps = zip(*(t.unbind() for t in (rz, rz[..., :c], rz[..., c:], n, out)), strict=True)
-        for both, r, z, candidate, after in steps:
-            both.baddbmm_(h, rz_hidden).sigmoid_()
-            torch.baddbmm(hidden_bias, h, n_hidden, out=recurrent)
-            candidate.addcmul_(r, recurrent).tanh_()
-            h = torch.lerp(candidate, h, z, out=after)
-        return out.permute(2, 0, 1, 3).reshape(batch, frames, channels), h.clone()
+        by_frame = groups, frames, batch, -1
+        gates = x.new_empty(frames, groups, batch, 3 * c)  # r, z and the recurrent side of the candidate
+        gates[..., : 2 * c] = torch.baddbmm(self._rz[1], x, self._rz[0]).view(by_frame).transpose(0, 1)
+        gates[..., 2 * c :] = self._hidden_bias
+        candidate = torch.baddbmm(self._n[1], x, self._n[0]).view(by_frame).transpose(0, 1).contiguous()
+        out = torch.empty_like(candidate)
+        before = out.new_full((groups, batch, c), 0.5) if state is None else state
+        _scan(gates, candidate, self._hidden_weight, before, out)
+        after = out[-1].clone()
+        return out.permute(2, 0, 1, 3).reshape(batch, frames, channels).mul_(2).sub_(1), after
 
 
 class FastRouter:
@@ -162,8 +139,22 @@ class FastRouter:
 
     def __init__(self, router: Router) -> None:
         self.router = router
+        gru, c = router.gru, router.config.router_channels
         assert router.config.router_kernel == 2 * router.config.router_stride
         self._taps = _kept(torch.float32, *router.conv.weight[:, 0].chunk(2, dim=1))  # [C, S] each
+        hidden_bias = torch.cat([gru.hidden_bias.new_zeros(2 * c), gru.hidden_bias])
+        weight, bias, hidden_weight, hidden_bias = _without_tanh(
+            gru.input_weight,
+            gru.input_bias,
+            gru.hidden_weight.flatten(),
+            hidden_bias,
+            gru.hidden_weight.flatten(),
+        )
+        bias[: 2 * c] += hidden_bias[: 2 * c]
+        # Columns r, z, the recurrent side of the candidate, and the candidate.
+        weight = torch.cat([weight[:, : 2 * c], torch.zeros_like(weight[:, :c]), weight[:, 2 * c :]], 1)
+        bias = torch.cat([bias[: 2 * c], hidden_bias[2 * c :], bias[2 * c :]])
+        self._gates = _kept(torch.float32, bias, weight, hidden_weight.view(3, 1, c))
 
     def __call__(self, noisy: Tensor, target_uf: float) -> Tensor:
         """[B, T] -> the UF of each frame, [B, F]."""
@@ -181,20 +172,13 @@ class FastRouter:
 
     def _scan(self, features: Tensor) -> Tensor:
         """`DiagonalGRU`, [B, F, C] -> [B, F, C]."""
-        gru = self.router.gru
-        gates = torch.matmul(features, gru.input_weight).add_(gru.input_bias)
-        batch, frames, columns = gates.shape
-        gates = gates.view(batch, frames, 3, columns // 3).permute(1, 2, 0, 3).contiguous()  # [F, 3, B, C]
-        u_rz, u_n = gru.hidden_weight[:2, None], gru.hidden_weight[2]
-        h = gates.new_zeros(batch, columns // 3)
-        recurrent, out = torch.empty_like(h), gates.new_empty(frames, *h.shape)
-        steps = zip(*(t.unbind() for t in (gates[:, :2], *gates.unbind(1), out)), strict=True)
-        for rz, r, z, candidate, after in steps:
-            rz.addcmul_(h, u_rz).sigmoid_()
-            torch.addcmul(gru.hidden_bias, h, u_n, out=recurrent)
-            candidate.addcmul_(r, recurrent).tanh_()
-            h = torch.lerp(candidate, h, z, out=after)
-        return out.transpose(0, 1)
+        batch, frames, c = features.shape
+        bias, weight, hidden_weight = self._gates
+        gates = torch.addmm(bias, features.reshape(-1, c), weight)
+        gates = gates.view(batch, frames, 4, c).permute(1, 2, 0, 3).contiguous()  # [F, 4, B, C]
+        out = gates.new_empty(frames, batch, c)
+        _diagonal_scan(gates, hidden_weight, gates.new_full((batch, c), 0.5), out)
+        return out.mul_(2).sub_(1).transpose(0, 1)
 
 
 class FastResampler:
@@ -231,6 +215,101 @@ class FastResampler:
         return out.flatten(1)[:, ZEROS : ZEROS + count * BLOCK]
 
 
-def _kept(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+def _kept(dtype: torch.dtype, *tensors: Tensor) -> list[Tensor]:
     """Contiguous copies."""
-    return tuple(tensor.detach().to(dtype).contiguous() for tensor in tensors)
+    return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
+
+
+def _without_tanh(
+    weight: Tensor, bias: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, sums: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A GRU's weights, [..., 3 c] in the order r, z, n, for the state g = (h + 1) / 2.
+
+    tanh(a) = 2 sigmoid(2 a) - 1, and a sigmoid takes a sixth of the time. So the candidate becomes a sigmoid of
+    twice its argument, and h = lerp(n, h, z) stays what it is. What multiplied h = 2 g - 1 doubles, and
+    its column `sums` move to the bias.
+    """
+    c = bias.shape[-1] // 3
+    scale = torch.cat([bias.new_ones(2 * c), bias.new_full((c,), 2.0)])
+    tensors = weight, bias, 2 * hidden_weight, hidden_bias - sums
+    return cast(tuple[Tensor, Tensor, Tensor, Tensor], tuple((tensor * scale).detach() for tensor in tensors))
+
+
+# --- what runs without the interpreter's lock --------------------------------------------------------
+
+
+@script
+def _encode(
+    x: Tensor,
+    ahead: Tensor,
+    weights: list[Tensor],
+    h: Tensor,
+    gate: Tensor,
+    out: Tensor,
+) -> None:
+    """`FastEncoder` in memory of the caller: h [w + 1, n], gate and out [n, C]."""
+    bias, first, second, to_value, to_gate = weights
+    n, w, stretches = len(x), len(first), len(ahead)
+    slim = h[:w]
+    h[w].fill_(1)
+    torch.addmm(bias, first, x.t(), out=slim)
+    if n == stretches:
+        slim.addmm_(second, ahead.t())
+    else:
+        rows = n // stretches
+        slim[:, :-1].addmm_(second, x[1:].t())
+        # Right but for the last row of each stretch, which took the next in memory for the next in time.
+        ahead[:-1].sub_(x[rows::rows])
+        slim.view(w, stretches, rows)[:, :, -1].add_(torch.mm(second, ahead.t()))
+    slim.relu_()
+    torch.mm(h.t(), to_gate, out=gate).sigmoid_()
+    torch.mm(h.t(), to_value, out=out).mul_(gate)
+
+
+@script
+def _decode(
+    x: Tensor,
+    weights: list[Tensor],
+    h: Tensor,
+    gate: Tensor,
+    out: Tensor,
+    ends: Tensor,
+) -> None:
+    """`FastDecoder` in memory of the caller: h [w + 1, n], gate [w, n], out [n, S C_out], ends [s, S C_out]."""
+    value_bias, gate_bias, to_value, to_gate, first, second = weights
+    n, w, stretches = len(x), len(to_value), len(ends)
+    slim = h[:w]
+    h[w].fill_(1)
+    torch.addmm(gate_bias, to_gate, x.t(), out=gate).sigmoid_()
+    torch.addmm(value_bias, to_value, x.t(), out=slim).mul_(gate)
+    torch.mm(h.t(), first, out=out)
+    last = slim.view(w, stretches, n // stretches)[:, :, -1]
+    torch.mm(last.t(), second, out=ends)
+    if n > stretches:
+        last.zero_()  # the row that comes next in memory belongs to another stretch
+        out[1:].addmm_(slim[:, :-1].t(), second)
+
+
+@script
+def _scan(gates: Tensor, candidates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
+    """Gates [F, G, B, 3 c], candidates [F, G, B, c], weight [G, c, 3 c] -> states [F, G, B, c]."""
+    c, h = weight.shape[1], before
+    for t in range(len(gates)):
+        now, candidate, after = gates[t], candidates[t], out[t]
+        both = now.baddbmm_(h, weight)[:, :, : 2 * c].sigmoid_()
+        candidate.addcmul_(both[:, :, :c], now[:, :, 2 * c :]).sigmoid_()
+        torch.lerp(candidate, h, both[:, :, c:], out=after)
+        h = after
+
+
+@script
+def _diagonal_scan(gates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
+    """Gates [F, 4, B, C], the last the candidate, weight [3, 1, C] -> states [F, B, C]."""
+    h = before
+    for t in range(len(gates)):
+        now, after = gates[t], out[t]
+        now[:3].addcmul_(h, weight)
+        both, candidate = now[:2].sigmoid_(), now[3]
+        candidate.addcmul_(both[0], now[2]).sigmoid_()
+        torch.lerp(candidate, h, both[1], out=after)
+        h = after

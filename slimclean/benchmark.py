@@ -134,6 +134,7 @@ def benchmark(
                 "uf": str(uf),
                 "target_uf": target_uf if uf == "auto" else "",
                 "mean_uf": float(ufs.mean()),
+                "precision": ours.precision,
                 "macs_per_sample": macs,
                 "rtf": 0.0,
                 "times_real_time": 0.0,

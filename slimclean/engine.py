@@ -24,12 +24,14 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slimclean.engine_blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
 from slimclean.engine_order import Order, pick
 from slimclean.model import SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
+from slimclean.model.sinc import ZEROS
 
 TILE = 128
 """Frames per tile, about two seconds: below it calls cost more than they do, above it the cache overflows."""
@@ -81,19 +83,17 @@ class Engine:
     @torch.inference_mode()
     def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
         """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
-        frames = noisy.shape[1] // self.config.frame_hop
-        ufs = uf_per_frame(noisy, uf, self.config.frame_hop)
-        up = self.resampler.up(noisy)
-        up = up.view(self.config.stride, len(noisy), frames, -1)  # [S, B, F, r]
-        out = torch.empty_like(up)
-        run, chosen = _Pass(self, up), ufs.cpu().numpy()
-        self.lap("upsampling")
+        hop = self.config.frame_hop
+        frames = noisy.shape[1] // hop
+        ufs = uf_per_frame(noisy, uf, hop)
+        run, chosen = _Pass(self, noisy), ufs.cpu().numpy()
+        padded = F.pad(noisy, (ZEROS, ZEROS))
+        out = torch.zeros_like(padded)
         for start, stop in _tiles(frames):
             ahead = min(frames, stop + REACH)
-            run.tile(up[:, :, start:ahead], chosen[:, start:ahead], out[:, :, start:stop])
-        waveform = self.resampler.down(out.flatten(2))
-        self.lap("downsampling")
-        return Enhanced(waveform, ufs)
+            heard, said = (slice(start * hop, end * hop + 2 * ZEROS) for end in (ahead, stop))
+            run.tile(padded[:, heard], chosen[:, start:ahead], out[:, said])
+        return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
 
 
 def _tiles(frames: int) -> Iterator[tuple[int, int]]:
@@ -108,7 +108,8 @@ class _Pass:
     """One pass over a batch, tile after tile: memory in use, and what a tile hands to the next."""
 
     def __init__(self, engine: Engine, like: Tensor) -> None:
-        self.gru, self.lap = engine.gru, engine.lap
+        self.gru, self.resampler, self.lap = engine.gru, engine.resampler, engine.lap
+        self.frame_hop = engine.config.frame_hop
         encoder = list(enumerate(engine.encoder))
         self.shallow, self.deep = encoder[:SHALLOW], encoder[SHALLOW:]
         levels = range(len(encoder) - 1, -1, -1)
@@ -119,18 +120,20 @@ class _Pass:
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last frames of a tile add to the next, by level and item."""
 
-    def tile(self, up: Tensor, ufs: np.ndarray, out: Tensor) -> None:
-        """Columns [S, B, f, r] and the UF of each frame, [B, f] -> columns `out` of the frames to keep."""
-        batch, keep = out.shape[1:3]
+    def tile(self, noisy: Tensor, ufs: np.ndarray, out: Tensor) -> None:
+        """Noisy [B, T + 2 Z] and UFs [B, f]; the enhanced frames to keep are added to `out` [B, T' + 2 Z]."""
+        batch, keep = len(out), (out.shape[1] - 2 * ZEROS) // self.frame_hop
+        up = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
+        self.lap("upsampling")
         orders = [Order(ufs[item : item + 1], keep, up.device) for item in range(batch)]
         order = orders[0] if batch == 1 else Order(ufs, keep, up.device)
         self.lap("order")
         skips = []
         for item, own in enumerate(orders):
-            x = pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
+            x = self._pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
             tops, kept = self._encode(x, self.shallow, own, item, batch)
             skips.append(kept)
-        x = pick(tops, order.joined(orders))
+        x = self._pick(tops, order.joined(orders))
         x, deep_skips = self._encode(x, self.deep, order, 0, 1)
         self.lap("encoder")
         x = x.view(batch, -1, x.shape[2])[:, :keep] if order.plain else pick(x, order.kept)
@@ -138,10 +141,26 @@ class _Pass:
         x = pick(x.view(batch * keep, 1, -1), order.time)
         self.lap("gru")
         x = self._decode(x, self.rising, deep_skips, order, ALL)
+        columns = self.scratch("down", len(up), batch, keep, up.shape[3], dtype=up.dtype)
         for item, (own, part) in enumerate(zip(orders, order.parted(orders, x), strict=True)):
-            x = self._decode(part, self.last, skips[item], own, item)
-            out[:, item] = pick(x.permute(2, 0, 1), own.kept_decoded, 1)
+            x = self._decode(part, self.last, skips[item], own, item).permute(2, 0, 1)
+            if own.kept_decoded is None:
+                columns[:, item] = x
+            else:
+                torch.index_select(x, 1, own.kept_decoded, out=columns[:, item])
         self.lap("decoder")
+        self.resampler.down(columns.flatten(2), out)
+        self.lap("downsampling")
+
+    def _pick(self, x: Tensor, index: Tensor | None, dim: int = 0) -> Tensor:
+        """`pick` into memory that the next call of the same kind uses again."""
+        if index is None:
+            return x
+        shape = [*x.shape[:dim], len(index), *x.shape[dim + 1 :]]
+        return torch.index_select(x, dim, index, out=self.scratch("picked", *shape, dtype=x.dtype))
+
+    def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x if x.dtype == dtype else self.scratch("cast", *x.shape, dtype=dtype).copy_(x)
 
     def _encode(
         self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int, items: int
@@ -152,7 +171,7 @@ class _Pass:
         """
         skips = {}
         for level, encode in blocks:
-            x = x.to(encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
+            x = self._cast(x, encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
             frames, rows = x.shape[:2]
             shape = items * frames, rows, encode.outputs
             everyone = self.scratch(("skip", level), *shape, dtype=x.dtype)
@@ -177,7 +196,7 @@ class _Pass:
         """[f, r, C] through some levels, each with its skip added -> [f, r', C']."""
         frames, batch = len(x), order.batch
         for level, decode in blocks:
-            x = x.to(decode.dtype).view(frames, -1, decode.inputs)
+            x = self._cast(x, decode.dtype).view(frames, -1, decode.inputs)
             rows = x.shape[1]
             if level == 0:
                 out = self.scratch("columns", decode.outputs, frames, rows, dtype=x.dtype).permute(1, 2, 0)

@@ -15,12 +15,11 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from slimclean.engine_kernels import decode, diagonal_scan, encode, grouped_scan
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
 from slimclean.model.router import LOG_FLOOR, Router
-from slimclean.model.scripted import script
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
@@ -55,7 +54,7 @@ class FastEncoder:
         """x [n, S C_in], s stretches of time, and the row that follows each, [s, S C_in] -> `out` [n, C]."""
         n, w = len(x), width(uf, self.outputs)
         h = scratch("h", w + 1, n, dtype=self.dtype)
-        _encode(x, ahead, self._prepare(w), h, scratch("gate", n, self.outputs, dtype=self.dtype), out)
+        encode(x, ahead, self._prepare(w), h, scratch("gate", n, self.outputs, dtype=self.dtype), out)
 
     def _prepare(self, w: int) -> list[Tensor]:
         if w not in self._weights:
@@ -84,7 +83,7 @@ class FastDecoder:
         """
         n, w = len(x), width(uf, self.inputs)
         h = scratch("h", w + 1, n, dtype=self.dtype)
-        _decode(x, self._prepare(w), h, scratch("gate", w, n, dtype=self.dtype), out, ends)
+        decode(x, self._prepare(w), h, scratch("gate", w, n, dtype=self.dtype), out, ends)
 
     def _prepare(self, w: int) -> list[Tensor]:
         if w not in self._weights:
@@ -129,7 +128,7 @@ class FastGRU:
         candidate = torch.baddbmm(self._n[1], x, self._n[0]).view(by_frame).transpose(0, 1).contiguous()
         out = torch.empty_like(candidate)
         before = out.new_full((groups, batch, c), 0.5) if state is None else state
-        _scan(gates, candidate, self._hidden_weight, before, out)
+        grouped_scan(gates, candidate, self._hidden_weight, before, out)
         after = out[-1].clone()
         return out.permute(2, 0, 1, 3).reshape(batch, frames, channels).mul_(2).sub_(1), after
 
@@ -177,7 +176,7 @@ class FastRouter:
         gates = torch.addmm(bias, features.reshape(-1, c), weight)
         gates = gates.view(batch, frames, 4, c).permute(1, 2, 0, 3).contiguous()  # [F, 4, B, C]
         out = gates.new_empty(frames, batch, c)
-        _diagonal_scan(gates, hidden_weight, gates.new_full((batch, c), 0.5), out)
+        diagonal_scan(gates, hidden_weight, gates.new_full((batch, c), 0.5), out)
         return out.mul_(2).sub_(1).transpose(0, 1)
 
 
@@ -190,29 +189,25 @@ class FastResampler:
         self._up = _kept(torch.float32, *matrix.unbind(2))
         self._down = _kept(torch.float32, *(part.T / self.factor for part in matrix.unbind(2)))
 
-    def up(self, x: Tensor) -> Tensor:
-        """[B, T] -> [S, B, U T / S]; T is a multiple of `BLOCK`."""
-        windows = F.pad(x, (ZEROS, ZEROS)).unfold(1, BLOCK + 2 * ZEROS, BLOCK).flatten(0, 1)
-        out = x.new_empty(len(self._up), len(windows), self._up[0].shape[1])
+    def up(self, x: Tensor, scratch: Scratch) -> Tensor:
+        """[B, T + 2 Z], with what comes before and after, -> [S, B, U T / S]; T is a multiple of `BLOCK`."""
+        windows = x.unfold(1, BLOCK + 2 * ZEROS, BLOCK)
+        windows = scratch("windows", *windows.shape, dtype=x.dtype).copy_(windows).flatten(0, 1)
+        out = scratch("up", len(self._up), len(windows), self._up[0].shape[1], dtype=x.dtype)
         for step, matrix in zip(out, self._up, strict=True):
             torch.mm(windows, matrix, out=step)
         return out.view(len(out), len(x), -1)
 
-    def down(self, y: Tensor) -> Tensor:
-        """[S, B, U T / S] -> [B, T], low-passed."""
-        batch = y.shape[1]
+    def down(self, y: Tensor, out: Tensor) -> None:
+        """[S, B, U T / S], low-passed, is added to `out` [B, T + 2 Z], where neighbours overlap."""
         rows = y.view(len(y), -1, self._down[0].shape[0])
         blocks = torch.mm(rows[0], self._down[0])
         for part, matrix in zip(rows[1:], self._down[1:], strict=True):
             blocks.addmm_(part, matrix)
-        blocks = blocks.view(batch, -1, BLOCK + 2 * ZEROS)
-        count = blocks.shape[1]
-        out = y.new_zeros(batch, count + 2 * ZEROS // BLOCK + 2, BLOCK)
+        blocks = blocks.view(len(out), -1, BLOCK + 2 * ZEROS)
         for first in range(0, BLOCK + 2 * ZEROS, BLOCK):  # overlap-add
             piece = blocks[..., first : first + BLOCK]
-            at = first // BLOCK
-            out[:, at : at + count, : piece.shape[2]] += piece
-        return out.flatten(1)[:, ZEROS : ZEROS + count * BLOCK]
+            out[:, first:].unfold(1, piece.shape[2], BLOCK)[:, : blocks.shape[1]].add_(piece)
 
 
 def _kept(dtype: torch.dtype, *tensors: Tensor) -> list[Tensor]:
@@ -233,83 +228,3 @@ def _without_tanh(
     scale = torch.cat([bias.new_ones(2 * c), bias.new_full((c,), 2.0)])
     tensors = weight, bias, 2 * hidden_weight, hidden_bias - sums
     return cast(tuple[Tensor, Tensor, Tensor, Tensor], tuple((tensor * scale).detach() for tensor in tensors))
-
-
-# --- what runs without the interpreter's lock --------------------------------------------------------
-
-
-@script
-def _encode(
-    x: Tensor,
-    ahead: Tensor,
-    weights: list[Tensor],
-    h: Tensor,
-    gate: Tensor,
-    out: Tensor,
-) -> None:
-    """`FastEncoder` in memory of the caller: h [w + 1, n], gate and out [n, C]."""
-    bias, first, second, to_value, to_gate = weights
-    n, w, stretches = len(x), len(first), len(ahead)
-    slim = h[:w]
-    h[w].fill_(1)
-    torch.addmm(bias, first, x.t(), out=slim)
-    if n == stretches:
-        slim.addmm_(second, ahead.t())
-    else:
-        rows = n // stretches
-        slim[:, :-1].addmm_(second, x[1:].t())
-        # Right but for the last row of each stretch, which took the next in memory for the next in time.
-        ahead[:-1].sub_(x[rows::rows])
-        slim.view(w, stretches, rows)[:, :, -1].add_(torch.mm(second, ahead.t()))
-    slim.relu_()
-    torch.mm(h.t(), to_gate, out=gate).sigmoid_()
-    torch.mm(h.t(), to_value, out=out).mul_(gate)
-
-
-@script
-def _decode(
-    x: Tensor,
-    weights: list[Tensor],
-    h: Tensor,
-    gate: Tensor,
-    out: Tensor,
-    ends: Tensor,
-) -> None:
-    """`FastDecoder` in memory of the caller: h [w + 1, n], gate [w, n], out [n, S C_out], ends [s, S C_out]."""
-    value_bias, gate_bias, to_value, to_gate, first, second = weights
-    n, w, stretches = len(x), len(to_value), len(ends)
-    slim = h[:w]
-    h[w].fill_(1)
-    torch.addmm(gate_bias, to_gate, x.t(), out=gate).sigmoid_()
-    torch.addmm(value_bias, to_value, x.t(), out=slim).mul_(gate)
-    torch.mm(h.t(), first, out=out)
-    last = slim.view(w, stretches, n // stretches)[:, :, -1]
-    torch.mm(last.t(), second, out=ends)
-    if n > stretches:
-        last.zero_()  # the row that comes next in memory belongs to another stretch
-        out[1:].addmm_(slim[:, :-1].t(), second)
-
-
-@script
-def _scan(gates: Tensor, candidates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
-    """Gates [F, G, B, 3 c], candidates [F, G, B, c], weight [G, c, 3 c] -> states [F, G, B, c]."""
-    c, h = weight.shape[1], before
-    for t in range(len(gates)):
-        now, candidate, after = gates[t], candidates[t], out[t]
-        both = now.baddbmm_(h, weight)[:, :, : 2 * c].sigmoid_()
-        candidate.addcmul_(both[:, :, :c], now[:, :, 2 * c :]).sigmoid_()
-        torch.lerp(candidate, h, both[:, :, c:], out=after)
-        h = after
-
-
-@script
-def _diagonal_scan(gates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
-    """Gates [F, 4, B, C], the last the candidate, weight [3, 1, C] -> states [F, B, C]."""
-    h = before
-    for t in range(len(gates)):
-        now, after = gates[t], out[t]
-        now[:3].addcmul_(h, weight)
-        both, candidate = now[:2].sigmoid_(), now[3]
-        candidate.addcmul_(both[0], now[2]).sigmoid_()
-        torch.lerp(candidate, h, both[1], out=after)
-        h = after

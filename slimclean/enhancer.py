@@ -23,7 +23,7 @@ from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, UsageError
-from slimclean.hardware import pick_bf16, pick_device
+from slimclean.hardware import pick_device, pick_engine_bf16
 from slimclean.highband import highband_gain
 from slimclean.level import Level
 from slimclean.model import ModelConfig, SlimmableDemucs
@@ -108,7 +108,8 @@ class Enhancer:
         self.highband = highband
         self.device = pick_device(device)
         self.network = (network or checkpoint.load(model)[0]).to(self.device)
-        bf16 = pick_bf16(precision, self.device)
+        bf16 = pick_engine_bf16(precision, self.device, None if uf == "auto" else uf)
+        self.precision = "bf16" if bf16 else "fp32"
         engine = Engine(self.network, torch.bfloat16 if bf16 else torch.float32)
         self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = engine
         self.router: Callable[[torch.Tensor, float], torch.Tensor] = engine.route

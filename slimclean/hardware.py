@@ -34,3 +34,17 @@ def pick_bf16(precision: str, device: torch.device) -> bool:
         tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # since torch 2.6
         return device.type == "cpu" and any(getattr(torch.cpu, test, bool)() for test in tests)
     return precision == "bf16"
+
+
+BF16_FROM_UF = 0.5
+"""Where the engine gains from bf16 on a CPU: below, sigmoids and conversions cost what products save."""
+
+
+def pick_engine_bf16(precision: str, device: torch.device, uf: float | None) -> bool:
+    """`pick_bf16` for the engine at `uf`, None if it changes from frame to frame.
+
+    On a CPU, frames of many UFs make products of ever new sizes, and each new size in bf16 costs half a
+    millisecond before its first use.
+    """
+    wide = device.type != "cpu" or (uf is not None and uf >= BF16_FROM_UF)
+    return pick_bf16(precision, device) and (wide or precision != "auto")

@@ -39,7 +39,7 @@ def benchmark(
 
         from slimclean import audio, checkpoint
         from slimclean.benchmark import benchmark, speech_in_noise
-        from slimclean.hardware import pick_bf16, pick_device
+        from slimclean.hardware import pick_device
         from slimclean.report import table, write_rows
 
         place = pick_device(device)
@@ -50,10 +50,9 @@ def benchmark(
             waveform, rate = audio.read(input_)
             name = input_.name
         rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
-        kind = "bf16" if pick_bf16(precision, place) else "fp32"
         print(
             f"{name}: {waveform.shape[-1] / rate:.1f} s at {rate} Hz; torch {torch.__version__}, {place.type}, "
-            f"{kind}, threads: {torch.get_num_threads()}, fastest of {repeats}"
+            f"threads: {torch.get_num_threads()}, fastest of {repeats}"
         )
         print(table(rows))
         if csv is not None:

@@ -18,6 +18,7 @@ C channels, S stride.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -74,6 +75,7 @@ class Engine:
         self.gru = FastGRU(network.gru)
         self.resampler = FastResampler(network.resampler, network.config.stride)
         self.router = FastRouter(network.router)
+        self._memory = threading.local()
 
     @torch.inference_mode()
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
@@ -86,7 +88,7 @@ class Engine:
         hop = self.config.frame_hop
         frames = noisy.shape[1] // hop
         ufs = uf_per_frame(noisy, uf, hop)
-        run, chosen = _Pass(self, noisy), ufs.cpu().numpy()
+        run, chosen = _Pass(self, self._scratch(noisy)), ufs.cpu().numpy()
         padded = F.pad(noisy, (ZEROS, ZEROS))
         out = torch.zeros_like(padded)
         for start, stop in _tiles(frames):
@@ -94,6 +96,12 @@ class Engine:
             heard, said = (slice(start * hop, end * hop + 2 * ZEROS) for end in (ahead, stop))
             run.tile(padded[:, heard], chosen[:, start:ahead], out[:, said])
         return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
+
+    def _scratch(self, like: Tensor) -> Scratch:
+        """This thread's, as long as the thread lives: one pass after the other fits into the same memory."""
+        if not hasattr(self._memory, "scratch"):
+            self._memory.scratch = Scratch(like)
+        return cast(Scratch, self._memory.scratch)
 
 
 def _tiles(frames: int) -> Iterator[tuple[int, int]]:
@@ -107,7 +115,7 @@ def _tiles(frames: int) -> Iterator[tuple[int, int]]:
 class _Pass:
     """One pass over a batch, tile after tile: memory in use, and what a tile hands to the next."""
 
-    def __init__(self, engine: Engine, like: Tensor) -> None:
+    def __init__(self, engine: Engine, scratch: Scratch) -> None:
         self.gru, self.resampler, self.lap = engine.gru, engine.resampler, engine.lap
         self.frame_hop = engine.config.frame_hop
         encoder = list(enumerate(engine.encoder))
@@ -115,7 +123,7 @@ class _Pass:
         levels = range(len(encoder) - 1, -1, -1)
         decoder = list(zip(levels, engine.decoder, strict=True))
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
-        self.scratch = Scratch(like)
+        self.scratch = scratch
         self.state: Tensor | None = None
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last frames of a tile add to the next, by level and item."""

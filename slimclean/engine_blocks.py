@@ -28,7 +28,7 @@ class Scratch:
     """Memory by name, used again: fresh pages cost more than the arithmetic done on them."""
 
     def __init__(self, like: Tensor) -> None:
-        self._like = like
+        self._like = like.new_empty(0)
         self._flat: dict[object, Tensor] = {}
 
     def __call__(self, name: object, *shape: int, dtype: torch.dtype) -> Tensor:

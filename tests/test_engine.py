@@ -67,6 +67,17 @@ def test_the_recurrence_continues_from_tile_to_tile(small):
         torch.testing.assert_close(torch.cat([first, second], 1), small.gru(x))
 
 
+def test_later_passes_leave_earlier_results_alone(small):
+    """They share memory."""
+    engine = Engine(small)
+    long, short = torch.randn(2, 2 * TILE * SMALL.frame_hop), torch.randn(1, 9 * SMALL.frame_hop)
+    first = engine(long, 0.25).waveform
+    copy = first.clone()
+    engine(short, 1.0)
+    assert first.equal(copy)
+    assert engine(long, 0.25).waveform.equal(copy)
+
+
 def test_tiles_cover_everything_and_reach_far_enough():
     for frames in range(1, 5 * TILE):
         tiles = list(_tiles(frames))

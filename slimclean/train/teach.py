@@ -6,7 +6,7 @@ each UF leaves in each frame is known, and a fresh router learns by least square
 
     logits[f, j] - logits[f, j - 1] = expected saving of UF j in frame f, against the next smaller one
 
-The large UFs save a twentieth of what the small ones do. Each step counts at its own spread, lest the small ones
+The large UFs save a twentieth of what the small ones do; each step counts at its own spread, lest those
 drown the rest.
 
 `calibrate` then sets the price of a UF at each target: the likeliest UF is the one that saves most after it,
@@ -114,11 +114,15 @@ def _fit(router: Router, noisy: Tensor, savings: Tensor, rng: np.random.Generato
     batches = [items for _ in range(EPOCHS) for items in _batches(rng.permutation(len(noisy)))]
     for step, items in enumerate(batches):
         optimiser.param_groups[0]["lr"] = LR * (1 - step / len(batches))
-        found = router.base_logits(noisy[items]).diff(dim=-1) / spread
+        found = router.base_logits(noisy[items]).diff(dim=-1)
         loss = (found - steps[items]).square().sum(-1).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    with torch.no_grad():
+        for p in (router.head.weight, router.head.bias):  # from each step's own unit to the common one
+            in_common = torch.einsum("j,j...->j...", spread, p.diff(dim=0)).cumsum(0)
+            p.copy_(torch.cat([torch.zeros_like(p[:1]), in_common]))
 
 
 def _batches(order: np.ndarray) -> Sequence[np.ndarray]:

@@ -20,6 +20,7 @@ def library(x):
 
 def test_the_router_learns_where_width_pays(monkeypatch):
     """Where the wide network is better in loud frames and nowhere else, the taught router spends it there."""
+    torch.manual_seed(0)
     network = SlimmableDemucs(SMALL).eval()
     rng = np.random.default_rng(0)
     loud = np.repeat(rng.random((48, 4)) < 0.5, 6, axis=1)
@@ -28,7 +29,7 @@ def test_the_router_learns_where_width_pays(monkeypatch):
     saved = torch.from_numpy(loud.astype(np.float32))[..., None] * (torch.tensor(SMALL.ufs) - SMALL.ufs[0])
     with torch.no_grad():
         network.router.target_shift.zero_()
-    monkeypatch.setattr(teach, "EPOCHS", 20)
+    monkeypatch.setattr(teach, "EPOCHS", 120)
     teach._fit(network.router, noisy, saved, rng)
     calibrate(network, [x.numpy() for x in noisy])
     ufs = network.route(noisy, 0.5).numpy()

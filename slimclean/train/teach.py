@@ -4,7 +4,10 @@ Joint training shows the router one draw of UFs per example, and what one frame'
 all the others did. Here the finished backbone runs every example at every candidate UF, so that the error which
 each UF leaves in each frame is known, and a fresh router learns by least squares how much of it each UF saves:
 
-    logits[f, j] = expected saving of UF j in frame f, against the smallest
+    logits[f, j] - logits[f, j - 1] = expected saving of UF j in frame f, against the next smaller one
+
+The large UFs save a twentieth of what the small ones do; each step counts at its own spread, lest those
+drown the rest.
 
 `calibrate` then sets the price of a UF at each target: the likeliest UF is the one that saves most after it,
 which is how a budget is best spent (Everett 1963, Lagrange multipliers for allocation).
@@ -29,10 +32,10 @@ from slimclean.train.data import Mixer
 from slimclean.train.losses import COMPRESSION
 
 SECONDS = 4.0
-EPOCHS, BATCH = 6, 16
+EPOCHS, BATCH = 12, 16
 LR, WEIGHT_DECAY = 3e-3, 0.01
 CLIP = 1.5
-"""Of a saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
+"""Of a step's saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
 URGENCY = 0.25
 """Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
@@ -50,7 +53,7 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     network.router = Router(config)
     with torch.no_grad():
         network.router.target_shift.zero_()
-    _fit(network.router, noisy, savings.clamp(-CLIP, CLIP), np.random.default_rng(seed))
+    _fit(network.router, noisy, savings, np.random.default_rng(seed))
 
 
 def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,15 +107,22 @@ def urgency(noisy: Tensor, clean: Tensor) -> Tensor:
 
 
 def _fit(router: Router, noisy: Tensor, savings: Tensor, rng: np.random.Generator) -> None:
+    steps = savings.diff(dim=-1)  # [N, F, J - 1]
+    spread = steps.std((0, 1)).clamp_min(1e-8)
+    steps = (steps / spread).clamp(-CLIP, CLIP)
     optimiser = torch.optim.AdamW(router.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     batches = [items for _ in range(EPOCHS) for items in _batches(rng.permutation(len(noisy)))]
     for step, items in enumerate(batches):
         optimiser.param_groups[0]["lr"] = LR * (1 - step / len(batches))
-        logits = router.base_logits(noisy[items])
-        loss = (logits - logits[..., :1] - savings[items]).square().sum(-1).mean()
+        found = router.base_logits(noisy[items]).diff(dim=-1)
+        loss = (found - steps[items]).square().sum(-1).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    with torch.no_grad():
+        for p in (router.head.weight, router.head.bias):  # from each step's own unit to the common one
+            in_common = torch.einsum("j,j...->j...", spread, p.diff(dim=0)).cumsum(0)
+            p.copy_(torch.cat([torch.zeros_like(p[:1]), in_common]))
 
 
 def _batches(order: np.ndarray) -> Sequence[np.ndarray]:

@@ -46,6 +46,22 @@ def test_help_lists_the_commands():
     assert run().exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cores"), [([], 3), (["-j", 1], 1), (["-j", 2], 2), (["-j", 2, "--threads", 1], 1)]
+)
+def test_a_job_is_a_core(tmp_path, weights, monkeypatch, arguments, cores):
+    import torch
+
+    set_: list[int] = [3]
+    monkeypatch.setattr(torch, "set_num_threads", set_.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: set_[-1])
+    used: list[int] = []
+    monkeypatch.setattr("slimclean.enhancer.side_by_side", lambda f, x, n: used.append(n) or map(f, x))
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    run("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "-m", weights, *arguments)
+    assert used == [cores]
+
+
 def test_enhance_writes_files_and_a_report(tmp_path, weights):
     soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
     done = run(

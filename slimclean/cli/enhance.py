@@ -106,7 +106,10 @@ def enhance(
         bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN)
     ] = False,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: as many as pay.", rich_help_panel=_RUN)
+        int,
+        typer.Option(
+            "--jobs", "-j", min=0, help="Recordings at a time, a core each; 0: what pays.", rich_help_panel=_RUN
+        ),
     ] = 0,
     backend: Annotated[
         str, typer.Option(help="loky (processes here) or dask (a cluster).", rich_help_panel=_RUN)
@@ -160,7 +163,9 @@ def enhance(
             _print_plan(inputs, output, options)
             return
         reports.check(plots, html)
-        use_threads(threads)
+        use_threads(
+            threads if threads is not None else jobs or None
+        )  # a recording alone gets all the jobs' cores
         enhancer = Enhancer(
             parsed_uf,
             target_uf,

@@ -163,9 +163,7 @@ def enhance(
             _print_plan(inputs, output, options)
             return
         reports.check(plots, html)
-        use_threads(
-            threads if threads is not None else jobs or None
-        )  # a recording alone gets all the jobs' cores
+        use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
             parsed_uf,
             target_uf,

@@ -26,8 +26,8 @@ Setting = tuple[float | Literal["auto"], float]
 """(uf, target_uf); the target matters for auto only."""
 
 SETTINGS: tuple[Setting, ...] = (
-    *((uf, 0.25) for uf in (0.125, 0.18, 0.25, 0.375, 0.5, 0.75, 1.0)),
-    *(("auto", target) for target in (0.1, 0.18, 0.25, 0.5, 0.75)),
+    *((uf, 0.25) for uf in (0.0625, 0.125, 0.18, 0.25, 0.375, 0.5, 0.75, 1.0)),
+    *(("auto", target) for target in (0.1, 0.16, 0.25, 0.5, 0.75)),
 )
 QUICK: tuple[Setting, ...] = tuple(
     s for s in SETTINGS if s[0] in (0.125, 0.25, 1.0) or s in (("auto", 0.1), ("auto", 0.25))

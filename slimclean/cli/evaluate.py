@@ -23,7 +23,7 @@ def evaluate(
 ) -> None:
     """Score static UFs and auto on pairs: quality against MACs.
 
-    Enhances NOISY at seven UFs and with the router at five targets, in memory.
+    Enhances NOISY at eight UFs and with the router at five targets, in memory.
     Prints mean PESQ-WB, STOI and SI-SDR, and MACs per sample, a row a setting;
     for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs.
     PESQ and STOI need the extra `score`; without it their columns stay empty.

@@ -29,7 +29,7 @@ class ModelConfig:
     router_channels: int = 64
     router_kernel: int = 64
     router_stride: int = 32
-    target_knots: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
+    target_knots: tuple[float, ...] = (0.1, 0.13, 0.16, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0)
 
     @property
     def kernel(self) -> int:

@@ -1,14 +1,8 @@
 """The training loop: backbone and router together, every width in every step.
 
-A step draws `batch` examples and gives each a task, in turn:
-
-- `full`: UF 1, the ceiling that the others share their weights with;
-- `static`: one narrower UF for the example, or (a quarter of them) a new random UF every few frames;
-- `routed`: the router's Gumbel-softmax draw for a target UF of the example's own. A frozen router, taught
-  before, chooses as it does at inference, and the backbone learns to live with its choices.
-
-Examples of one task are processed together, in micro-batches that worker threads share: on a CPU
-two threads of one core each beat one operation on two cores by half.
+A step draws `batch` examples and gives each a task (see `tasks`). Examples of one task are processed together,
+in micro-batches that worker threads share: on a CPU two threads of one core each beat one operation on two
+cores by half.
 """
 
 from __future__ import annotations
@@ -45,17 +39,10 @@ from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
 from slimclean.train.muon import Muon
 from slimclean.train.perceptual import disturbance
+from slimclean.train.tasks import Job, random_targets, random_widths, share_out
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
-TASKS = ("full", "static", "routed", "static")
-"""Examples of a batch take these in turn."""
-FROZEN_TASKS = ("full", "routed", "static", "routed")
-"""The same beside a frozen router."""
-STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
-"""Small ones more often: they have the most to learn, and are asked for most."""
-LOG_TARGETS = (math.log(0.1), math.log(1.0))
-"""Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
 ROUTER_WARMUP_STEPS = 300
 """Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
 
@@ -175,17 +162,11 @@ class _Run:
     def _step(self, noisy: Tensor, clean: Tensor, pool: ThreadPoolExecutor) -> dict[str, float]:
         """One update; returns the losses by task, and what the router did."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
-        cycle = FROZEN_TASKS if self.config.freeze_router else TASKS
-        tasks = [cycle[k % len(cycle)] for k in range(len(noisy))]
-        jobs = []
-        for task in ("routed", "full", "static"):  # longest first, for the threads
-            items = [k for k, t in enumerate(tasks) if t == task]
-            # A UF that is one number runs on sliced weights, so static examples go one by one.
-            together = len(items) if self.device.type == "cuda" else -(-len(items) // self.workers)
-            size = 1 if task == "static" else max(2, together)
-            jobs += [(task, items[k : k + size]) for k in range(0, len(items), size)]
+        # A GPU takes all examples of a task at once.
+        workers = 1 if self.device.type == "cuda" else self.workers
+        jobs = share_out(len(noisy), frozen_router=self.config.freeze_router, workers=workers)
 
-        def job(spec: tuple[str, list[int]]) -> tuple[dict[str, float], list[Tensor | None], Any]:
+        def job(spec: Job) -> tuple[dict[str, float], list[Tensor | None], Any]:
             return self._micro_batch(spec[0], spec[1], noisy, clean)
 
         for p in self.params:
@@ -228,9 +209,7 @@ class _Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             widths: Widths = 1.0
             if task == "routed":
-                target = torch.tensor(
-                    np.exp(rng.uniform(*LOG_TARGETS, len(items))), dtype=x.dtype, device=x.device
-                )
+                target = random_targets(rng, len(items)).to(x.device)
                 with torch.set_grad_enabled(not config.freeze_router):
                     logits = network.router(x, target).float()
                 if config.freeze_router:
@@ -239,7 +218,7 @@ class _Run:
                     noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(x.device)
                     widths = network.router.sample(logits, noise)
             elif task == "static":
-                widths = _random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
+                widths = random_widths(rng, x.shape[1] // network.config.frame_hop, x.device)
             enhanced = network.backbone(x, widths)
         scale = 1 / x.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-3)  # loud examples count no more
         wanted, given = y * scale, enhanced.float() * scale
@@ -328,18 +307,6 @@ def _is_matrix(name: str, p: Tensor) -> bool:
     """Whether Muon trains it: matrices of the backbone, without its first and last layer and the router."""
     ends = name.startswith(("router.", "encoder.0.strided")) or name.endswith("bias")
     return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4
-
-
-def _random_widths(rng: np.random.Generator, frames: int, device: torch.device) -> Widths:
-    """One UF for the example (three in four), or one for every run of a few frames."""
-    if rng.random() < 0.75:
-        if rng.random() < 0.75:
-            return float(rng.choice(STATIC_UFS))
-        return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
-    change = rng.random(frames) < 1 / rng.uniform(1, 12)
-    ufs = rng.choice([*STATIC_UFS, 1.0], frames)
-    last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))
-    return FrameWidths.of(torch.tensor(ufs[last], dtype=torch.float32, device=device)[None])
 
 
 def _segment_samples(segment_s: float, frame_hop: int) -> int:

@@ -1,0 +1,57 @@
+"""What the examples of a batch are for. They take these tasks in turn:
+
+- `full`: UF 1, the ceiling that the others share their weights with;
+- `static`: one narrower UF for the example, or (a quarter of them) a new random UF every few frames;
+- `routed`: the router's Gumbel-softmax draw for a target UF of the example's own. A frozen router, taught
+  before, chooses as it does at inference, and the backbone learns to live with its choices.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from slimclean.model.slimmable import FrameWidths, Widths
+
+TASKS = ("full", "static", "routed", "static")
+FROZEN_TASKS = ("full", "routed", "static", "routed")
+"""Beside a frozen router."""
+STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
+"""Small ones more often: they have the most to learn, and are asked for most."""
+LOG_TARGETS = (math.log(0.1), math.log(1.0))
+"""Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
+
+Job = tuple[str, list[int]]
+"""A task and the examples that do it together."""
+
+
+def share_out(count: int, *, frozen_router: bool, workers: int) -> list[Job]:
+    """`count` examples as jobs for `workers`, longest first."""
+    cycle = FROZEN_TASKS if frozen_router else TASKS
+    tasks = [cycle[k % len(cycle)] for k in range(count)]
+    jobs = []
+    for task in ("routed", "full", "static"):
+        items = [k for k, t in enumerate(tasks) if t == task]
+        # A UF that is one number runs on sliced weights, so static examples go one by one.
+        size = 1 if task == "static" else max(2, -(-len(items) // workers))
+        jobs += [(task, items[k : k + size]) for k in range(0, len(items), size)]
+    return jobs
+
+
+def random_targets(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """Target UFs for routed examples, [count]."""
+    return torch.from_numpy(np.exp(rng.uniform(*LOG_TARGETS, count)).astype(np.float32))
+
+
+def random_widths(rng: np.random.Generator, frames: int, device: torch.device) -> Widths:
+    """For a static example: one UF (three in four), or one for every run of a few frames."""
+    if rng.random() < 0.75:
+        if rng.random() < 0.75:
+            return float(rng.choice(STATIC_UFS))
+        return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
+    change = rng.random(frames) < 1 / rng.uniform(1, 12)
+    ufs = rng.choice([*STATIC_UFS, 1.0], frames)
+    last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))
+    return FrameWidths.of(torch.tensor(ufs[last], dtype=torch.float32, device=device)[None])

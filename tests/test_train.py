@@ -28,6 +28,7 @@ from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
 from slimclean.train.sources import Library, load_library, scan_folder
+from slimclean.train.tasks import share_out
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 PLAIN = MixConfig(
@@ -186,6 +187,16 @@ def test_training_learns_and_trains_every_part(libraries, tmp_path):
             ]
         )
     assert loss["after"] < 0.9 * loss["before"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_jobs_hold_every_example_once_and_static_ones_alone(frozen, workers):
+    for count in range(3, 14):
+        jobs = share_out(count, frozen_router=frozen, workers=workers)
+        assert sorted(k for _, items in jobs for k in items) == list(range(count))
+        assert {task for task, _ in jobs} == {"full", "static", "routed"}
+        assert all(len(items) == 1 for task, items in jobs if task == "static")
 
 
 def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weights(libraries, tmp_path):

@@ -167,7 +167,7 @@ class FastRouter:
         x = x.relu_().unflatten(1, (-1, config.frame_hop // stride)).mean(2)  # [B, F, C]
         hidden = self._scan(head.delayed(torch.log(x + LOG_FLOOR)))
         logits = head.priced(head.head(hidden), noisy.new_full((batch,), target_uf))
-        return torch.tensor(config.ufs, device=noisy.device)[logits.argmax(-1)]
+        return head.likeliest(logits)
 
     def _scan(self, features: Tensor) -> Tensor:
         """`DiagonalGRU`, [B, F, C] -> [B, F, C]."""

@@ -209,7 +209,7 @@ def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weight
     with (tmp_path / "frozen" / "train.csv").open(newline="") as file:
         assert 0 < float(next(csv.DictReader(file))["uf"]) <= 1
 
-    fewer = dataclasses.replace(SMALL, ufs=SMALL.ufs[1:])
+    fewer = dataclasses.replace(SMALL, ufs=SMALL.ufs[1:], target_knots=SMALL.target_knots[1:])
     config = TrainConfig(tmp_path / "fewer", steps=0, **CONFIG)
     path = train(config, mixer_of(libraries), fewer, init=start)
     after = checkpoint.load(path)[0].state_dict()

@@ -127,10 +127,7 @@ class _GruScan(torch.autograd.Function):
         weight, hidden, rz, candidate, recurrent_n = ctx.saved_tensors
         frames, groups, batch, c = candidate.shape
         r, z = rz[..., :c], rz[..., c:]
-        # Each gate's gradient is the hidden state's times a factor known before the walk back.
-        to_candidate = (1 - z) * (1 - candidate * candidate)
-        to_r = to_candidate * recurrent_n * r * (1 - r)
-        to_z = (hidden[:-1] - candidate) * z * (1 - z)
+        to_r, to_z, to_candidate = _slopes(hidden[:-1], r, z, candidate, recurrent_n)
         factors = torch.stack([to_r, to_z, to_candidate * r], dim=3)  # [F, G, B, 3, c], recurrent side
         total, recurrent_grad = _gru_backward(grad, z, factors, weight.mT.contiguous())
         flat = recurrent_grad.view(frames, groups, batch, 3 * c)
@@ -138,6 +135,15 @@ class _GruScan(torch.autograd.Function):
         rows = flat.transpose(0, 1).reshape(groups, frames * batch, 3 * c)
         before = hidden[:-1].transpose(0, 1).reshape(groups, frames * batch, c)
         return inputs_grad, before.mT @ rows, rows.sum(1, keepdim=True)
+
+
+def _slopes(before: Tensor, r: Tensor, z: Tensor, candidate: Tensor, recurrent: Tensor) -> tuple[Tensor, ...]:
+    """What the gradients of r, z and the candidate, before their functions, are of the state's.
+
+    They are known before the walk back. `before` is the last state, `recurrent` what r lets into the candidate.
+    """
+    to_candidate = (1 - z) * (1 - candidate * candidate)
+    return to_candidate * recurrent * r * (1 - r), (before - candidate) * z * (1 - z), to_candidate
 
 
 class _DiagonalScan(torch.autograd.Function):
@@ -152,10 +158,7 @@ class _DiagonalScan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, hidden, rz, candidate, recurrent = ctx.saved_tensors
         r, z = rz.unbind(1)
-        # Each gate's gradient is the hidden state's times a factor known before the walk back.
-        to_candidate = (1 - z) * (1 - candidate * candidate)
-        to_r = to_candidate * recurrent * r * (1 - r)
-        to_z = (hidden[:-1] - candidate) * z * (1 - z)
+        to_r, to_z, to_candidate = _slopes(hidden[:-1], r, z, candidate, recurrent)
         sides = torch.stack([to_r, to_z, to_candidate * r], dim=1)  # [F, 3, B, C], recurrent side
         back = z + (sides * weight[:, None]).sum(1)
         total = _diagonal_backward(grad, back)

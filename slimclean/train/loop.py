@@ -99,9 +99,9 @@ class _Run:
         self.audio_hours = 0.0
 
     def _start_from(self, network: SlimmableDemucs, header: checkpoint.Checkpoint, path: Path) -> None:
-        """Weights of another run; the router stays new where it has other UFs to choose from."""
+        """Weights of another run; the router stays new where it has other UFs or targets to choose from."""
         config = self.network.config
-        if dataclasses.replace(header.config, ufs=config.ufs) != config:
+        if dataclasses.replace(header.config, ufs=config.ufs, target_knots=config.target_knots) != config:
             raise SlimcleanError(f"{path}: its sizes are not those to train")
         weights = network.state_dict()
         if header.config != config:
@@ -229,16 +229,15 @@ class _Run:
             error = error + config.intelligibility * unintelligibility(wanted, given).mean()
         log = {task: float(error.detach())}
         loss, usage = error, None
-        if isinstance(widths, FrameWidths) and task == "routed" and config.freeze_router:
-            log["uf"] = float(mean_uf(widths).mean())
-        elif isinstance(widths, FrameWidths) and task == "routed":
+        if isinstance(widths, FrameWidths) and task == "routed":
             u = mean_uf(widths)
-            ramp = min(1.0, self.step / ROUTER_WARMUP_STEPS)
-            loss = loss + ramp * config.beta * self.efficiency(widths, target).mean()
-            loss = loss + config.gamma * balance_loss(logits)
-            usage = (u.detach().cpu(), target.cpu())
             log["uf"] = float(u.detach().mean())
-            log["uf_error"] = float(self.efficiency.deviation.abs().mean())
+            if not config.freeze_router:
+                ramp = min(1.0, self.step / ROUTER_WARMUP_STEPS)
+                loss = loss + ramp * config.beta * self.efficiency(widths, target).mean()
+                loss = loss + config.gamma * balance_loss(logits)
+                usage = (u.detach().cpu(), target.cpu())
+                log["uf_error"] = float(self.efficiency.deviation.abs().mean())
         grads = torch.autograd.grad(loss * share, self.params, allow_unused=True)
         return log, list(grads), usage
 

@@ -16,7 +16,7 @@ from slimclean.model.slimmable import FrameWidths
 from slimclean.train import acoustics
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
-from slimclean.train.perceptual import disturbance, mos
+from slimclean.train.perceptual import HOP, by_frame, disturbance, mos
 
 
 def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():
@@ -61,6 +61,22 @@ def test_the_disturbance_grows_with_noise_and_ignores_level_of_the_pair():
     disturbance(clean, estimate).sum().backward()
     assert estimate.grad.isfinite().all()
     assert float(disturbance(torch.zeros(1, 16_000), noise)) == 0
+
+
+def test_the_cost_of_each_frame_adds_up_to_what_pesq_loses():
+    """To first order; and noise costs where it is."""
+    clean = torch.from_numpy(voice(1.0))[: 62 * HOP] * 5
+    noise = torch.randn(len(clean), generator=torch.Generator().manual_seed(0))
+    louder = torch.ones(len(clean))
+    louder[30 * HOP : 34 * HOP] = 1.5
+    enhanced = clean + torch.stack([0.03 * noise, 0.03 * noise * louder, 0.0303 * noise])
+    costs = by_frame(clean, enhanced, around=0)
+    assert costs.shape == (3, 62)
+    more = (costs[1] - costs[0]).clamp_min(0)
+    assert more[29:35].sum() > 0.9 * more.sum() > 0
+    lost = -mos(disturbance(clean.expand(3, -1), enhanced))
+    assert float((costs[2] - costs[0]).sum()) == pytest.approx(float(lost[2] - lost[0]), rel=0.15)
+    assert by_frame(torch.zeros_like(clean), enhanced, around=0).abs().max() == 0
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")

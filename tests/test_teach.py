@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -59,10 +61,12 @@ def test_frame_errors_lie_where_the_errors_are():
 def test_savings_are_relative_to_the_smallest_uf():
     errors = torch.rand(3, 40, 4)
     errors[..., 0] = 1.0
-    savings = teach.standardised_savings(errors, errors)
+    savings = teach.standardised_savings(errors, errors, errors)
     assert savings[..., 0].abs().max() == 0
     assert savings[..., 1:].min() > 0
-    louder = teach.standardised_savings(errors * torch.tensor([1.0, 100.0, 0.01])[:, None, None], errors)
+    louder = teach.standardised_savings(
+        errors * torch.tensor([1.0, 100.0, 0.01])[:, None, None], errors, errors
+    )
     torch.testing.assert_close(louder, savings)
 
 
@@ -74,3 +78,10 @@ def test_savings_count_more_the_noisier_the_example():
     counts = teach.urgency(clean + gains * noise, clean)
     assert counts.equal(counts.sort().values)
     assert counts[2] == pytest.approx(1, abs=0.01)
+
+
+def test_a_uf_costs_more_the_further_it_is_from_the_target():
+    config = replace(SMALL, ufs=(0.125, 0.25, 0.5), target_knots=(0.125, 0.25, 0.5))
+    costs = teach.distances(config, torch.tensor([4.0, 1.0]))
+    octaves = torch.tensor([[0.0, 1, 4], [1, 0, 1], [4, 1, 0]])
+    torch.testing.assert_close(costs, torch.tensor([4.0, 2.0, 1.0])[:, None] * octaves)

@@ -55,8 +55,36 @@ def disturbance(clean: Tensor, enhanced: Tensor) -> Tensor:
 
     4.5 minus this, through the mapping of P.862.2 (`mos`), is PESQ-WB. Levels do not matter.
     """
-    bands = _bands(clean.device)
     heard = clean.square().mean(-1) > 1e-6
+    return torch.where(heard, _points(*_frame_disturbances(clean, enhanced)), 0)
+
+
+@torch.no_grad()
+def by_frame(clean: Tensor, enhanced: Tensor, around: int) -> Tensor:
+    """What each hop of `HOP` samples costs of PESQ-WB, [T] and [B, T] -> [B, T // HOP].
+
+    To first order around item `around`, for estimates that differ little: how steep PESQ is in each frame's
+    disturbances there, times those disturbances. 0 where the clean signal is silent.
+    """
+    if clean.square().mean() <= 1e-6:
+        return torch.zeros(len(enhanced), clean.shape[-1] // HOP, device=clean.device)
+    kinds = _frame_disturbances(clean.expand_as(enhanced), enhanced)
+    with torch.enable_grad():
+        here = [frames[around, None].clone().requires_grad_() for frames in kinds]
+        slopes = torch.autograd.grad(-mos(_points(*here)).sum(), here)
+    costs = sum(slope * frames for slope, frames in zip(slopes, kinds, strict=True))
+    costs = torch.nn.functional.pad(torch.as_tensor(costs), (1, 1), "replicate")
+    return (costs[:, 1:] + costs[:, :-1]) / 2  # each hop lies in two frames
+
+
+def mos(disturbance: Tensor) -> Tensor:
+    """PESQ-WB of P.862.2, 1.04 to 4.64, for the points lost."""
+    return 0.999 + 4 * torch.sigmoid(1.3669 * (4.5 - disturbance) - 3.8224)
+
+
+def _frame_disturbances(clean: Tensor, enhanced: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric and asymmetric, [B, T] x 2 -> [B, F] each."""
+    bands = _bands(clean.device)
     spectra = _bark_spectrum(_at_listening_level(torch.cat([clean, enhanced])), bands)
     reference, estimate = spectra.chunk(2)  # [B, F, K]
     reference = reference * _filter_heard(reference, estimate, bands)
@@ -70,13 +98,12 @@ def disturbance(clean: Tensor, enhanced: Tensor) -> Tensor:
     symmetric = (total * (difference.square().sum(-1) + 1e-8)).sqrt()
     asymmetric = (difference * added).sum(-1)
     loud = ((_audible(reference, bands, 1).sum(-1) + 1e5) / 1e7) ** 0.04
-    points = SYMMETRIC_WEIGHT * _over_time(symmetric / loud) + ASYMMETRIC_WEIGHT * _over_time(asymmetric / loud)
-    return torch.where(heard, points, 0)
+    return (symmetric / loud).clamp_max(LOUDEST_DISTURBANCE), (asymmetric / loud).clamp_max(LOUDEST_DISTURBANCE)
 
 
-def mos(disturbance: Tensor) -> Tensor:
-    """PESQ-WB of P.862.2, 1.04 to 4.64, for the points lost."""
-    return 0.999 + 4 * torch.sigmoid(1.3669 * (4.5 - disturbance) - 3.8224)
+def _points(symmetric: Tensor, asymmetric: Tensor) -> Tensor:
+    """[B, F] x 2 -> [B]."""
+    return SYMMETRIC_WEIGHT * _over_time(symmetric) + ASYMMETRIC_WEIGHT * _over_time(asymmetric)
 
 
 class _Bands(NamedTuple):
@@ -131,7 +158,6 @@ def _loudness(power: Tensor, bands: _Bands) -> Tensor:
 
 def _over_time(frames: Tensor) -> Tensor:
     """[B, F] -> [B]: the loud ones of each third of a second count (L6), then all thirds alike (L2)."""
-    frames = frames.clamp_max(LOUDEST_DISTURBANCE)
     length = min(20, frames.shape[1])
     pieces = frames.unfold(1, length, max(1, length // 2))  # [B, pieces, 20]
     return ((pieces + 1e-4) ** 6).mean(-1).pow(1 / 3).mean(-1).sqrt()

@@ -10,7 +10,9 @@ The large UFs save a twentieth of what the small ones do; each step counts at it
 drown the rest.
 
 `calibrate` then sets the price of a UF at each target: the likeliest UF is the one that saves most after it,
-which is how a budget is best spent (Everett 1963, Lagrange multipliers for allocation).
+which is how a budget is best spent (Everett 1963, Lagrange multipliers for allocation). PESQ counts the worst
+frames of every third of a second, so that savings in single frames do not add up; hence a UF costs the more
+(`EVENNESS`) the further it is from the target.
 
 Glossary: N examples, F frames, J candidate UFs, T samples.
 """
@@ -25,9 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slimclean.engine import Engine
-from slimclean.model import SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
 from slimclean.threads import side_by_side
+from slimclean.train import perceptual
 from slimclean.train.data import Mixer
 from slimclean.train.losses import COMPRESSION
 
@@ -38,6 +41,8 @@ CLIP = 1.5
 """Of a step's saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
 URGENCY = 0.25
 """Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
+EVENNESS = 0.6
+"""Cost of a UF half or twice the target, in standard deviations of what a step there saves."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Over frames: what a frame's UF changes reaches its neighbours, and a decision should outlast a frame."""
 
@@ -51,25 +56,31 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     savings = standardised_savings(*frame_errors(network, noisy, clean)) * urgency(noisy, clean)[:, None, None]
     torch.manual_seed(seed)
     network.router = Router(config)
-    with torch.no_grad():
-        network.router.target_shift.zero_()
     _fit(network.router, noisy, savings, np.random.default_rng(seed))
+    with torch.no_grad():
+        steps = torch.cat([network.router.base_logits(x) for x in noisy.split(BATCH)]).diff(dim=-1)
+        network.router.target_shift.copy_(-EVENNESS * distances(config, steps.std((0, 1))))
 
 
-def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """What each UF leaves, per frame: in the waveform and in compressed spectra, [N, F, J] each."""
+def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list[Tensor]:
+    """What each UF leaves, per frame: in the waveform, in compressed spectra and of PESQ, [N, F, J] each."""
     config, engine, device = network.config, Engine(network), next(network.parameters()).device
 
     @torch.inference_mode()
-    def work(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def outputs(x: Tensor) -> Tensor:
+        return torch.cat([engine(x[None].to(device), uf).waveform.cpu() for uf in config.ufs])  # [J, T]
+
+    def work(pair: tuple[Tensor, Tensor]) -> list[Tensor]:
         x, y = pair
-        outputs = [engine(x[None].to(device), uf).waveform[0].cpu() for uf in config.ufs]
-        squared, spectral = zip(*(_frame_errors(out, y, config.frame_hop) for out in outputs), strict=True)
-        return torch.stack(squared, -1), torch.stack(spectral, -1)
+        enhanced = outputs(x)
+        squared, spectral = zip(*(_frame_errors(out, y, config.frame_hop) for out in enhanced), strict=True)
+        heard = perceptual.by_frame(y, enhanced, around=len(config.ufs) // 2)  # [J, F] or another rate
+        heard = F.interpolate(heard[None], size=len(squared[0]))[0]
+        return [torch.stack(squared, -1), torch.stack(spectral, -1), heard.mT]
 
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     found = list(side_by_side(work, zip(noisy, clean, strict=True), threads))
-    return torch.stack([a for a, _ in found]), torch.stack([b for _, b in found])
+    return [torch.stack(kind) for kind in zip(*found, strict=True)]
 
 
 def _frame_errors(enhanced: Tensor, clean: Tensor, hop: int) -> tuple[Tensor, Tensor]:
@@ -82,20 +93,21 @@ def _frame_errors(enhanced: Tensor, clean: Tensor, hop: int) -> tuple[Tensor, Te
     return squared, (magnitude[0] - magnitude[1]).square().mean(0)[: len(squared)]
 
 
-def standardised_savings(squared: Tensor, spectral: Tensor) -> Tensor:
-    """What each UF saves against the smallest, [N, F, J]: both kinds of error at equal spread, smoothed.
+def standardised_savings(squared: Tensor, *others: Tensor) -> Tensor:
+    """What each UF saves against the smallest, [N, F, J]: every kind of error at equal spread, smoothed.
 
     The squared error counts relative to that of its example, which is what a mean of decibels does.
     """
     relative = squared / squared.mean((1, 2), keepdim=True).clamp_min(1e-8)
     kernel = torch.tensor(SMOOTHER)[None, None] / sum(SMOOTHER)
+    errors = (relative, *others)
     total = torch.zeros_like(relative)
-    for error in (relative, spectral):
+    for error in errors:
         saving = error[..., :1] - error
         saving = saving / saving[..., -1].std().clamp_min(1e-8)
         rows = saving.permute(0, 2, 1).flatten(0, 1)[:, None]  # [N, F, J] -> [N J, 1, F]
         smooth = F.conv1d(F.pad(rows, (len(SMOOTHER) // 2,) * 2, "replicate"), kernel)
-        total += smooth[:, 0].unflatten(0, (len(saving), -1)).permute(0, 2, 1) / 2
+        total += smooth[:, 0].unflatten(0, (len(saving), -1)).permute(0, 2, 1) / len(errors)
     return total
 
 
@@ -104,6 +116,16 @@ def urgency(noisy: Tensor, clean: Tensor) -> Tensor:
     energies = [x.square().mean(1) + 1e-6 for x in (noisy - clean, clean)]
     ratio = (energies[0] / energies[1]).clamp(1e-3, 10)
     return (10 * ratio) ** URGENCY
+
+
+def distances(config: ModelConfig, spread: Tensor) -> Tensor:
+    """How far each UF is from each target, [K, J]: octaves squared, in units of the spread of steps there.
+
+    `spread` [J - 1] is that of a step from one UF to the next; between steps it is interpolated in octaves.
+    """
+    octaves, targets = (np.log2(x) for x in (config.ufs, config.target_knots))
+    unit = np.exp2(np.interp(targets, (octaves[1:] + octaves[:-1]) / 2, spread.clamp_min(1e-8).log2()))
+    return torch.from_numpy(unit[:, None] * (octaves - targets[:, None]) ** 2).float()
 
 
 def _fit(router: Router, noisy: Tensor, savings: Tensor, rng: np.random.Generator) -> None:

@@ -122,11 +122,25 @@ def test_rooms_decay_as_asked():
         assert np.isfinite(response).all()
 
 
-@pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks])
+@pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks, acoustics.music])
 def test_synthetic_noises_have_unit_level(make):
     x = make(np.random.default_rng(1), 16_000)
     assert x.dtype == np.float32
     assert acoustics.rms(x) == pytest.approx(1, abs=1e-3)
+
+
+def test_music_is_a_few_tones_at_a_time():
+    def share_of_peaks(x):
+        power = np.sort(np.abs(np.fft.rfft(x[:8000])) ** 2)
+        return power[-80:].sum() / power.sum()
+
+    rng = np.random.default_rng(0)
+    music, noise = (
+        [make(rng, 32_000) for _ in range(6)] for make in (acoustics.music, acoustics.coloured_noise)
+    )
+    assert np.median([share_of_peaks(x) for x in music]) > 0.8
+    assert np.median([share_of_peaks(x) for x in music]) > np.median([share_of_peaks(x) for x in noise]) + 0.2
+    assert not np.array_equal(music[0], music[1])
 
 
 def test_a_whisper_keeps_the_envelope_and_loses_the_pitch():

@@ -152,3 +152,41 @@ def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
         start = int(rng.integers(length))
         x[start : start + size] += (rng.uniform(0.1, 1) * burst[: length - start]).astype(np.float32)
     return x / rms(x)
+
+
+MAJOR_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
+"""In semitones."""
+
+
+def music(rng: np.random.Generator, length: int) -> np.ndarray:
+    """A stand-in for background music: notes of one key, plucked or held, half of the time with a drum."""
+    x = np.zeros(length, np.float32)
+    beat = int(rng.uniform(0.2, 0.7) * SAMPLE_RATE)
+    key_hz, slope, vibrato = rng.uniform(80, 200), rng.uniform(0.7, 2), rng.uniform(0, 0.005)
+    attack_s, decay_s = np.exp(rng.uniform(np.log([0.003, 0.1]), np.log([0.1, 2.0])))
+    drum = rng.uniform(0.2, 2) if rng.random() < 0.5 else 0.0
+    time = np.arange(4 * beat, dtype=np.float32) / SAMPLE_RATE
+    envelope = (
+        np.minimum(1, time / attack_s) * np.exp(-time / decay_s) * np.minimum(1, (time[-1] - time) / 0.02)
+    )
+    for start in range(-int(rng.integers(4 * beat)), length, beat):
+        for _ in range(rng.integers(4)):
+            octave, degree = divmod(int(rng.integers(21)), 7)
+            note_hz = key_hz * 2 ** (octave + MAJOR_SCALE[degree] / 12)
+            phase = 2 * np.pi * note_hz * (time + vibrato / 30 * np.sin(30 * time))
+            partials = np.arange(1, max(2, min(14, int(7000 / note_hz))), dtype=np.float32)
+            loudness = partials**-slope * rng.random(len(partials))
+            note = loudness @ np.sin(partials[:, None] * phase + rng.uniform(0, 6, (len(partials), 1)))
+            _add_at(x, note * envelope * rng.uniform(0.2, 1), start)
+        if drum:
+            size = min(beat, 4000)
+            hit = rng.normal(size=size) * np.exp(-time[:size] * rng.uniform(20, 100))
+            _add_at(x, hit * drum, start)
+    return x / rms(x)
+
+
+def _add_at(x: np.ndarray, piece: np.ndarray, start: int) -> None:
+    """Add what of `piece` lies within x when it begins at `start`, which may be before x."""
+    piece = piece[max(0, -start) : len(x) - start]
+    start = max(0, start)
+    x[start : start + len(piece)] += piece.astype(np.float32)

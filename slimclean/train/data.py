@@ -36,6 +36,7 @@ class MixConfig:
     two_noises: float = 0.25
     synthetic_noise: float = 0.2
     babble: float = 0.1
+    music: float = 0.08
     speed: float = 0.5
     filtered_noise: float = 0.4
     filtered_speech: float = 0.15
@@ -98,13 +99,13 @@ class Mixer:
             if rms(x) > 0.008:
                 break
         x = acoustics.high_pass(x, LOWEST_VOICE_HZ)
-        # No draw where there are no whispers, so that validation mixtures stay what they were.
+        # No draw where there are no whispers (or no music), so that validation mixtures stay what they were.
         if self.config.whispered and rng.random() < self.config.whispered:
             x = acoustics.whisper(rng, x)
         if rng.random() < self.config.filtered_speech:
             x = acoustics.shape_spectrum(x, rng.normal(0, 3, 8))
         if rng.random() < self.config.reverb:
-            x = acoustics.convolve(x, self.rooms[int(rng.integers(len(self.rooms)))])
+            x = acoustics.convolve(x, self._room(rng))
         return x
 
     def _noise(self, rng: np.random.Generator, length: int) -> np.ndarray:
@@ -118,6 +119,8 @@ class Mixer:
 
     def _one_noise(self, rng: np.random.Generator, length: int) -> np.ndarray:
         c = self.config
+        if c.music and rng.random() < c.music:
+            return acoustics.convolve(acoustics.music(rng, length), self._room(rng))
         if rng.random() < c.synthetic_noise:
             make = (acoustics.coloured_noise, acoustics.coloured_noise, acoustics.hum, acoustics.clicks)
             return make[int(rng.integers(len(make)))](rng, length)
@@ -136,12 +139,15 @@ class Mixer:
         return x
 
     def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        room = self.rooms[int(rng.integers(len(self.rooms)))]
+        room = self._room(rng)
         voices = sum(
             x / _active_rms(x) * 10 ** (rng.uniform(-8, 0) / 20)
             for x in (self.speech.crop(rng, length) for _ in range(rng.integers(4, 9)))
         )
         return acoustics.convolve(np.asarray(voices, np.float32), room)
+
+    def _room(self, rng: np.random.Generator) -> np.ndarray:
+        return self.rooms[int(rng.integers(len(self.rooms)))]
 
 
 class MixDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -172,11 +172,12 @@ def music(rng: np.random.Generator, length: int) -> np.ndarray:
     for start in range(-int(rng.integers(4 * beat)), length, beat):
         for _ in range(rng.integers(4)):
             octave, degree = divmod(int(rng.integers(21)), 7)
-            note_hz = key_hz * 2 ** (octave + MAJOR_SCALE[degree] / 12)
+            note_hz = float(key_hz * 2 ** (octave + MAJOR_SCALE[degree] / 12))
             phase = 2 * np.pi * note_hz * (time + vibrato / 30 * np.sin(30 * time))
             partials = np.arange(1, max(2, min(14, int(7000 / note_hz))), dtype=np.float32)
-            loudness = partials**-slope * rng.random(len(partials))
-            note = loudness @ np.sin(partials[:, None] * phase + rng.uniform(0, 6, (len(partials), 1)))
+            loudness = partials**-slope * rng.random(len(partials), dtype=np.float32)
+            offsets = 6 * rng.random((len(partials), 1), dtype=np.float32)
+            note = loudness @ np.sin(partials[:, None] * phase + offsets)
             _add_at(x, note * envelope * rng.uniform(0.2, 1), start)
         if drum:
             size = min(beat, 4000)

@@ -41,7 +41,7 @@ CLIP = 1.5
 """Of a step's saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
 URGENCY = 0.25
 """Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
-EVENNESS = 0.4
+EVENNESS = 0.2
 """Cost of a UF half or twice the target, in standard deviations of what a step there saves."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Over frames: what a frame's UF changes reaches its neighbours, and a decision should outlast a frame."""

@@ -150,7 +150,7 @@ def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
             np.sin(2 * np.pi * rng.uniform(150, 6000) * time) + rng.uniform(0, 1) * rng.normal(size=size)
         )
         start = int(rng.integers(length))
-        x[start : start + size] += (rng.uniform(0.1, 1) * burst[: length - start]).astype(np.float32)
+        _add_at(x, rng.uniform(0.1, 1) * burst, start)
     return x / rms(x)
 
 

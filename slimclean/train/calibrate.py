@@ -39,12 +39,12 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
         low, high = -LIMIT, LIMIT
         for _ in range(STEPS):
             slope = (low + high) / 2
-            if ufs[(logits + slope * ufs).argmax(-1)].mean() < target:
+            if network.router.likeliest(logits + slope * ufs).mean() < target:
                 low = slope
             else:
                 high = slope
         network.router.target_shift[k] += high * (ufs - ufs.mean()).to(network.router.target_shift)
-        reached[knot] = float(ufs[(logits + high * ufs).argmax(-1)].mean())
+        reached[knot] = float(network.router.likeliest(logits + high * ufs).mean())
     return reached
 
 

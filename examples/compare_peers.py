@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from slimclean import Enhancer
+from slimclean.dsp.resample import resample
 from slimclean.evaluation import Pair, folder_pairs
 from slimclean.metrics import METRICS
 from slimclean.report import table
-from slimclean.resample import resample
 
 RATE = 16_000
 MAX_DELAY = RATE * 60 // 1000

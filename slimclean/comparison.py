@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from slimclean import audio
+from slimclean.dsp.level import Level
+from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
-from slimclean.level import Level
 from slimclean.report import FileResult
-from slimclean.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 
 AUDIBLE_DBFS = -80.0
 """Below it, how much was removed says nothing."""

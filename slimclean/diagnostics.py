@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from slimclean.level import Level
+from slimclean.dsp.level import Level
 
 NOISE_PERCENT, SPEECH_PERCENT = 10, 95
 """The softest tenth of the 0.1 s blocks stands for the noise, the loudest twentieth for speech."""

@@ -21,15 +21,15 @@ import torch
 from slimclean import checkpoint
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.compute import macs_per_sample
+from slimclean.dsp.highband import highband_gain
+from slimclean.dsp.level import Level
+from slimclean.dsp.overlap_add import Chunk, Layout, join, split
+from slimclean.dsp.resample import resample
 from slimclean.engine import Engine
 from slimclean.errors import AudioError, UsageError
 from slimclean.hardware import pick_device, pick_engine_bf16
-from slimclean.highband import highband_gain
-from slimclean.level import Level
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced
-from slimclean.overlap_add import Chunk, Layout, join, split
-from slimclean.resample import resample
 from slimclean.threads import side_by_side
 
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25

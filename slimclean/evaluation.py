@@ -15,11 +15,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from slimclean import audio
+from slimclean.dsp.resample import resample
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, UndefinedMetricError, UsageError
 from slimclean.metrics import CORE, METRICS, SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
-from slimclean.resample import resample
 
 Row = dict[str, str | float]
 Setting = tuple[float | Literal["auto"], float]

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter
-from slimclean.resample import resample
+from slimclean.dsp.resample import resample
 
 EXCERPT_S = 10.0
 PLAYABLE = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slimclean.comparison import Comparison, compare_result, reason
+from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.metrics import LABELS
 from slimclean.report import FileResult
 from slimclean.scoring import Score
-from slimclean.spectrogram import SHOWN_DB, reduce_columns
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer

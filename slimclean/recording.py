@@ -9,12 +9,12 @@ import numpy as np
 
 from slimclean import audio, diagnostics, scoring
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
+from slimclean.dsp.level import Level
+from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError
-from slimclean.level import Level
 from slimclean.planning import Task
 from slimclean.report import FileResult
-from slimclean.resample import resample_blocks
 
 Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""

@@ -19,10 +19,10 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from slimclean import audio
+from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
 from slimclean.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
 from slimclean.mos import MOS, dnsmos
-from slimclean.resample import resample
 
 SUFFIX = "-enhanced"
 BOOTSTRAP_DRAWS = 2000

@@ -7,7 +7,7 @@ import pytest
 from conftest import voice
 
 from slimclean.diagnostics import Input, noise_reduction_db, warnings
-from slimclean.level import FLOOR_DBFS, Level
+from slimclean.dsp.level import FLOOR_DBFS, Level
 
 RATE = 16_000
 

@@ -9,10 +9,10 @@ from conftest import SMALL, identity_enhancer, negating_engine, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slimclean.dsp.highband import highband_gain
+from slimclean.dsp.level import Level
 from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
-from slimclean.highband import highband_gain
-from slimclean.level import Level
 
 STEP = 2**-15
 CHUNK = round(HOP_S * 16_000)

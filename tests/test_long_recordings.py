@@ -13,8 +13,8 @@ from conftest import identity_enhancer, voice
 from test_examples import PAIR
 
 from slimclean import Enhancer, audio
+from slimclean.dsp.level import Level
 from slimclean.enhancer import BATCH, HOP_S
-from slimclean.level import Level
 from slimclean.metrics import si_sdr
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimclean.overlap_add import Layout, join, ramp, split
+from slimclean.dsp.overlap_add import Layout, join, ramp, split
 
 LAYOUT = Layout(context=6, hop=20, fade=4, tail=3)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from slimclean.dsp.overlap_add import Chunk
 from slimclean.enhancer import BATCH, batches
-from slimclean.overlap_add import Chunk
 from slimclean.threads import side_by_side
 
 TINY = torch.full((64,), 1e-30)

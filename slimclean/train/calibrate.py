@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slimclean.dsp.level import Level
 from slimclean.enhancer import network_input
-from slimclean.level import Level
 from slimclean.metrics import SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
 

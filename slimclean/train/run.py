@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from slimclean import audio, checkpoint
+from slimclean.dsp.resample import resample
 from slimclean.errors import UsageError
 from slimclean.evaluation import Pair
-from slimclean.resample import resample
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import Mixer

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from slimclean import audio
+from slimclean.dsp.resample import resample
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.resample import resample
 
 SAMPLE_RATE = 16_000
 

@@ -1,0 +1,1 @@
+"""Arithmetic on sound as arrays: what knows neither files nor the network."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from slimclean.engine import STAGES, Engine
+from slimclean.engine.engine import STAGES, Engine
 from slimclean.enhancer import Enhancer
 from slimclean.evaluation import Row, Setting
 from slimclean.model import SlimmableDemucs

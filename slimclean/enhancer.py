@@ -18,19 +18,18 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from slimclean import checkpoint
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
-from slimclean.compute import macs_per_sample
 from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.level import Level
 from slimclean.dsp.overlap_add import Chunk, Layout, join, split
 from slimclean.dsp.resample import resample
-from slimclean.engine import Engine
+from slimclean.engine.engine import Engine
+from slimclean.engine.threads import side_by_side
 from slimclean.errors import AudioError, UsageError
-from slimclean.hardware import pick_device, pick_engine_bf16
-from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.demucs import Enhanced
-from slimclean.threads import side_by_side
+from slimclean.model.device import pick_device, pick_engine_bf16
+from slimclean.model.macs import macs_per_sample
 
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every

@@ -9,10 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from slimclean import checkpoint
 from slimclean.cli import app
 from slimclean.enhancer import Enhancer
-from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.demucs import Enhanced, uf_per_frame
 
 SMALL = ModelConfig(hidden=4, router_channels=8)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from slimclean.benchmark import SETTINGS, SHARES, benchmark, peak_memory, speech_in_noise
 from slimclean.cli import app
-from slimclean.compute import macs_per_sample
+from slimclean.model.macs import macs_per_sample
 
 
 def test_rows_add_up(small):

@@ -7,8 +7,8 @@ import torch
 from conftest import SMALL
 from safetensors.torch import save_file
 
-from slimclean import checkpoint
 from slimclean.errors import CheckpointError
+from slimclean.model import checkpoint
 
 
 def test_a_saved_network_is_loaded(small, tmp_path):

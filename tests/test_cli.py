@@ -17,7 +17,8 @@ import pytest
 import soundfile
 from conftest import run, voice
 
-from slimclean import __version__, checkpoint, scoring
+from slimclean import __version__, scoring
+from slimclean.model import checkpoint
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from slimclean.compute import convolution_macs, gru_macs, macs_per_sample, resampler_macs, router_macs
 from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model.macs import convolution_macs, gru_macs, macs_per_sample, resampler_macs, router_macs
 from slimclean.model.sinc import BLOCK, ZEROS
 from slimclean.model.slimmable import width
 

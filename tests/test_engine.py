@@ -12,11 +12,11 @@ from conftest import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimclean import audio, checkpoint
-from slimclean.engine import REACH, TILE, Engine, _tiles
-from slimclean.engine_blocks import FastGRU
-from slimclean.engine_order import Order
-from slimclean.model import SlimmableDemucs
+from slimclean import audio
+from slimclean.engine.blocks import FastGRU
+from slimclean.engine.engine import REACH, TILE, Engine, _tiles
+from slimclean.engine.order import Order
+from slimclean.model import SlimmableDemucs, checkpoint
 from slimclean.model.ordinary import OrdinaryDemucs
 
 

@@ -17,10 +17,11 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from slimclean import Enhancer, audio, checkpoint
+from slimclean import Enhancer, audio
 from slimclean.cli import app
-from slimclean.engine import Engine
+from slimclean.engine.engine import Engine
 from slimclean.metrics import si_sdr
+from slimclean.model import checkpoint
 from slimclean.train.acoustics import high_pass
 from slimclean.train.data import LOWEST_VOICE_HZ
 

@@ -7,7 +7,7 @@ import torch
 
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
-from slimclean.hardware import BF16_FROM_UF, pick_bf16, pick_engine_bf16
+from slimclean.model.device import BF16_FROM_UF, pick_bf16, pick_engine_bf16
 
 CPU = torch.device("cpu")
 

@@ -18,10 +18,11 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 from typer.testing import CliRunner
 
-from slimclean import checkpoint, html_report, player, png
+from slimclean import html_report, player, png
 from slimclean.cli import app
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.html_report import write_report
+from slimclean.model import checkpoint
 from slimclean.report import FileResult, ReportWriter, read_report
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"

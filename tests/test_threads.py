@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from slimclean.dsp.overlap_add import Chunk
+from slimclean.engine.threads import side_by_side
 from slimclean.enhancer import BATCH, batches
-from slimclean.threads import side_by_side
 
 TINY = torch.full((64,), 1e-30)
 

@@ -37,9 +37,10 @@ def benchmark(
         use_threads(threads)
         import torch
 
-        from slimclean import audio, checkpoint
+        from slimclean import audio
         from slimclean.benchmark import benchmark, speech_in_noise
-        from slimclean.hardware import pick_device
+        from slimclean.model import checkpoint
+        from slimclean.model.device import pick_device
         from slimclean.report import table, write_rows
 
         place = pick_device(device)

@@ -135,8 +135,8 @@ def enhance(
         parsed_uf = parse_uf(uf)
         from slimclean.audio import OutputForm
         from slimclean.batch import Options, enhance_paths
-        from slimclean.compute import macs_per_sample
         from slimclean.enhancer import Enhancer
+        from slimclean.model.macs import macs_per_sample
         from slimclean.report import summary
 
         form = OutputForm(

@@ -33,9 +33,10 @@ def evaluate(
     with one_line_errors():
         import joblib
 
-        from slimclean import checkpoint, evaluation
+        from slimclean import evaluation
         from slimclean.curve import plot_curve, with_advantage
-        from slimclean.hardware import pick_device
+        from slimclean.model import checkpoint
+        from slimclean.model.device import pick_device
         from slimclean.plot import require_matplotlib
         from slimclean.report import table, write_rows
 

@@ -14,7 +14,7 @@ def models() -> None:
     Example: slimclean models
     """
     with one_line_errors():
-        from slimclean import checkpoint
+        from slimclean.model import checkpoint
 
         for entry in checkpoint.packaged():
             print(f"{entry.name}  {entry.bytes / 1e6:.1f} MB  {entry.info.get('licence', '')}")

@@ -25,12 +25,11 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from slimclean import checkpoint
+from slimclean.engine.threads import one_thread_each, workers
 from slimclean.errors import SlimcleanError
-from slimclean.hardware import pick_bf16, pick_device
-from slimclean.model import ModelConfig, SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
+from slimclean.model.device import pick_bf16, pick_device
 from slimclean.model.slimmable import FrameWidths, Widths
-from slimclean.threads import one_thread_each, workers
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.hardware import keep_memory, quiet_worker

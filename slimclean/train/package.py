@@ -13,7 +13,8 @@ from typing import Annotated
 import torch
 import typer
 
-from slimclean import checkpoint, evaluation
+from slimclean import evaluation
+from slimclean.model import checkpoint
 from slimclean.report import table
 
 SHOWN = {"1.0", "0.25", "auto"}

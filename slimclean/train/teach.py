@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slimclean.engine import Engine
+from slimclean.engine.engine import Engine
+from slimclean.engine.threads import side_by_side
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
-from slimclean.threads import side_by_side
 from slimclean.train import perceptual
 from slimclean.train.data import Mixer
 from slimclean.train.losses import COMPRESSION

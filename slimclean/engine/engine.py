@@ -8,7 +8,7 @@ Four ideas on top of the plain network:
 - **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
   first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
   what crosses from a frame to its neighbour in time is looked up.
-- **Narrow signals as columns.** See `engine_blocks`.
+- **Narrow signals as columns.** See `blocks`.
 - **Batches.** Where products are small, in the GRU and the levels near it, all items of a batch share them.
 
 Glossary: B batch, T samples, F frames, f frames of a tile, r rows (time steps) of a level in one frame,
@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slimclean.engine_blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
-from slimclean.engine_order import Order, pick
+from slimclean.engine.blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
+from slimclean.engine.order import Order, pick
 from slimclean.model import SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame

@@ -22,7 +22,7 @@ from torch import Tensor
 from slimclean.errors import CheckpointError
 from slimclean.model import ModelConfig, SlimmableDemucs
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent.parent / "weights"
 SUFFIX = ".safetensors"
 FORMAT = "slimclean 1"
 MAX_BYTES = 256 * 2**20

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from slimclean.engine_kernels import decode, diagonal_scan, encode, grouped_scan
+from slimclean.engine.kernels import decode, diagonal_scan, encode, grouped_scan
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
 from slimclean.model.router import LOG_FLOOR, Router

@@ -1,0 +1,1 @@
+"""The inference form of the network, and the threads it runs on."""

@@ -25,9 +25,9 @@ import torch
 
 from slimclean import Enhancer
 from slimclean.dsp.resample import resample
-from slimclean.evaluation import Pair, folder_pairs
-from slimclean.metrics import METRICS
 from slimclean.report import table
+from slimclean.scoring.evaluation import Pair, folder_pairs
+from slimclean.scoring.metrics import METRICS
 
 RATE = 16_000
 MAX_DELAY = RATE * 60 // 1000

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from slimclean import Enhancer, audio, enhance_paths
-from slimclean.metrics import si_sdr
+from slimclean.scoring.metrics import si_sdr
 
 RATE = 16_000
 

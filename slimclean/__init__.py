@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from slimclean.batch import enhance_paths
     from slimclean.enhancer import Enhancement, Enhancer
     from slimclean.errors import SlimcleanError
-    from slimclean.scoring import score_pairs
+    from slimclean.scoring.pairs import score_pairs
 
 _HOMES = {
     "Enhancer": "slimclean.enhancer",
     "Enhancement": "slimclean.enhancer",
     "SlimcleanError": "slimclean.errors",
     "enhance_paths": "slimclean.batch",
-    "score_pairs": "slimclean.scoring",
+    "score_pairs": "slimclean.scoring.pairs",
 }
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
-from slimclean.metrics import LABELS
 from slimclean.report import FileResult
-from slimclean.scoring import Score
+from slimclean.scoring.metrics import LABELS
+from slimclean.scoring.pairs import Score
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from slimclean import audio, diagnostics, scoring
+from slimclean import audio, diagnostics
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.dsp.level import Level
 from slimclean.dsp.resample import resample_blocks
@@ -15,6 +15,7 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError
 from slimclean.planning import Task
 from slimclean.report import FileResult
+from slimclean.scoring.pairs import Score, ScorePair, score_pair
 
 Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
@@ -93,12 +94,12 @@ def _enhance_into(
 def _score(result: FileResult, task: Task) -> None:
     """Fill in the columns that need a reference; a measure without a value leaves a warning."""
     assert task.reference is not None
-    pair = scoring.ScorePair(task.destination.name, task.reference, task.destination)
+    pair = ScorePair(task.destination.name, task.reference, task.destination)
     try:
-        score = scoring.score_pair(pair)
+        score = score_pair(pair)
         remark = score.error or score.undefined
     except SlimcleanError as error:
-        score, remark = scoring.Score(pair.name), str(error)
+        score, remark = Score(pair.name), str(error)
     for name, value in score.values.items():
         setattr(result, name, value)
     if remark:

@@ -10,9 +10,9 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from slimclean.benchmark import SETTINGS, SHARES, benchmark, peak_memory, speech_in_noise
 from slimclean.cli import app
 from slimclean.model.macs import macs_per_sample
+from slimclean.scoring.benchmark import SETTINGS, SHARES, benchmark, peak_memory, speech_in_noise
 
 
 def test_rows_add_up(small):

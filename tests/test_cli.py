@@ -17,8 +17,9 @@ import pytest
 import soundfile
 from conftest import run, voice
 
-from slimclean import __version__, scoring
+from slimclean import __version__
 from slimclean.model import checkpoint
+from slimclean.scoring.pairs import ScorePair, score_pair
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -169,7 +170,7 @@ def test_references_add_quality_to_the_report(tmp_path, weights):
     )  # fmt: skip
     assert done.exit_code == 0
     (row,) = csv.DictReader(report.read_text().splitlines())
-    direct = scoring.score_pair(scoring.ScorePair("", pairs / "clean.flac", pairs / "noisy.flac")).values
+    direct = score_pair(ScorePair("", pairs / "clean.flac", pairs / "noisy.flac")).values
     for name, decimals in (("pesq_wb", 4), ("stoi", 5), ("si_sdr_db", 3)):
         assert float(row[name]) == pytest.approx(direct[name], abs=0.6 * 10**-decimals)
 

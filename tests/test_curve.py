@@ -7,8 +7,8 @@ import pytest
 from conftest import voice
 
 from slimclean.curve import plot_curve, with_advantage
-from slimclean.evaluation import SETTINGS, Pair, evaluate
-from slimclean.metrics import CORE
+from slimclean.scoring.evaluation import SETTINGS, Pair, evaluate
+from slimclean.scoring.metrics import CORE
 
 
 def row(uf, macs, pesq, si_sdr):

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from slimclean import Enhancer, audio
 from slimclean.cli import app
 from slimclean.engine.engine import Engine
-from slimclean.metrics import si_sdr
 from slimclean.model import checkpoint
+from slimclean.scoring.metrics import si_sdr
 from slimclean.train.acoustics import high_pass
 from slimclean.train.data import LOWEST_VOICE_HZ
 

@@ -15,7 +15,7 @@ from test_examples import PAIR
 from slimclean import Enhancer, audio
 from slimclean.dsp.level import Level
 from slimclean.enhancer import BATCH, HOP_S
-from slimclean.metrics import si_sdr
+from slimclean.scoring.metrics import si_sdr
 
 
 def test_a_stream_holds_little_more_than_a_chunk():

@@ -11,8 +11,8 @@ from conftest import SMALL, voice
 from test_examples import PAIR
 
 from slimclean import audio
-from slimclean.metrics import pesq_wb, stoi
 from slimclean.model.slimmable import FrameWidths
+from slimclean.scoring.metrics import pesq_wb, stoi
 from slimclean.train import acoustics
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf

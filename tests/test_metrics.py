@@ -10,7 +10,7 @@ import pytest
 from conftest import voice
 
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
-from slimclean.metrics import pesq_wb, si_sdr, stoi
+from slimclean.scoring.metrics import pesq_wb, si_sdr, stoi
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 

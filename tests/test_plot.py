@@ -18,7 +18,7 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
 from slimclean.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 from slimclean.report import FileResult
-from slimclean.scoring import Score
+from slimclean.scoring.pairs import Score
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"

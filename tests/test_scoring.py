@@ -12,11 +12,12 @@ from conftest import voice
 from test_examples import PAIR
 from typer.testing import CliRunner
 
-from slimclean import audio, metrics
+from slimclean import audio
 from slimclean.cli import app
 from slimclean.errors import UsageError
-from slimclean.mos import MOS
-from slimclean.scoring import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
+from slimclean.scoring import metrics
+from slimclean.scoring.dnsmos import MOS
+from slimclean.scoring.pairs import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 OURS = ["si_sdr_db", "snr_db", "level_difference_db", "lag_samples"]
@@ -103,7 +104,7 @@ def test_ours_on_signals_whose_answer_is_known():
 
 
 def test_spectral_distances_are_zero_for_copies_and_scale_invariant_in_shape():
-    from slimclean.composite import log_likelihood_ratio, weighted_spectral_slope
+    from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope
 
     x = np.random.default_rng(0).normal(size=8_000)
     y = np.convolve(x, [1, 0.9], "same")

@@ -17,8 +17,8 @@ from test_examples import PAIR
 from slimclean import audio
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.evaluation import folder_pairs
 from slimclean.model import checkpoint
+from slimclean.scoring.evaluation import folder_pairs
 from slimclean.train import acoustics, loop
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig

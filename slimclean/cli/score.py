@@ -56,29 +56,37 @@ def score(
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
-        from slimclean import grouping, scoring
         from slimclean.report import table, write_rows
+        from slimclean.scoring.groups import grouping, summarise_by_group
+        from slimclean.scoring.pairs import (
+            columns_of,
+            metric_names,
+            pair_up,
+            recordings_alone,
+            score_pairs,
+            summarise,
+        )
 
-        names = scoring.metric_names(metrics, alone=no_reference is not None)
-        columns = scoring.columns_of(names, improvement=noisy is not None)
+        names = metric_names(metrics, alone=no_reference is not None)
+        columns = columns_of(names, improvement=noisy is not None)
         if no_reference is not None and reference is None:
-            pairs = scoring.recordings_alone(no_reference, noisy)
+            pairs = recordings_alone(no_reference, noisy)
         elif no_reference is None and reference is not None and estimate is not None:
-            pairs = scoring.pair_up(reference, estimate, noisy)
+            pairs = pair_up(reference, estimate, noisy)
         else:
             raise UsageError("score takes REFERENCE and ESTIMATE, or --no-reference")
-        groups = None if by is None else list(map(grouping.grouping(by), (pair.name for pair in pairs)))
+        groups = None if by is None else list(map(grouping(by), (pair.name for pair in pairs)))
         if plot is not None:
             from slimclean.plot import require_matplotlib
 
             require_matplotlib()
-        scores = scoring.score_pairs(pairs, names, jobs=jobs or -1)
+        scores = score_pairs(pairs, names, jobs=jobs or -1)
         if groups is None:
-            print(table(scoring.summarise(scores, columns)))
+            print(table(summarise(scores, columns)))
         else:
             for one, group in zip(scores, groups, strict=True):
                 one.group = group
-            print(table(grouping.summarise_by_group(scores, columns)))
+            print(table(summarise_by_group(scores, columns)))
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])
         if plot is not None:

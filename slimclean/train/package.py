@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from slimclean import evaluation
 from slimclean.model import checkpoint
 from slimclean.report import table
+from slimclean.scoring import evaluation
 
 SHOWN = {"1.0", "0.25", "auto"}
 

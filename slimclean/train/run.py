@@ -10,8 +10,8 @@ import numpy as np
 from slimclean import audio
 from slimclean.dsp.resample import resample
 from slimclean.errors import UsageError
-from slimclean.evaluation import Pair
 from slimclean.model import checkpoint
+from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.data import Mixer

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from slimclean.errors import SlimcleanError
-from slimclean.evaluation import QUICK, Pair, Row, evaluate
-from slimclean.metrics import SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
+from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
+from slimclean.scoring.metrics import SAMPLE_RATE
 from slimclean.train.data import MixConfig, Mixer
 
 VALID_MIX = MixConfig(whispered=0.0, music=0.0, noise_only=0.0, clean_only=0.0, clipped=0.0, narrowband=0.0)

@@ -18,8 +18,8 @@ from slimclean import audio
 from slimclean.dsp.resample import resample
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, UndefinedMetricError, UsageError
-from slimclean.metrics import CORE, METRICS, SAMPLE_RATE
 from slimclean.model import SlimmableDemucs
+from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE
 
 Row = dict[str, str | float]
 Setting = tuple[float | Literal["auto"], float]

@@ -20,10 +20,10 @@ import torch
 
 from slimclean.engine.engine import STAGES, Engine
 from slimclean.enhancer import Enhancer
-from slimclean.evaluation import Row, Setting
 from slimclean.model import SlimmableDemucs
 from slimclean.model.demucs import Enhanced, uf_per_frame
 from slimclean.model.ordinary import OrdinaryDemucs
+from slimclean.scoring.evaluation import Row, Setting
 
 SETTINGS: tuple[Setting, ...] = (
     (0.125, 0.25),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from slimclean.errors import UsageError
-from slimclean.scoring import Score, pair_name, summarise
+from slimclean.scoring.pairs import Score, pair_name, summarise
 
 NO_GROUP = "(none)"
 ALL = "(all)"

@@ -21,8 +21,8 @@ from joblib import Parallel, delayed
 from slimclean import audio
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
-from slimclean.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
-from slimclean.mos import MOS, dnsmos
+from slimclean.scoring.dnsmos import MOS, dnsmos
+from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
 
 SUFFIX = "-enhanced"
 BOOTSTRAP_DRAWS = 2000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from slimclean.errors import MissingDependencyError, UndefinedMetricError
-from slimclean.metrics import SAMPLE_RATE
+from slimclean.scoring.metrics import SAMPLE_RATE
 
 MOS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808")
 

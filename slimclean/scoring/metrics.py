@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from slimclean.composite import log_likelihood_ratio, weighted_spectral_slope
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
+from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope
 
 SAMPLE_RATE = 16_000
 
@@ -255,7 +255,7 @@ LABELS = {
     "dnsmos_ovrl": ("DNSMOS, overall", "MOS"),
     "dnsmos_p808": ("DNSMOS, P.808", "MOS"),
 }
-"""Name and unit of each, and of those in `mos`, for people."""
+"""Name and unit of each, and of those in `dnsmos`, for people."""
 
 LOWER_IS_BETTER = frozenset({"lsd_db"})
 ZERO_IS_BEST = frozenset({"level_difference_db", "lag_samples"})

@@ -1,0 +1,1 @@
+"""Numbers that say how good enhanced speech is, and how fast it was made."""

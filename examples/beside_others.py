@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from slimclean import Enhancer, audio, enhance_paths, score_pairs
-from slimclean.report import table
+from slimclean.batch.report import table
 from slimclean.scoring.metrics import CORE
 from slimclean.scoring.pairs import ScorePair, pair_name, summarise
 

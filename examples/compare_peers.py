@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from slimclean import Enhancer
+from slimclean.batch.report import table
 from slimclean.dsp.resample import resample
-from slimclean.report import table
 from slimclean.scoring.evaluation import Pair, folder_pairs
 from slimclean.scoring.metrics import METRICS
 

@@ -15,9 +15,9 @@ import numpy as np
 from scipy import signal
 
 from slimclean import Enhancer, audio
+from slimclean.batch.report import table
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError
-from slimclean.report import table
 from slimclean.scoring.metrics import METRICS, SAMPLE_RATE
 from slimclean.train.acoustics import high_pass, whisper
 from slimclean.train.data import LOWEST_VOICE_HZ

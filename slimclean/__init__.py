@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["Enhancement", "Enhancer", "SlimcleanError", "__version__", "enhance_paths", "score_pairs"]
 
 if TYPE_CHECKING:
-    from slimclean.batch import enhance_paths
+    from slimclean.batch.run import enhance_paths
     from slimclean.enhancer import Enhancement, Enhancer
     from slimclean.errors import SlimcleanError
     from slimclean.scoring.pairs import score_pairs
@@ -21,7 +21,7 @@ _HOMES = {
     "Enhancer": "slimclean.enhancer",
     "Enhancement": "slimclean.enhancer",
     "SlimcleanError": "slimclean.errors",
-    "enhance_paths": "slimclean.batch",
+    "enhance_paths": "slimclean.batch.run",
     "score_pairs": "slimclean.scoring.pairs",
 }
 

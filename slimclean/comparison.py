@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from slimclean import audio
+from slimclean.batch.report import FileResult
 from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
-from slimclean.report import FileResult
 
 AUDIBLE_DBFS = -80.0
 """Below it, how much was removed says nothing."""

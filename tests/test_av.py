@@ -10,7 +10,7 @@ import soundfile
 from conftest import identity_enhancer, voice
 
 from slimclean import audio
-from slimclean.batch import enhance_paths
+from slimclean.batch.run import enhance_paths
 from slimclean.errors import AudioError, MissingDependencyError
 
 RATE = 44_100

@@ -11,9 +11,9 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 
 from slimclean import audio
-from slimclean.batch import Watch, enhance_paths, plan
+from slimclean.batch.report import COLUMNS
+from slimclean.batch.run import Watch, enhance_paths, plan
 from slimclean.errors import UsageError
-from slimclean.report import COLUMNS
 
 
 @pytest.fixture

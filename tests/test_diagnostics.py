@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import voice
 
-from slimclean.diagnostics import Input, noise_reduction_db, warnings
+from slimclean.batch.diagnostics import Input, noise_reduction_db, warnings
 from slimclean.dsp.level import FLOOR_DBFS, Level
 
 RATE = 16_000

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimclean import audio
-from slimclean.batch import enhance_paths
-from slimclean.planning import Task
-from slimclean.recording import enhance_file
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+from slimclean.batch.run import enhance_paths
 
 Maker = Callable[[Path], None]
 

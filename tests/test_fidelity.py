@@ -11,11 +11,11 @@ from conftest import identity_enhancer, negating_engine, voice
 
 from slimclean import Enhancer, audio
 from slimclean.audio import OutputForm
-from slimclean.batch import enhance_paths
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+from slimclean.batch.run import enhance_paths
 from slimclean.dsp.resample import resample, resample_blocks
 from slimclean.errors import UsageError
-from slimclean.planning import Task
-from slimclean.recording import enhance_file
 
 TAGS = {
     "title": "Täke 1",

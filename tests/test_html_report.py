@@ -19,11 +19,11 @@ from conftest import SMALL, identity_enhancer, voice
 from typer.testing import CliRunner
 
 from slimclean import html_report, player, png
+from slimclean.batch.report import FileResult, ReportWriter, read_report
 from slimclean.cli import app
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.html_report import write_report
 from slimclean.model import checkpoint
-from slimclean.report import FileResult, ReportWriter, read_report
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

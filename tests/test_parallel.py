@@ -16,7 +16,7 @@ import soundfile
 from conftest import voice
 
 from slimclean import Enhancer
-from slimclean.batch import Watch, enhance_paths, pick_jobs
+from slimclean.batch.run import Watch, enhance_paths, pick_jobs
 from slimclean.errors import MissingDependencyError, SlimcleanError
 
 DEADLY_HZ = 11_025
@@ -103,7 +103,7 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
-from slimclean.batch import enhance_paths
+from slimclean.batch.run import enhance_paths
 takes, out, kills = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 import random
 random.seed(0)
@@ -225,7 +225,7 @@ def test_a_cluster_gives_the_same_bytes_and_outlives_a_worker(takes, tmp_path, w
 @pytest.mark.filterwarnings("ignore")
 def test_no_scheduler_is_one_line(takes, tmp_path, weights, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("slimclean.batch.CONNECT_S", 0.3)
+    monkeypatch.setattr("slimclean.batch.run.CONNECT_S", 0.3)
     with pytest.raises(SlimcleanError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -16,8 +16,8 @@ from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
+from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
 from slimclean.errors import UsageError
-from slimclean.pipe import STREAM, enhance_pipe, read_text
 
 
 class Stream(io.BytesIO):

@@ -9,8 +9,8 @@ import soundfile
 from conftest import voice
 
 from slimclean.audio import OutputForm
+from slimclean.batch.plan import is_our_output, plan, read_list
 from slimclean.errors import UsageError
-from slimclean.planning import is_our_output, plan, read_list
 
 
 @pytest.fixture

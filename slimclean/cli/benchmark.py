@@ -38,9 +38,9 @@ def benchmark(
         import torch
 
         from slimclean import audio
+        from slimclean.batch.report import table, write_rows
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
-        from slimclean.report import table, write_rows
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
 
         place = pick_device(device)

@@ -22,9 +22,9 @@ from slimclean.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from slimclean.batch import Options, Watch
+    from slimclean.batch.report import FileResult
+    from slimclean.batch.run import Options, Watch
     from slimclean.enhancer import Enhancer
-    from slimclean.report import FileResult
 
 STREAM = Path("-")
 
@@ -134,10 +134,10 @@ def enhance(
     with one_line_errors():
         parsed_uf = parse_uf(uf)
         from slimclean.audio import OutputForm
-        from slimclean.batch import Options, enhance_paths
+        from slimclean.batch.report import summary
+        from slimclean.batch.run import Options, enhance_paths
         from slimclean.enhancer import Enhancer
         from slimclean.model.macs import macs_per_sample
-        from slimclean.report import summary
 
         form = OutputForm(
             None if format_ is None else "." + format_.lower().lstrip("."),
@@ -190,8 +190,8 @@ def enhance(
 
 def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
     if input_list is not None:
-        from slimclean.pipe import read_text
-        from slimclean.planning import read_list
+        from slimclean.batch.pipe import read_text
+        from slimclean.batch.plan import read_list
 
         paths = [*paths, *read_list(input_list, read_text(input_list, sys.stdin.buffer))]
     if not paths:
@@ -201,7 +201,7 @@ def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
 
 def _print_plan(inputs: list[Path], output: Path | None, options: Options) -> None:
     """One line per recording on stdout: what would be done, from where, to where."""
-    from slimclean.batch import is_done, plan_batch
+    from slimclean.batch.run import is_done, plan_batch
 
     for task in plan_batch(inputs, output, options):
         verb = "skip" if is_done(task, options) else "enhance"
@@ -214,9 +214,9 @@ def _enhance_stream(
     inputs: list[Path], output: Path | None, enhancer: Enhancer, options: Options, watch: Watch
 ) -> FileResult:
     """One recording of which an end or both is `-`."""
+    from slimclean.batch.pipe import enhance_pipe
+    from slimclean.batch.report import ReportWriter
     from slimclean.errors import UsageError
-    from slimclean.pipe import enhance_pipe
-    from slimclean.report import ReportWriter
 
     if len(inputs) != 1 or options.in_place or options.references:
         raise UsageError("- is one recording, alone, without --in-place and --reference")
@@ -241,7 +241,7 @@ class _Progress:
         self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
 
     def watch(self) -> Watch:
-        from slimclean.batch import Watch
+        from slimclean.batch.run import Watch
 
         return Watch(self._planned, self._bar.update, self._finished)
 

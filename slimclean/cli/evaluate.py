@@ -33,11 +33,11 @@ def evaluate(
     with one_line_errors():
         import joblib
 
+        from slimclean.batch.report import table, write_rows
         from slimclean.curve import plot_curve, with_advantage
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.plot import require_matplotlib
-        from slimclean.report import table, write_rows
         from slimclean.scoring import evaluation
 
         network = checkpoint.load(model)[0].to(pick_device(device))

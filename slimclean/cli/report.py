@@ -34,9 +34,9 @@ def report(
     """
     complaints: list[str] = []
     with one_line_errors():
+        from slimclean.batch.report import read_report
         from slimclean.enhancer import Enhancer
         from slimclean.html_report import check_page, write_report
-        from slimclean.report import read_report
 
         check_page(output)
         results = read_report(report)

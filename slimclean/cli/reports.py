@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from slimclean.batch.report import FileResult
     from slimclean.enhancer import Enhancer
-    from slimclean.report import FileResult
 
 
 def check(plots: Path | None, html: Path | None) -> None:

@@ -56,7 +56,7 @@ def score(
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
-        from slimclean.report import table, write_rows
+        from slimclean.batch.report import table, write_rows
         from slimclean.scoring.groups import grouping, summarise_by_group
         from slimclean.scoring.pairs import (
             columns_of,

@@ -13,8 +13,8 @@ from typing import Annotated
 import torch
 import typer
 
+from slimclean.batch.report import table
 from slimclean.model import checkpoint
-from slimclean.report import table
 from slimclean.scoring import evaluation
 
 SHOWN = {"1.0", "0.25", "auto"}

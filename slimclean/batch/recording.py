@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from slimclean import audio, diagnostics
+from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
+from slimclean.batch import diagnostics
+from slimclean.batch.plan import Task
+from slimclean.batch.report import FileResult
 from slimclean.dsp.level import Level
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError
-from slimclean.planning import Task
-from slimclean.report import FileResult
 from slimclean.scoring.pairs import Score, ScorePair, score_pair
 
 Progress = Callable[[float], None]

@@ -15,11 +15,11 @@ from joblib import Parallel, delayed, parallel_config
 
 from slimclean import audio
 from slimclean.audio import OutputForm
+from slimclean.batch.plan import Task, plan, real
+from slimclean.batch.recording import enhance_file
+from slimclean.batch.report import FileResult, ReportWriter
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
-from slimclean.planning import Task, plan, real
-from slimclean.recording import enhance_file
-from slimclean.report import FileResult, ReportWriter
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""

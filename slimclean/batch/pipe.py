@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slimclean.audio import OutputForm
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import Progress, enhance_file
+from slimclean.batch.report import FileResult
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
-from slimclean.planning import Task
-from slimclean.recording import Progress, enhance_file
-from slimclean.report import FileResult
 
 STREAM = Path("-")
 _MAGIC = {b"ftyp": (4, ".m4a"), b"\x30\x26\xb2\x75": (0, ".wma"), b"\x1a\x45\xdf\xa3": (0, ".mkv")}

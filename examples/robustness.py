@@ -20,7 +20,7 @@ from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError
 from slimclean.scoring.metrics import METRICS, SAMPLE_RATE
 from slimclean.train.acoustics import high_pass, whisper
-from slimclean.train.data import LOWEST_VOICE_HZ
+from slimclean.train.mix import LOWEST_VOICE_HZ
 
 Run = Callable[[np.ndarray, int], np.ndarray]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import voice
 
-from slimclean.curve import plot_curve, with_advantage
 from slimclean.scoring.evaluation import SETTINGS, Pair, evaluate
 from slimclean.scoring.metrics import CORE
+from slimclean.show.curve import plot_curve, with_advantage
 
 
 def row(uf, macs, pesq, si_sdr):

@@ -18,12 +18,12 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 from typer.testing import CliRunner
 
-from slimclean import html_report, player, png
 from slimclean.batch.report import FileResult, ReportWriter, read_report
 from slimclean.cli import app
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.html_report import write_report
 from slimclean.model import checkpoint
+from slimclean.show import player, png
+from slimclean.show.page import write_report
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -95,7 +95,7 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(tmp_path, results)
 
 
 def test_only_some_get_pictures(tmp_path, results, monkeypatch):
-    monkeypatch.setattr(html_report, "SHOWN", 1)
+    monkeypatch.setattr("slimclean.show.page.SHOWN", 1)
     write_report(results, tmp_path / "r.html", identity_enhancer())
     text = (tmp_path / "r.html").read_text()
     assert text.count("<section") == 1

@@ -12,13 +12,13 @@ import soundfile
 from conftest import SMALL, identity_enhancer, run, voice
 
 from slimclean.batch.report import FileResult
-from slimclean.comparison import compare, preview
 from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
-from slimclean.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 from slimclean.scoring.pairs import Score
+from slimclean.show.comparison import compare, preview
+from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"

@@ -12,7 +12,7 @@ from conftest import SMALL, voice
 from slimclean.model import SlimmableDemucs
 from slimclean.train import teach
 from slimclean.train.calibrate import calibrate
-from slimclean.train.data import Mixer
+from slimclean.train.mix import Mixer
 from slimclean.train.sources import Clip, Library
 
 

@@ -22,9 +22,9 @@ from slimclean.scoring.evaluation import folder_pairs
 from slimclean.train import acoustics, loop
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
-from slimclean.train.data import MixConfig, MixDataset, Mixer, _active_rms
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
+from slimclean.train.mix import MixConfig, MixDataset, Mixer, _active_rms
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files

@@ -34,11 +34,11 @@ def evaluate(
         import joblib
 
         from slimclean.batch.report import table, write_rows
-        from slimclean.curve import plot_curve, with_advantage
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
-        from slimclean.plot import require_matplotlib
         from slimclean.scoring import evaluation
+        from slimclean.show.curve import plot_curve, with_advantage
+        from slimclean.show.plot import require_matplotlib
 
         network = checkpoint.load(model)[0].to(pick_device(device))
         pairs = evaluation.folder_pairs(clean, noisy)

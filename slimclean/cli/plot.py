@@ -32,9 +32,9 @@ def plot(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)
-        from slimclean.comparison import compare, preview
         from slimclean.enhancer import Enhancer
-        from slimclean.plot import plot_comparison, require_matplotlib
+        from slimclean.show.comparison import compare, preview
+        from slimclean.show.plot import plot_comparison, require_matplotlib
 
         require_matplotlib()
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)

@@ -36,7 +36,7 @@ def report(
     with one_line_errors():
         from slimclean.batch.report import read_report
         from slimclean.enhancer import Enhancer
-        from slimclean.html_report import check_page, write_report
+        from slimclean.show.page import check_page, write_report
 
         check_page(output)
         results = read_report(report)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def check(plots: Path | None, html: Path | None) -> None:
     """Raise before any work if what is wanted cannot be made."""
     if html is not None:
-        from slimclean.html_report import check_page
+        from slimclean.show.page import check_page
 
         check_page(html)
     if plots is not None:
-        from slimclean.plot import require_matplotlib
+        from slimclean.show.plot import require_matplotlib
 
         require_matplotlib()
 
@@ -38,10 +38,10 @@ def write(
         print(f"slimclean: {message}", file=sys.stderr)
 
     if plots is not None:
-        from slimclean.plot import plot_results
+        from slimclean.show.plot import plot_results
 
         plot_results(results, [path for path in paths if path.is_dir()], plots, enhancer, complain)
     if html is not None:
-        from slimclean.html_report import write_report
+        from slimclean.show.page import write_report
 
         write_report(results, html, enhancer, complain)

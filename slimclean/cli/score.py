@@ -77,7 +77,7 @@ def score(
             raise UsageError("score takes REFERENCE and ESTIMATE, or --no-reference")
         groups = None if by is None else list(map(grouping(by), (pair.name for pair in pairs)))
         if plot is not None:
-            from slimclean.plot import require_matplotlib
+            from slimclean.show.plot import require_matplotlib
 
             require_matplotlib()
         scores = score_pairs(pairs, names, jobs=jobs or -1)
@@ -90,7 +90,7 @@ def score(
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])
         if plot is not None:
-            from slimclean.plot import plot_scores
+            from slimclean.show.plot import plot_scores
 
             plot_scores(scores, names, plot)
         failed = [score for score in scores if score.status == "failed"]

@@ -31,11 +31,11 @@ from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.device import pick_bf16, pick_device
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
-from slimclean.train.data import MixDataset, Mixer
 from slimclean.train.hardware import keep_memory, quiet_worker
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.mix import MixDataset, Mixer
 from slimclean.train.muon import Muon
 from slimclean.train.perceptual import disturbance
 from slimclean.train.tasks import Job, random_targets, random_widths, share_out

@@ -14,8 +14,8 @@ from slimclean.model import checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
-from slimclean.train.data import Mixer
 from slimclean.train.loop import train
+from slimclean.train.mix import Mixer
 from slimclean.train.sources import SAMPLE_RATE, Library, load_library, read_manifest, scan_folder
 from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator

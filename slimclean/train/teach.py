@@ -31,8 +31,8 @@ from slimclean.engine.threads import side_by_side
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
 from slimclean.train import perceptual
-from slimclean.train.data import Mixer
 from slimclean.train.losses import COMPRESSION
+from slimclean.train.mix import Mixer
 
 SECONDS = 4.0
 EPOCHS, BATCH = 12, 16

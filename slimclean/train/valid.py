@@ -10,7 +10,7 @@ from slimclean.errors import SlimcleanError
 from slimclean.model import SlimmableDemucs
 from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
 from slimclean.scoring.metrics import SAMPLE_RATE
-from slimclean.train.data import MixConfig, Mixer
+from slimclean.train.mix import MixConfig, Mixer
 
 VALID_MIX = MixConfig(whispered=0.0, music=0.0, noise_only=0.0, clean_only=0.0, clipped=0.0, narrowband=0.0)
 """Every validation pair has speech and noise: the scores are undefined without."""

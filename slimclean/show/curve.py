@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slimclean.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, save
 from slimclean.scoring.evaluation import Row
 from slimclean.scoring.metrics import CORE, LABELS
+from slimclean.show.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, save
 
 
 def with_advantage(rows: Sequence[Row]) -> list[Row]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slimclean.batch.report import FileResult
-from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.scoring.metrics import LABELS
 from slimclean.scoring.pairs import Score
+from slimclean.show.comparison import Comparison, compare_result, reason
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer

@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slimclean import player, png
 from slimclean.batch.report import FileResult, totals
-from slimclean.comparison import Comparison, compare_result, reason
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.html_assets import SCRIPT, STYLE
+from slimclean.show import player, png
+from slimclean.show.assets import SCRIPT, STYLE
+from slimclean.show.comparison import Comparison, compare_result, reason
 
 SHOWN = 200
 """Recordings with pictures and players; the table holds all. Each takes up to 300 KB of the page."""

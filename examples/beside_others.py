@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from slimclean import Enhancer, audio, enhance_paths, score_pairs
-from slimclean.batch.report import table
 from slimclean.scoring.metrics import CORE
 from slimclean.scoring.pairs import ScorePair, pair_name, summarise
+from slimclean.scoring.tables import table
 
 SETTINGS = (0.125, 0.25, 0.5, 1.0, "auto")
 

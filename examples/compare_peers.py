@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from slimclean import Enhancer
-from slimclean.batch.report import table
 from slimclean.dsp.resample import resample
 from slimclean.scoring.evaluation import Pair, folder_pairs
 from slimclean.scoring.metrics import METRICS
+from slimclean.scoring.tables import table
 
 RATE = 16_000
 MAX_DELAY = RATE * 60 // 1000

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from typing import Self
 
 from slimclean.errors import SlimcleanError
+from slimclean.scoring.tables import open_csv
 
 Status = Literal["enhanced", "skipped", "failed"]
 
@@ -69,16 +70,6 @@ _DECIMALS = {
     "si_sdr_db": 3,
 }
 JSON_LINES = ".jsonl"
-
-
-def open_csv(path: Path) -> TextIO:
-    """A new CSV file, its folder made; raises `SlimcleanError` where that is impossible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
-        return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
 
 
 class ReportWriter:
@@ -177,31 +168,6 @@ def summary(results: list[FileResult], full_macs_per_sample: float | None = None
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
-
-
-def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows of the same keys as text in aligned columns."""
-    if not rows:
-        return ""
-    cells = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
-    )
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
-    with open_csv(path) as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
-    return str(value)
 
 
 def read_report(path: Path) -> list[FileResult]:

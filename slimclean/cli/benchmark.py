@@ -38,10 +38,10 @@ def benchmark(
         import torch
 
         from slimclean import audio
-        from slimclean.batch.report import table, write_rows
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
+        from slimclean.scoring.tables import table, write_rows
 
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)

@@ -33,10 +33,10 @@ def evaluate(
     with one_line_errors():
         import joblib
 
-        from slimclean.batch.report import table, write_rows
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring import evaluation
+        from slimclean.scoring.tables import table, write_rows
         from slimclean.show.curve import plot_curve, with_advantage
         from slimclean.show.plot import require_matplotlib
 

@@ -56,7 +56,6 @@ def score(
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
-        from slimclean.batch.report import table, write_rows
         from slimclean.scoring.groups import grouping, summarise_by_group
         from slimclean.scoring.pairs import (
             columns_of,
@@ -66,6 +65,7 @@ def score(
             score_pairs,
             summarise,
         )
+        from slimclean.scoring.tables import table, write_rows
 
         names = metric_names(metrics, alone=no_reference is not None)
         columns = columns_of(names, improvement=noisy is not None)

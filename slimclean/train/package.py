@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from slimclean.batch.report import table
 from slimclean.model import checkpoint
 from slimclean.scoring import evaluation
+from slimclean.scoring.tables import table
 
 SHOWN = {"1.0", "0.25", "auto"}
 

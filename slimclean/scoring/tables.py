@@ -1,0 +1,45 @@
+"""Rows of the same keys, as text for people and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from slimclean.errors import SlimcleanError
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows of the same keys as text in aligned columns."""
+    if not rows:
+        return ""
+    cells = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
+    with open_csv(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def open_csv(path: Path) -> TextIO:
+    """A new CSV file, its folder made; raises `SlimcleanError` where that is impossible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
+        return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+    return str(value)

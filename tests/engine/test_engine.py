@@ -113,7 +113,7 @@ def test_the_engine_routes_like_the_router(small):
 def test_bf16_stays_close(uf):
     """Above 45 dB on the packaged weights and noisy speech, whatever the processor; pauses have less."""
     network = checkpoint.load()[0].eval()
-    waveform = audio.read(Path(__file__).parent / "pairs" / "noisy.flac")[0][0]
+    waveform = audio.read(Path(__file__).parent.parent / "pairs" / "noisy.flac")[0][0]
     waveform = waveform[48 * network.config.frame_hop : 80 * network.config.frame_hop]  # where someone speaks
     noisy = torch.from_numpy(waveform / waveform.std())[None]
     ufs = torch.tensor(network.config.ufs)[torch.arange(32)[None] % 4] if uf == "map" else uf

@@ -136,7 +136,7 @@ def test_twenty_kills_and_one_rerun(tmp_path):
     takes.mkdir()
     for k in range(60):
         soundfile.write(takes / f"{k:02}.wav", voice(1.0, 16_000, seed=k), 16_000)
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parent.parent)
     script = [sys.executable, "-c", KILLED, tests, str(takes)]
     undisturbed = [*script[:2], KILLED.replace("> 3", ">= 0"), *script[3:], str(tmp_path / "calm"), "0"]
     calm = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
@@ -182,7 +182,7 @@ def cluster(tmp_path):
     """A scheduler and two worker processes on loopback; yields the address and the workers."""
     pytest.importorskip("distributed")
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path]),
         "OMP_NUM_THREADS": "1",
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
     }

@@ -162,7 +162,7 @@ def test_a_list_of_inputs_and_a_report_in_json(tmp_path, weights):
 
 def test_references_add_quality_to_the_report(tmp_path, weights):
     pytest.importorskip("pesq")
-    pairs = Path(__file__).parent / "pairs"
+    pairs = Path(__file__).parent.parent / "pairs"
     report = tmp_path / "r.csv"
     done = run(
         "enhance", pairs / "noisy.flac", "-o", tmp_path / "out.flac", "--reference", pairs / "clean.flac",

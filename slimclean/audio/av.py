@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class AvSource:
             round(duration * codec.sample_rate),
             self._container.format.name.split(",")[0].upper(),
             codec.name.upper(),
+            codec=codec.name,
+            bit_rate=codec.bit_rate or None,
+            bits_per_sample=_bits(codec),
+            channel_layout=codec.layout.name,
+            track=1,
         )
         metadata = {**stream.metadata, **self._container.metadata}
         self.tags = {ours: str(metadata[name]) for name, ours in TAGS.items() if metadata.get(name)}
@@ -78,6 +84,20 @@ class AvSource:
 
     def close(self) -> None:
         self._container.close()
+
+
+def _bits(codec: Any) -> int | None:
+    """Bits of a sample that hold sound; None for a lossy codec, whose samples have no such number."""
+    if found := re.match(r"pcm_[suf](\d+)", codec.name):
+        return int(found[1])
+    if codec.codec.lossy or not codec.codec.lossless:
+        return None
+    extra = codec.extradata or b""
+    if codec.name == "alac" and len(extra) > 17:
+        return int(extra[17])
+    if codec.name == "flac" and len(extra) > 13:
+        return ((extra[12] & 1) << 4 | extra[13] >> 4) + 1
+    return int(codec.format.bytes) * 8
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import soundfile
@@ -29,7 +29,13 @@ _SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file holds: `frames` samples per channel, and how they are stored (libsndfile's names)."""
+    """What a file holds: `frames` samples per channel, and how they are stored (libsndfile's names).
+
+    The fields after `endian` describe the source as far as it is known, and do not count when two are compared:
+    `codec` and `channel_layout` have FFmpeg's names, `bit_rate` is that of lossy sound in bit/s,
+    `bits_per_sample` counts the bits that hold sound, `channel_mask` is that of a WAVE header, and `track`
+    which of several sound tracks this is, from 1.
+    """
 
     sample_rate: int
     channels: int
@@ -37,6 +43,12 @@ class AudioInfo:
     format: str
     subtype: str
     endian: str = "FILE"
+    codec: str | None = field(default=None, compare=False)
+    bit_rate: int | None = field(default=None, compare=False)
+    bits_per_sample: int | None = field(default=None, compare=False)
+    channel_layout: str | None = field(default=None, compare=False)
+    channel_mask: int | None = field(default=None, compare=False)
+    track: int | None = field(default=None, compare=False)
 
     @property
     def duration_s(self) -> float:

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -124,7 +125,11 @@ class _SoundFileSource:
             raise AudioError(f"not a readable recording ({reason})") from error
         # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
         frames = file.frames if file.frames < UNKNOWN_FRAMES else 0
-        self.info = AudioInfo(file.samplerate, file.channels, frames, file.format, file.subtype, file.endian)
+        self.info = info = AudioInfo(
+            file.samplerate, file.channels, frames, file.format, file.subtype, file.endian
+        )
+        if info.lossy and frames:
+            self.info = replace(info, bit_rate=round(path.stat().st_size * 8 / info.duration_s))
         self.tags = file.copy_metadata()
         if problem := _missing_data(path, file.format, file.extra_info):
             file.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slimclean.audio.atomic import remove_leftovers
 from slimclean.audio.formats import (
     EXTENSIONS,
     MAX_CHANNELS,
@@ -24,7 +25,7 @@ from slimclean.audio.formats import (
     output_suffix,
 )
 from slimclean.audio.reader import AudioReader
-from slimclean.audio.writer import AudioWriter, remove_leftovers
+from slimclean.audio.writer import AudioWriter
 from slimclean.errors import AudioError
 
 __all__ = [

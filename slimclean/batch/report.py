@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 from slimclean.errors import SlimcleanError
-from slimclean.scoring.tables import open_csv
+from slimclean.scoring.tables import open_text
 
 Status = Literal["enhanced", "skipped", "failed"]
 
@@ -79,7 +79,11 @@ class ReportWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = open_csv(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open_text(path)
+        except OSError as error:
+            raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
         self._json = path.suffix.lower() == JSON_LINES
         self._writer = csv.writer(self._file)
         if not self._json:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from slimclean.audio.atomic import replacing
 from slimclean.errors import CheckpointError
 from slimclean.model import ModelConfig, SlimmableDemucs
 
@@ -110,12 +111,6 @@ def save(
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Safetensors with a rename at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(
-            serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
-        )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

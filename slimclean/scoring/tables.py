@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from slimclean.audio.atomic import replacing
 from slimclean.errors import SlimcleanError
 
 
@@ -22,21 +23,20 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
-    with open_csv(path) as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def open_csv(path: Path) -> TextIO:
-    """A new CSV file, its folder made; raises `SlimcleanError` where that is impossible."""
+    """Write rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
-        return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+        with replacing(path) as temporary, open_text(temporary) as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+            writer.writeheader()
+            writer.writerows(rows)
     except OSError as error:
         raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a new CSV or JSON file; raises `OSError`."""
+    # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _short(value: object) -> str:

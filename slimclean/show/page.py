@@ -7,15 +7,14 @@ that anyone may have chosen: they reach the page through `html.escape` and `urll
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from slimclean.audio.atomic import replacing
 from slimclean.batch.report import FileResult, totals
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
 from slimclean.enhancer import Enhancer
@@ -77,17 +76,11 @@ def write_report(
     A recording that cannot be read any more is told to `failed`, and its section says so.
     """
     check_page(page)
-    temporary = page.with_name(f".{page.name}.{os.getpid()}.part")
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        with replacing(page) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(_page(results, page, enhancer, failed))
-        temporary.replace(page)
     except OSError as error:
         raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):  # the error that brought us here says more
-            temporary.unlink()
 
 
 def _page(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slimclean.audio.atomic import replacing
 from slimclean.batch.report import FileResult
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
@@ -225,9 +226,10 @@ def _plain(text: str) -> str:
 
 
 def save(figure: Any, picture: Path) -> None:
+    """Write a figure in the format of the name's extension, PNG without one."""
     try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture)
+        with replacing(picture) as temporary:
+            figure.savefig(temporary, format=picture.suffix[1:] or "png")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SlimcleanError(f"cannot write {picture} ({why})") from error

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from slimclean import audio
+from slimclean.audio.atomic import replacing
 from slimclean.dsp.resample import resample
 from slimclean.errors import SlimcleanError, UsageError
 
@@ -91,16 +92,15 @@ def load_library(
     base = cache / hashlib.sha256(listing.encode()).hexdigest()[:16]
     index = base.with_suffix(".json")
     if not index.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         lengths = []
-        with base.with_suffix(".tmp").open("wb") as out:
+        with replacing(base.with_suffix(".int16")) as temporary, temporary.open("wb") as out:
             for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
                 waveform, rate = audio.read(path)
                 mono = resample(waveform.mean(0, keepdims=True), rate, SAMPLE_RATE)[0]
                 out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
                 lengths.append(len(mono))
-        base.with_suffix(".tmp").rename(base.with_suffix(".int16"))
-        index.write_text(json.dumps(lengths))
+        with replacing(index) as temporary:
+            temporary.write_text(json.dumps(lengths))
     lengths = json.loads(index.read_text())
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     clips = [

@@ -13,20 +13,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from slimclean import Enhancer, audio, enhance_paths, score_pairs
+from slimclean import Enhancer, enhance_paths, score_pairs
+from slimclean.audio.names import by_name
 from slimclean.scoring.metrics import CORE
-from slimclean.scoring.pairs import ScorePair, pair_name, summarise
+from slimclean.scoring.pairs import ScorePair, summarise
 from slimclean.scoring.tables import table
 
 SETTINGS = (0.125, 0.25, 0.5, 1.0, "auto")
 
 
 def main(clean: Path, noisy: Path, theirs: Path) -> None:
-    wanted = sorted(pair_name(path.relative_to(theirs)) for path in audio.walk(theirs))
-    references = named(clean)
+    wanted = sorted(by_name(theirs))
+    references = by_name(clean)
 
     def row(name: str, folder: Path) -> dict[str, object]:
-        estimates = named(folder)
+        estimates = by_name(folder)
         scores = score_pairs([ScorePair(k, references[k], estimates[k]) for k in wanted])
         means = {cells["metric"]: cells["mean"] for cells in summarise(scores, CORE)}
         return {"recordings": name, "n": len(scores), **means}
@@ -36,14 +37,10 @@ def main(clean: Path, noisy: Path, theirs: Path) -> None:
         for uf in SETTINGS:
             out = Path(folder, str(uf))
             out.mkdir()
-            recordings = named(noisy)
+            recordings = by_name(noisy)
             enhance_paths([recordings[k] for k in wanted], out, Enhancer(uf, target_uf=0.5))
             rows.append(row(f"ours, UF {uf}", out))
     print(table(rows))
-
-
-def named(folder: Path) -> dict[str, Path]:
-    return {pair_name(path.relative_to(folder)): path for path in audio.walk(folder)}
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
+from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.errors import UsageError
-
-OUTPUT_SUFFIX = "-enhanced"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def plan(
     if not tasks:
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
     _refuse_collisions(tasks, in_place=in_place)
-    return [_with_reference(task, paths, references) for task in tasks] if references else tasks
+    return _with_references(tasks, paths, references) if references else tasks
 
 
 def read_list(path: Path, text: str) -> list[Path]:
@@ -136,13 +135,22 @@ def _refuse_collisions(tasks: list[Task], *, in_place: bool) -> None:
         taken[target] = task.source
 
 
-def _with_reference(task: Task, paths: list[Path], references: Path) -> Task:
-    """`task` with the reference of the same relative path, whatever its extension."""
+def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> list[Task]:
+    """`tasks` with the reference of the same relative path, or else of the same name (see `pair_name`)."""
     if references.is_file() and len(paths) == 1 and paths[0].is_file():
-        return Task(task.source, task.destination, references)
-    root = next((path for path in paths if path.is_dir() and path in task.source.parents), task.source.parent)
-    within = task.source.relative_to(root)
-    for extension in (task.source.suffix, *sorted(audio.EXTENSIONS)):
-        if (candidate := references / within.with_suffix(extension)).is_file():
-            return Task(task.source, task.destination, candidate)
-    raise UsageError(f"{task.source}: no reference {within.with_suffix('')}.* in {references}")
+        return [Task(task.source, task.destination, references) for task in tasks]
+    named: dict[str, Path] | None = None
+    found = []
+    for task in tasks:
+        root = next(
+            (path for path in paths if path.is_dir() and path in task.source.parents), task.source.parent
+        )
+        within = task.source.relative_to(root)
+        reference: Path | None = references / within
+        if not (references / within).is_file():
+            named = by_name(references) if named is None else named
+            reference = named.get(pair_name(within))
+        if reference is None:
+            raise UsageError(f"{task.source}: no reference {pair_name(within)}.* in {references}")
+        found.append(Task(task.source, task.destination, reference))
+    return found

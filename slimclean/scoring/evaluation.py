@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 from joblib import Parallel, delayed
 
-from slimclean import audio
-from slimclean.dsp.resample import resample
+from slimclean.audio.names import same_names
 from slimclean.enhancer import Enhancer
-from slimclean.errors import MissingDependencyError, UndefinedMetricError, UsageError
+from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 from slimclean.model import SlimmableDemucs
 from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE
+from slimclean.scoring.pairs import load_alike
 
 Row = dict[str, str | float]
 Setting = tuple[float | Literal["auto"], float]
@@ -45,20 +45,18 @@ class Pair:
 
 
 def folder_pairs(clean: Path, noisy: Path) -> list[Pair]:
-    """Pairs of the same relative path under two folders, first channels at 16 kHz."""
+    """Read pairs of one name under two folders, as `slimclean score` pairs: first channels at 16 kHz.
+
+    Raises `UsageError` for what has no counterpart, and `SlimcleanError` for what cannot be read or compared.
+    """
+    references, estimates = same_names(clean, noisy)
     pairs = []
-    for path in audio.walk(clean):
-        name = path.relative_to(clean)
-        if not (noisy / name).is_file():
-            raise UsageError(f"{path} has no counterpart {noisy / name}")
-        signals = []
-        for file in (path, noisy / name):
-            waveform, rate = audio.read(file)
-            signals.append(resample(waveform[:1], rate, SAMPLE_RATE)[0])
-        length = min(map(len, signals))
-        pairs.append(Pair(str(name), signals[0][:length], signals[1][:length]))
-    if not pairs:
-        raise UsageError(f"no recordings in {clean}")
+    for name, path in references.items():
+        try:
+            reference, estimate = load_alike(path, estimates[name], {})
+        except SlimcleanError as error:
+            raise SlimcleanError(f"{name}: {error}") from error
+        pairs.append(Pair(name, reference[0], estimate[0]))
     return pairs
 
 

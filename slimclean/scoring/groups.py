@@ -6,8 +6,9 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from slimclean.audio.names import pair_name
 from slimclean.errors import UsageError
-from slimclean.scoring.pairs import Score, pair_name, summarise
+from slimclean.scoring.pairs import Score, summarise
 
 NO_GROUP = "(none)"
 ALL = "(all)"

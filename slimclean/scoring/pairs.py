@@ -13,18 +13,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from slimclean import audio
+from slimclean.audio.names import same_names
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
 from slimclean.scoring.dnsmos import MOS, dnsmos
 from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
 
-SUFFIX = "-enhanced"
 BOOTSTRAP_DRAWS = 2000
 SEGMENT_S = 30
 SEGMENTS = 40
@@ -79,10 +79,10 @@ def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[
     """
     if reference.is_file() and estimate.is_file():
         return [ScorePair(estimate.name, reference, estimate, noisy)]
-    sides = _same_names(reference, estimate, noisy)
+    references, estimates, *before = same_names(reference, estimate, *([noisy] if noisy else []))
     return [
-        ScorePair(name, sides[0][name], sides[1][name], sides[2][name] if noisy else None)
-        for name in sorted(sides[0])
+        ScorePair(name, path, estimates[name], before[0][name] if before else None)
+        for name, path in references.items()
     ]
 
 
@@ -90,39 +90,10 @@ def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePai
     """A file, or every recording in a folder, for measures without a reference; raises like `pair_up`."""
     if estimate.is_file():
         return [ScorePair(estimate.name, None, estimate, noisy)]
-    sides = _same_names(estimate, noisy)
+    estimates, *before = same_names(estimate, *([noisy] if noisy else []))
     return [
-        ScorePair(name, None, sides[0][name], sides[1][name] if noisy else None) for name in sorted(sides[0])
+        ScorePair(name, None, path, before[0][name] if before else None) for name, path in estimates.items()
     ]
-
-
-def _same_names(*folders: Path | None) -> list[dict[str, Path]]:
-    sides = [_by_name(folder) for folder in folders if folder is not None]
-    names = [set[str](side) for side in sides]
-    lonely = sorted(names[0].union(*names) - names[0].intersection(*names))
-    if lonely:
-        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
-        raise UsageError(f"{len(lonely)} recordings have no counterpart on every side: {shown}")
-    if not sides[0]:
-        raise UsageError(f"no recordings in {folders[0]}")
-    return sides
-
-
-def pair_name(path: PurePath) -> str:
-    """What a path relative to its folder pairs by: no extension, no `-enhanced`."""
-    return path.with_suffix("").as_posix().removesuffix(SUFFIX)
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: not a folder; score takes two files or two folders")
-    found: dict[str, Path] = {}
-    for path in audio.walk(folder):
-        name = pair_name(path.relative_to(folder))
-        if name in found:
-            raise UsageError(f"{found[name]} and {path} have the same name")
-        found[name] = path
-    return found
 
 
 def metric_names(text: str, *, alone: bool = False) -> list[str]:
@@ -165,11 +136,11 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     score = Score(pair.name)
     notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
     try:
-        reference, estimate = _load_alike(pair.reference or pair.estimate, pair.estimate, notes)
+        reference, estimate = load_alike(pair.reference or pair.estimate, pair.estimate, notes)
         values = _measure(metrics, reference, estimate, notes)
         score.values |= values
         if pair.noisy is not None:
-            reference, noisy = _load_alike(pair.reference or pair.estimate, pair.noisy, notes)
+            reference, noisy = load_alike(pair.reference or pair.estimate, pair.noisy, notes)
             for name, before in _measure(metrics, reference, noisy, notes).items():
                 score.before[name] = before
                 score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
@@ -183,7 +154,7 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
     return score
 
 
-def _load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple[np.ndarray, np.ndarray]:
+def load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple[np.ndarray, np.ndarray]:
     """Both at 16 kHz, [C, T] of one shape. Raises `SlimcleanError` where they do not belong together."""
     (r, r_rate), (e, e_rate) = audio.read(reference), audio.read(estimate)
     for rate in {r_rate: None, e_rate: None}:

@@ -145,11 +145,13 @@ def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):
         archive.extractall(tmp_path / "site")
     assert "slimclean/weights/MODEL_CARD.md" in names
     assert "slimclean/py.typed" in names
+    assert {"slimclean/show/page.css", "slimclean/show/page.js"} <= {*names}
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
     code = "import slimclean; from slimclean.cli import main; print(slimclean.__file__); main()"
     source = RECORDINGS / "voice-memo-16k.wav"
     done = subprocess.run(
-        [sys.executable, "-c", code, "enhance", str(source), "-o", str(tmp_path / "o.wav"), "--uf", "0.125"],
+        [sys.executable, "-c", code, "enhance", str(source), "-o", str(tmp_path / "o.wav"), "--uf", "0.125",
+         "--html", str(tmp_path / "o.html")],
         capture_output=True, text=True, check=False, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
     )  # fmt: skip

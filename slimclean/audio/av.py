@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio.formats import AudioInfo
+from slimclean.audio.formats import CONTAINERS, AudioInfo
 from slimclean.errors import AudioError, MissingDependencyError
 
-DEMUXERS = "aac,mov,mp4,m4a,3gp,3g2,mj2,asf,matroska,webm"
+DEMUXERS = ",".join(name for container in CONTAINERS for name in container.demuxers)
 """The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 TAGS = {
     "title": "title", "artist": "artist", "album": "album", "comment": "comment", "genre": "genre",

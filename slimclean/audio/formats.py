@@ -10,14 +10,56 @@ import soundfile
 
 from slimclean.errors import AudioError, UsageError
 
-_CONTAINERS = {
-    ".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3",
-    ".aiff": "AIFF", ".aif": "AIFF", ".caf": "CAF", ".w64": "W64", ".rf64": "RF64", ".au": "AU",
-}  # fmt: skip
-WRITABLE = frozenset(_CONTAINERS)
-VIDEO_AND_AAC = frozenset({".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".aac", ".wma", ".webm", ".mkv"})
-"""Read through PyAV, from their first audio stream; written as FLAC."""
-EXTENSIONS = WRITABLE | VIDEO_AND_AAC
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file: what it is called, who reads it, and who writes it."""
+
+    extensions: tuple[str, ...]
+    sndfile: str | None = None
+    """libsndfile's name, by which it is read and written; None: PyAV reads it."""
+    subtype: str | None = None
+    """The one encoding that it holds; None: several, of which libsndfile has a default."""
+    demuxers: tuple[str, ...] = ()
+    """FFmpeg's names of what reads it."""
+    magic: tuple[int, bytes] | None = None
+    """Where a mark stands, and which, that tells it from what libsndfile reads: a pipe has no extension."""
+    in_browsers: bool = False
+    """Whether browsers play it."""
+    becomes: str | None = None
+    """The extension of an output where it cannot be written itself."""
+
+
+CONTAINERS = (
+    Container((".wav",), "WAV", in_browsers=True),
+    Container((".flac",), "FLAC", in_browsers=True),
+    Container((".ogg", ".oga"), "OGG", in_browsers=True),
+    Container((".opus",), "OGG", "OPUS", in_browsers=True),
+    Container((".mp3",), "MP3", in_browsers=True),
+    Container((".aiff", ".aif"), "AIFF"),
+    Container((".caf",), "CAF"),
+    Container((".w64",), "W64"),
+    Container((".rf64",), "RF64"),
+    Container((".au",), "AU"),
+    Container(
+        (".m4a", ".m4b", ".mp4", ".m4v", ".mov"),
+        demuxers=("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),
+        magic=(4, b"ftyp"),
+        becomes=".flac",
+    ),
+    Container((".aac",), demuxers=("aac",), becomes=".flac"),
+    Container((".wma",), demuxers=("asf",), magic=(0, b"\x30\x26\xb2\x75"), becomes=".flac"),
+    Container(
+        (".mkv", ".webm"), demuxers=("matroska", "webm"), magic=(0, b"\x1a\x45\xdf\xa3"), becomes=".flac"
+    ),
+)
+"""Every container: an entry here is all that a new one takes."""
+
+BY_EXTENSION = {extension: container for container in CONTAINERS for extension in container.extensions}
+EXTENSIONS = frozenset(BY_EXTENSION)
+WRITABLE = frozenset(name for name, container in BY_EXTENSION.items() if container.becomes is None)
+VIDEO_AND_AAC = frozenset(name for name, container in BY_EXTENSION.items() if container.sndfile is None)
+"""Read through PyAV, from their first audio stream."""
 
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
@@ -84,8 +126,8 @@ class OutputForm:
         if self.sample_rate is not None and not low <= self.sample_rate <= high:
             raise UsageError(f"--sample-rate takes {low} to {high} Hz, not {self.sample_rate}")
         if self.extension and self.subtype:
-            container = _CONTAINERS[self.extension]
-            if not soundfile.check_format(container, self.subtype):
+            container = BY_EXTENSION[self.extension].sndfile
+            if container and not soundfile.check_format(container, self.subtype):
                 raise UsageError(f"{container} does not hold {self.subtype}")
 
 
@@ -95,10 +137,19 @@ def file_name(path: Path) -> str | bytes:
 
 
 def output_suffix(source: Path, form: OutputForm) -> str:
-    """The extension of the output of `source`."""
-    if form.extension is not None:
-        return form.extension
-    return ".flac" if source.suffix.lower() in VIDEO_AND_AAC else source.suffix
+    """Return the extension of the output of `source`."""
+    container = BY_EXTENSION.get(source.suffix.lower())
+    return form.extension or (container and container.becomes) or source.suffix
+
+
+def extension_of(beginning: bytes) -> str:
+    """Return the extension of what begins with these 16 bytes, "" for what libsndfile can tell by itself."""
+    for container in CONTAINERS:
+        if container.magic is not None:
+            at, mark = container.magic
+            if beginning[at:].startswith(mark):
+                return container.extensions[0]
+    return ""
 
 
 def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> AudioInfo:
@@ -109,12 +160,12 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
     word. Raises `AudioError` with the fix where libsndfile cannot write the outcome.
     """
     form = form or OutputForm()
-    extension = path.suffix.lower()
-    container = _CONTAINERS.get(extension, info.format)
+    wanted = BY_EXTENSION.get(path.suffix.lower())
+    container = (wanted and wanted.sndfile) or info.format
     same = container == info.format or {container, info.format} <= {"WAV", "WAVEX", "RF64"}
     out = info
-    if extension == ".opus" and info.subtype != "OPUS":
-        out = replace(info, format="OGG", subtype="OPUS", endian="FILE")
+    if wanted and wanted.subtype and info.subtype != wanted.subtype:
+        out = replace(info, format=container, subtype=wanted.subtype, endian="FILE")
     elif not same:
         keeps = info.subtype in soundfile.available_subtypes(container)
         subtype = info.subtype if keeps else soundfile.default_subtype(container)

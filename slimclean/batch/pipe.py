@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slimclean.audio import OutputForm
+from slimclean.audio.formats import extension_of
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import Progress, enhance_file
 from slimclean.batch.report import FileResult
@@ -19,8 +20,6 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
 
 STREAM = Path("-")
-_MAGIC = {b"ftyp": (4, ".m4a"), b"\x30\x26\xb2\x75": (0, ".wma"), b"\x1a\x45\xdf\xa3": (0, ".mkv")}
-"""Beginnings of what PyAV reads, where they stand, and the extension to give them."""
 
 
 def enhance_pipe(
@@ -54,11 +53,8 @@ def _spool(stream: BinaryIO, folder: Path) -> Path:
     with path.open("wb") as file:
         shutil.copyfileobj(stream, file)
     with path.open("rb") as file:
-        beginning = file.read(16)
-    for magic, (position, extension) in _MAGIC.items():
-        if beginning[position:].startswith(magic):
-            return path.rename(path.with_suffix(extension))
-    return path
+        extension = extension_of(file.read(16))
+    return path.rename(path.with_suffix(extension)) if extension else path
 
 
 def read_text(path: Path, stream: BinaryIO) -> str:

@@ -20,7 +20,7 @@ from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.show import player, png
-from slimclean.show.assets import SCRIPT, STYLE
+from slimclean.show.assets import asset
 from slimclean.show.comparison import Comparison, compare_result, reason
 
 SHOWN = 200
@@ -88,7 +88,7 @@ def _page(
 ) -> Iterator[str]:
     yield "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
     yield "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-    yield f"<title>slimclean report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+    yield f"<title>slimclean report</title>\n<style>{asset('page.css')}</style>\n</head>\n<body>\n"
     settings = sorted({_setting(result) for result in results if result.uf})
     yield f"<h1>slimclean report</h1>\n<p class='soft'>{_text('; '.join(settings))}</p>\n"
     yield from _tiles(results)
@@ -100,7 +100,7 @@ def _page(
         yield f"<p>The first {len(shown)} that were enhanced; {left_out} more are in the table only.</p>\n"
     for k in shown:
         yield from _recording(k, results[k], page, enhancer, failed)
-    yield f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    yield f"<script>{asset('page.js')}</script>\n</body>\n</html>\n"
 
 
 def _setting(result: FileResult) -> str:

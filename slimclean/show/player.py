@@ -15,17 +15,18 @@ from urllib.parse import quote
 import numpy as np
 
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter
+from slimclean.audio.formats import BY_EXTENSION
 from slimclean.dsp.resample import resample
 
 EXCERPT_S = 10.0
-PLAYABLE = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"})
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 def link(recording: Path, page: Path) -> str | None:
     """The URL of `recording` relative to the page, or None where it is not to be linked."""
     folder, target = page.resolve().parent, recording.resolve()
-    if target.suffix.lower() not in PLAYABLE or folder not in target.parents:
+    container = BY_EXTENSION.get(target.suffix.lower())
+    if container is None or not container.in_browsers or folder not in target.parents:
         return None
     # A name with a colon in it would read as a scheme without the "./".
     return "./" + quote(os.fsencode(target.relative_to(folder).as_posix()))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from slimclean.model.routed import routed_decoder, routed_encoder
 from slimclean.model.slimmable import (
+    FrameWidths,
     PointwiseConv,
     StridedConv,
     TransposedConv,
@@ -28,8 +30,13 @@ class EncoderBlock(nn.Module):
         self.pointwise = PointwiseConv(out_channels, out_channels)
 
     def forward(self, x: Tensor, widths: Widths) -> Tensor:
-        h = self.strided(x, columns(widths, self.channels))
-        y: Tensor = self.pointwise(slim(h, widths), self.channels)
+        first, second = self.strided, self.pointwise
+        if isinstance(widths, FrameWidths) and widths.is_hard:
+            return routed_encoder(
+                first.rows(x), (first.weight, second.weight), (first.bias, second.bias), widths.groups(self.channels)
+            )
+        h = first(x, columns(widths, self.channels))
+        y: Tensor = second(slim(h, widths), self.channels)
         return y
 
 
@@ -47,6 +54,16 @@ class DecoderBlock(nn.Module):
         self.transposed = TransposedConv(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, skip: Tensor, widths: Widths) -> Tensor:
-        h = slim(self.pointwise(x + skip, columns(widths, self.channels)), widths)
-        y: Tensor = self.transposed(h, relu=not self.last)
-        return y
+        first, second = self.pointwise, self.transposed
+        if isinstance(widths, FrameWidths) and widths.is_hard:
+            y = routed_decoder(
+                x + skip,
+                (first.weight, second.weight),
+                (first.bias, second.bias_by_column),
+                widths.groups(self.channels),
+                relu=not self.last,
+            )
+            return second.steps(y)
+        h = slim(first(x + skip, columns(widths, self.channels)), widths)
+        out: Tensor = second(h, relu=not self.last)
+        return out

@@ -23,14 +23,14 @@ def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool)
 
     x [B, N, C], weight [2, C, D], bias [D] -> [B, N, D]; rows outside x are zero.
     """
-    x, weight, bias = _autocast(x, weight, bias)
+    x, weight, bias = autocast(x, weight, bias)
     apply: Callable[..., Tensor] = _TwoTap.apply
     return apply(x, weight, bias, ahead, relu)
 
 
 def glu_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """GLU(x @ weight + bias): x [B, N, C], weight [C, 2 D] (values, then gates), bias [2 D] -> [B, N, D]."""
-    x, weight, bias = _autocast(x, weight, bias)
+    x, weight, bias = autocast(x, weight, bias)
     apply: Callable[..., Tensor] = _GluProduct.apply
     return apply(x, weight, bias)
 
@@ -47,7 +47,8 @@ def diagonal_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return apply(gates, weight, bias)
 
 
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the type that an enclosing `torch.autocast` asks for."""
     kind = tensors[0].device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
@@ -101,14 +102,20 @@ class _GluProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, value, open_, y = ctx.saved_tensors
-        d = y.shape[-1]
-        both = torch.empty(y.shape[0], 2 * d, dtype=y.dtype, device=y.device)
-        grad_value, grad_gate = both[:, :d], both[:, d:]
-        torch.mul(grad.reshape(-1, d), open_, out=grad_value)
-        torch.sub(value, y, out=grad_gate)  # sigmoid' = s (1 - s), so the gate's slope is v s - y s
-        grad_gate.mul_(grad_value)
+        both = glu_slope(grad.reshape(-1, y.shape[-1]), value, open_, y)
         rows = x.reshape(-1, x.shape[-1])
         return (both @ weight.T).view(x.shape), rows.T @ both, both.sum(0)
+
+
+def glu_slope(grad: Tensor, value: Tensor, open_: Tensor, y: Tensor) -> Tensor:
+    """The gradient of a GLU's values and gates, side by side, from that of its output `y`: [n, d] -> [n, 2 d]."""
+    d = grad.shape[-1]
+    both = torch.empty(len(grad), 2 * d, dtype=grad.dtype, device=grad.device)
+    grad_value, grad_gate = both[:, :d], both[:, d:]
+    torch.mul(grad, open_, out=grad_value)
+    torch.sub(value, y, out=grad_gate)  # sigmoid' = s (1 - s), so the gate's slope is v s - y s
+    grad_gate.mul_(grad_value)
+    return both
 
 
 class _GruScan(torch.autograd.Function):

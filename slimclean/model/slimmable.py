@@ -14,6 +14,7 @@ so that keeping the first w channels is keeping the first w columns (or rows) of
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -46,6 +47,22 @@ class FrameWidths:
         """From the UF of each frame, [B, F] in (0, 1]; equal UFs share a candidate."""
         ufs, index = torch.unique(uf, return_inverse=True)
         return cls(F.one_hot(index, len(ufs)).to(torch.float32), tuple(ufs.tolist()))
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether nobody wants to learn from the choice: then frames are gathered, else masked."""
+        return not self.shares.requires_grad
+
+    @functools.cached_property
+    def frames(self) -> tuple[Tensor, ...]:
+        """Which of the B F frames each candidate serves, in the order of `ufs`; indices ascend."""
+        chosen = self.shares.argmax(-1).flatten()
+        return tuple((chosen == j).nonzero()[:, 0] for j in range(len(self.ufs)))
+
+    def groups(self, channels: int) -> list[tuple[int, Tensor]]:
+        """The width of each UF that is in use, and its frames."""
+        each = zip(self.ufs, self.frames, strict=True)
+        return [(width(uf, channels), index) for uf, index in each if len(index)]
 
     def mask(self, channels: int) -> Tensor:
         """1 where a channel is kept and 0 where not, [B, F, C]."""
@@ -100,9 +117,13 @@ class StridedConv(nn.Module):
         self.weight = _weight(2, stride * in_channels, out_channels, fan_in=fan_in)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
+    def rows(self, x: Tensor) -> Tensor:
+        """S steps in a row side by side: [B, N, C] -> [B, N / S, S C]."""
+        return x.reshape(x.shape[0], x.shape[1] // self.stride, -1)
+
     def forward(self, x: Tensor, w: int) -> Tensor:
-        x = x.reshape(x.shape[0], x.shape[1] // self.stride, -1)  # [B, N, C] -> [B, N / S, S C]
-        return two_tap(x, _first(self.weight, 2, w), _first(self.bias, 0, w), ahead=True, relu=True)
+        weight, bias = _first(self.weight, 2, w), _first(self.bias, 0, w)
+        return two_tap(self.rows(x), weight, bias, ahead=True, relu=True)
 
 
 class TransposedConv(nn.Module):
@@ -119,9 +140,16 @@ class TransposedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, h: Tensor, *, relu: bool) -> Tensor:
-        weight, bias = _first(self.weight, 1, h.shape[-1]), self.bias.repeat(self.stride)
-        y = two_tap(h, weight, bias, ahead=False, relu=relu)
-        return y.reshape(y.shape[0], y.shape[1] * self.stride, -1)  # [B, N, S C] -> [B, S N, C]
+        weight = _first(self.weight, 1, h.shape[-1])
+        return self.steps(two_tap(h, weight, self.bias_by_column, ahead=False, relu=relu))
+
+    @property
+    def bias_by_column(self) -> Tensor:
+        return self.bias.repeat(self.stride)
+
+    def steps(self, y: Tensor) -> Tensor:
+        """The inverse of `StridedConv.rows`: [B, N, S C] -> [B, S N, C]."""
+        return y.reshape(y.shape[0], y.shape[1] * self.stride, -1)
 
 
 class PointwiseConv(nn.Module):

@@ -35,8 +35,14 @@ def train(
     segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
     lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
     decay: Annotated[
-        float, typer.Option(min=1e-3, max=1, help="Share of steps, the last, that it falls over.")
+        float, typer.Option(min=0, max=1, help="Share of steps, the last, that it falls over; 0: a trunk.")
     ] = TrainConfig.decay,
+    branch: Annotated[
+        Path | None, typer.Option(help="Run folder to go on from for STEPS more, its optimisers included.")
+    ] = TrainConfig.branch,
+    tasks: Annotated[
+        str, typer.Option(help="What a batch's examples are for, in turn: full, static, routed.")
+    ] = ",".join(TrainConfig.tasks),
     freeze_router: Annotated[
         bool, typer.Option(help="Train the backbone beside the router of --init as it is.")
     ] = TrainConfig.freeze_router,
@@ -48,6 +54,9 @@ def train(
     intelligibility: Annotated[
         float, typer.Option(help="Weight of 1 - STOI in the loss: around 1.")
     ] = TrainConfig.intelligibility,
+    pauses: Annotated[
+        float, typer.Option(help="Weight of what is left in pauses in the loss: around 0.08.")
+    ] = TrainConfig.pauses,
     seed: int = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
@@ -81,11 +90,14 @@ def train(
             segment_s=segment_s,
             lr=lr,
             decay=decay,
+            branch=branch,
+            tasks=tuple(task.strip() for task in tasks.split(",")),
             freeze_router=freeze_router,
             beta=beta,
             gamma=gamma,
             perceptual=perceptual,
             intelligibility=intelligibility,
+            pauses=pauses,
             seed=seed,
             valid_every=valid_every,
             workers=workers,

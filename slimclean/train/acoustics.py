@@ -154,6 +154,18 @@ def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
     return x / rms(x)
 
 
+def slam(rng: np.random.Generator, length: int) -> np.ndarray:
+    """A door, a dropped book, a fist on the table: one dull burst, [T], at a peak of 1."""
+    size = int(rng.uniform(0.05, 0.35) * SAMPLE_RATE)
+    time = np.arange(size) / SAMPLE_RATE
+    thump = np.sin(2 * np.pi * rng.uniform(40, 180) * time) * np.exp(-time * rng.uniform(15, 60))
+    crack = shape_spectrum(rng.standard_normal(size, dtype=np.float32), -np.linspace(0, rng.uniform(0, 40), 8))
+    burst = thump + rng.uniform(0.2, 1.5) * crack * np.exp(-time * rng.uniform(20, 120))
+    x = np.zeros(length, np.float32)
+    _add_at(x, burst / np.abs(burst).max(), int(rng.integers(-size // 4, length)))
+    return x
+
+
 MAJOR_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 """In semitones."""
 

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slimclean.errors import UsageError
+
+TASKS = ("routed", "full", "static")
+"""What an example of a batch may be for, the costly ones first; see `tasks`."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -19,7 +24,11 @@ class TrainConfig:
     lr: float = 1.5e-3
     warmup_steps: int = 200
     decay: float = 0.3
-    """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
+    """Share of the steps, at the end, over which the learning rate falls linearly to zero; 0: never, a trunk."""
+    branch: Path | None = None
+    """A run folder to branch off: `steps` more steps from its state, which stays as it is."""
+    tasks: tuple[str, ...] = ("full", "static", "routed", "static")
+    """What the examples of a batch are for, in turn; see `tasks`."""
     freeze_router: bool = False
     """Route examples as at inference, and leave the router as it is: for one that was taught."""
     beta: float = 1.0
@@ -28,6 +37,8 @@ class TrainConfig:
     """Weight of PESQ, in raw points lost: 0.2 to 0.35, once a run has settled, costs a little SI-SDR."""
     intelligibility: float = 0.0
     """Weight of 1 - STOI."""
+    pauses: float = 0.0
+    """Weight of what is left in pauses, in factors of ten of power: around 0.08."""
     ema: float = 0.999
     clip: float = 2.0
     weight_decay: float = 0.05
@@ -40,3 +51,7 @@ class TrainConfig:
     device: str = "auto"
     precision: str = "auto"
     info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.tasks or not set(self.tasks) <= set(TASKS):
+            raise UsageError(f"tasks are {', '.join(TASKS)}, not {', '.join(self.tasks) or 'none'}")

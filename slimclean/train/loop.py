@@ -34,11 +34,14 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.hardware import keep_memory, quiet_worker
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.log import Log, append_row, stop_requested
-from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
 from slimclean.train.mix import MixDataset, Mixer
 from slimclean.train.muon import Muon
 from slimclean.train.perceptual import disturbance
 from slimclean.train.tasks import Job, random_targets, random_widths, share_out
+
+STATE = "state.safetensors"
+"""Of a run folder: weights, their average, and the optimisers' state."""
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
@@ -93,7 +96,7 @@ class _Run:
         )
         self.average = [p.detach().clone() for p in self.params]
         self.efficiency = EfficiencyLoss(model_config.target_knots)
-        self.step = 0
+        self.step = self.first = 0
         self.hours = 0.0
         self.audio_hours = 0.0
 
@@ -107,15 +110,23 @@ class _Run:
             weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
         self.network.load_state_dict(weights, strict=header.config == config)
 
+    @property
+    def steps(self) -> int:
+        """The step to end at: a branch counts on from where it left the trunk."""
+        return self.first + self.config.steps
+
     # --- running ---------------------------------------------------------------------------
 
     def run(self, mixer: Mixer, validate: Validate | None) -> Path:
         config = self.config
         if self.state_path.exists():
-            self.load()
+            self.load(self.state_path)
+        elif config.branch is not None:
+            self.load(config.branch / STATE)
+            self.first = self.step
         length = _segment_samples(config.segment_s, self.network.config.frame_hop)
         dataset = MixDataset(mixer, config.seed, length)
-        log = Log(config.out / "train.csv", self.step, config.steps)
+        log = Log(config.out / "train.csv", self.step, self.steps)
         last_save = last_step = time.monotonic()
         with (
             workers(self.workers) as pool,
@@ -136,7 +147,7 @@ class _Run:
                 if now - last_save > config.save_every_s:
                     self.save()
                     last_save = now
-                if validate and self.step % config.valid_every == 0 and self.step < config.steps:
+                if validate and self.step % config.valid_every == 0 and self.step < self.steps:
                     self._validate(validate)
                     log.restart_clock()
                     last_step = time.monotonic()
@@ -147,7 +158,7 @@ class _Run:
         return self.export_path
 
     def _batches(self, dataset: MixDataset) -> Iterator[tuple[Tensor, Tensor]]:
-        first, last = self.step * self.config.batch, self.config.steps * self.config.batch
+        first, last = self.step * self.config.batch, self.steps * self.config.batch
         loader = DataLoader(
             dataset,
             batch_size=self.config.batch,
@@ -163,7 +174,7 @@ class _Run:
         noisy, clean = noisy.to(self.device), clean.to(self.device)
         # A GPU takes all examples of a task at once.
         workers = 1 if self.device.type == "cuda" else self.workers
-        jobs = share_out(len(noisy), frozen_router=self.config.freeze_router, workers=workers)
+        jobs = share_out(len(noisy), self.config.tasks, workers)
 
         def job(spec: Job) -> tuple[dict[str, float], list[Tensor | None], Any]:
             return self._micro_batch(spec[0], spec[1], noisy, clean)
@@ -227,6 +238,10 @@ class _Run:
         if config.intelligibility:
             error = error + config.intelligibility * unintelligibility(wanted, given).mean()
         log = {task: float(error.detach())}
+        if config.pauses:
+            pauses = pause_loss(wanted, given, x * scale).mean()
+            error = error + config.pauses * pauses
+            log["pauses"] = float(pauses.detach())
         loss, usage = error, None
         if isinstance(widths, FrameWidths) and task == "routed":
             u = mean_uf(widths)
@@ -242,15 +257,17 @@ class _Run:
 
     def _rate(self) -> float:
         """Learning rate factor: linear warm-up, constant, linear decay over the last `decay`."""
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        left = (self.config.steps - self.step) / (self.config.steps * self.config.decay)
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        if not self.config.decay:
+            return warm
+        left = (self.steps - self.step) / (self.config.steps * self.config.decay)
         return warm * min(1.0, max(0.0, left))
 
     # --- saving ----------------------------------------------------------------------------
 
     @property
     def state_path(self) -> Path:
-        return self.config.out / "state.safetensors"
+        return self.config.out / STATE
 
     @property
     def export_path(self) -> Path:
@@ -269,8 +286,8 @@ class _Run:
 
     def save(self) -> None:
         """The whole state, and the averaged weights as a checkpoint."""
-        config = {k: v for k, v in asdict(self.config).items() if k not in ("out", "name", "info")}
-        progress = {"step": self.step, "hours": self.hours, "audio_hours": self.audio_hours}
+        config = {k: v for k, v in asdict(self.config).items() if k not in ("out", "name", "info", "branch")}
+        progress = {"step": self.step, "first": self.first, "hours": self.hours, "audio_hours": self.audio_hours}
         metadata = {"progress": json.dumps(progress), "config": json.dumps(config)}
         checkpoint.write_tensors(self.state_path, self._state(), metadata)
         checkpoint.save(
@@ -280,19 +297,21 @@ class _Run:
             self.config.info | {"training": progress | {"recipe": config}},
         )
 
-    def load(self) -> None:
-        """Continue from `state_path`: bit for bit what an undisturbed run on this machine would do."""
+    def load(self, path: Path) -> None:
+        """Continue from a saved state: bit for bit what an undisturbed run on this machine would do."""
         for p in self.params:
             p.grad = torch.zeros_like(p)
         self.muon.param_groups[0]["lr"] = self.adam.param_groups[0]["lr"] = 0.0
         self.muon.step()
         self.adam.step()  # both only to make their state's tensors, which the next lines fill
-        with safe_open(self.state_path, "pt") as file:
+        if not path.is_file():
+            raise SlimcleanError(f"{path}: no state of a training run")
+        with safe_open(path, "pt") as file:
             progress = json.loads(file.metadata()["progress"])
             for name, tensor in self._state().items():
                 tensor.copy_(file.get_tensor(name))
         self.step, self.hours = progress["step"], progress["hours"]
-        self.audio_hours = progress["audio_hours"]
+        self.audio_hours, self.first = progress["audio_hours"], progress.get("first", 0)
 
     def _validate(self, validate: Validate) -> None:
         network = SlimmableDemucs(self.network.config).to(self.device).eval()

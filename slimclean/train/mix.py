@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from slimclean.train import acoustics
+from slimclean.train import acoustics, voices
 from slimclean.train.acoustics import rms
 from slimclean.train.sources import Library
+from slimclean.train.voices import active_rms
 
 ROOMS = 256
 LOWEST_VOICE_HZ = 50.0
@@ -40,6 +41,16 @@ class MixConfig:
     speed: float = 0.5
     filtered_noise: float = 0.4
     filtered_speech: float = 0.15
+    quiet_targets: bool = True
+    """Take the floor of the speech recordings out of the targets, so that it is noise like any other."""
+    two_speakers: float = 0.12
+    softer_db: tuple[float, float] = (0.0, 30.0)
+    """The second speaker, under the first."""
+    fade: float = 0.04
+    turned_away: float = 0.04
+    slam: float = 0.03
+    slam_db: tuple[float, float] = (6.0, 30.0)
+    """Its peak, above the speech."""
     whispered: float = 0.04
     rumble: float = 0.4
     rumble_snr_db: tuple[float, float, float] = (-8.0, 6.0, 25.0)
@@ -73,17 +84,18 @@ class Mixer:
         """One example: noisy and clean, the noisy one at an RMS near 1."""
         c = self.config
         kind = rng.random()
-        speech = self._speech(rng, length)
+        recorded, speech = self._speech(rng, length)
         noise = self._noise(rng, length)
-        speech *= 1 / _active_rms(speech)
         noise *= 10 ** (-_triangular(rng, c.snr_db) / 20) / rms(noise)
+        if c.slam and rng.random() < c.slam:
+            noise += acoustics.slam(rng, length) * np.float32(10 ** (rng.uniform(*c.slam_db) / 20))
         if rng.random() < c.rumble:
             noise += acoustics.rumble(rng, length) * np.float32(10 ** (-_triangular(rng, c.rumble_snr_db) / 20))
         if kind < c.noise_only:
-            speech = np.zeros_like(speech)
+            recorded, speech = np.zeros_like(speech), np.zeros_like(speech)
         elif kind < c.noise_only + c.clean_only:
             noise = np.zeros_like(noise)
-        noisy = speech + noise
+        noisy = recorded + noise
         if rng.random() < c.narrowband:
             edges = (rng.uniform(60, 300), rng.uniform(3000, 4000))
             noisy, speech = (acoustics.band_limit(x, *edges) for x in (noisy, speech))
@@ -93,20 +105,41 @@ class Mixer:
         gain = np.float32(10 ** (rng.uniform(*c.level_db) / 20) / max(rms(noisy), 1e-4))
         return noisy * gain, speech * gain
 
-    def _speech(self, rng: np.random.Generator, length: int) -> np.ndarray:
+    def _speech(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Speech as it is recorded, and as the network should give it back, active at an RMS of 1."""
+        # No draw where there is none of a kind, so that validation mixtures stay what they were.
+        c = self.config
+        recorded, wanted = self._voice(rng, length)
+        if c.two_speakers and rng.random() < c.two_speakers:
+            mine, yours = voices.turns(rng, length, rng.uniform(*c.softer_db))
+            other = self._voice(rng, length)
+            recorded, wanted = (x * mine + y * yours for x, y in zip((recorded, wanted), other, strict=True))
+        if c.fade and rng.random() < c.fade:
+            gain = voices.fade(rng, length)
+            recorded, wanted = recorded * gain, wanted * gain
+        scale = np.float32(1 / active_rms(recorded))
+        return recorded * scale, wanted * scale
+
+    def _voice(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """One speaker, as recorded and as wanted."""
+        c = self.config
         for _ in range(4):  # a crop that is all pause teaches little
             x = self.speech.crop(rng, length)
             if rms(x) > 0.008:
                 break
         x = acoustics.high_pass(x, LOWEST_VOICE_HZ)
-        # No draw where there are no whispers (or no music), so that validation mixtures stay what they were.
-        if self.config.whispered and rng.random() < self.config.whispered:
+        if c.whispered and rng.random() < c.whispered:
             x = acoustics.whisper(rng, x)
-        if rng.random() < self.config.filtered_speech:
+        if rng.random() < c.filtered_speech:
             x = acoustics.shape_spectrum(x, rng.normal(0, 3, 8))
-        if rng.random() < self.config.reverb:
-            x = acoustics.convolve(x, self._room(rng))
-        return x
+        if c.turned_away and rng.random() < c.turned_away:
+            x = voices.turned_away(rng, x)
+        x *= np.float32(1 / active_rms(x))
+        signals = (x, voices.without_floor(x)) if c.quiet_targets else (x,)
+        if rng.random() < c.reverb:
+            room = self._room(rng)
+            signals = tuple(acoustics.convolve(signal, room) for signal in signals)
+        return signals[0], signals[-1]
 
     def _noise(self, rng: np.random.Generator, length: int) -> np.ndarray:
         x = self._one_noise(rng, length)
@@ -141,7 +174,7 @@ class Mixer:
     def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
         room = self._room(rng)
         voices = sum(
-            x / _active_rms(x) * 10 ** (rng.uniform(-8, 0) / 20)
+            x / active_rms(x) * 10 ** (rng.uniform(-8, 0) / 20)
             for x in (self.speech.crop(rng, length) for _ in range(rng.integers(4, 9)))
         )
         return acoustics.convolve(np.asarray(voices, np.float32), room)
@@ -167,12 +200,6 @@ class MixDataset(Dataset[tuple[Tensor, Tensor]]):
 def _triangular(rng: np.random.Generator, range_: tuple[float, float, float]) -> float:
     low, mode, high = range_
     return float(rng.triangular(low, mode, high)) if high > low else low
-
-
-def _active_rms(x: np.ndarray) -> float:
-    """RMS over the 20 ms frames within 30 dB of the loudest: the level of speech, not of its pauses."""
-    power = np.square(x[: len(x) // 320 * 320].reshape(-1, 320)).mean(1)
-    return float(np.sqrt(power[power >= power.max() / 1000].mean() + 1e-10))
 
 
 def _gate(rng: np.random.Generator, length: int) -> np.ndarray:

@@ -9,15 +9,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from slimclean.model.slimmable import FrameWidths, Widths
+from slimclean.train.config import TASKS
 
-TASKS = ("full", "static", "routed", "static")
-FROZEN_TASKS = ("full", "routed", "static", "routed")
-"""Beside a frozen router."""
 STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
 LOG_TARGETS = (math.log(0.1), math.log(1.0))
@@ -27,12 +26,11 @@ Job = tuple[str, list[int]]
 """A task and the examples that do it together."""
 
 
-def share_out(count: int, *, frozen_router: bool, workers: int) -> list[Job]:
-    """`count` examples as jobs for `workers`, longest first."""
-    cycle = FROZEN_TASKS if frozen_router else TASKS
+def share_out(count: int, cycle: Sequence[str], workers: int) -> list[Job]:
+    """`count` examples, which take the tasks of `cycle` in turn, as jobs for `workers`, longest first."""
     tasks = [cycle[k % len(cycle)] for k in range(count)]
     jobs = []
-    for task in ("routed", "full", "static"):
+    for task in TASKS:
         items = [k for k, t in enumerate(tasks) if t == task]
         # A UF that is one number runs on sliced weights, so static examples go one by one.
         size = 1 if task == "static" else max(2, -(-len(items) // workers))

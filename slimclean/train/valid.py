@@ -12,7 +12,19 @@ from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
 from slimclean.scoring.metrics import SAMPLE_RATE
 from slimclean.train.mix import MixConfig, Mixer
 
-VALID_MIX = MixConfig(whispered=0.0, music=0.0, noise_only=0.0, clean_only=0.0, clipped=0.0, narrowband=0.0)
+VALID_MIX = MixConfig(
+    quiet_targets=False,
+    two_speakers=0.0,
+    fade=0.0,
+    turned_away=0.0,
+    slam=0.0,
+    whispered=0.0,
+    music=0.0,
+    noise_only=0.0,
+    clean_only=0.0,
+    clipped=0.0,
+    narrowband=0.0,
+)
 """Every validation pair has speech and noise: the scores are undefined without."""
 
 

@@ -33,7 +33,10 @@ class EncoderBlock(nn.Module):
         first, second = self.strided, self.pointwise
         if isinstance(widths, FrameWidths) and widths.is_hard:
             return routed_encoder(
-                first.rows(x), (first.weight, second.weight), (first.bias, second.bias), widths.groups(self.channels)
+                first.rows(x),
+                (first.weight, second.weight),
+                (first.bias, second.bias),
+                widths.groups(self.channels),
             )
         h = first(x, columns(widths, self.channels))
         y: Tensor = second(slim(h, widths), self.channels)

@@ -108,7 +108,7 @@ class _GluProduct(torch.autograd.Function):
 
 
 def glu_slope(grad: Tensor, value: Tensor, open_: Tensor, y: Tensor) -> Tensor:
-    """The gradient of a GLU's values and gates, side by side, from that of its output `y`: [n, d] -> [n, 2 d]."""
+    """The gradient of a GLU's values and gates, side by side, from its output's: [n, d] -> [n, 2 d]."""
     d = grad.shape[-1]
     both = torch.empty(len(grad), 2 * d, dtype=grad.dtype, device=grad.device)
     grad_value, grad_gate = both[:, :d], both[:, d:]

@@ -1,8 +1,8 @@
 """Blocks whose frames run at UFs of their own, at the cost of their mean UF.
 
-Frames that chose one UF are gathered, go through matrices sliced to its width together, and are scattered back
-to their places. A block takes and gives all channels, so nothing else notices. The gradients are written out, as
-in `products`; the tests hold values and gradients to the masked form in `slimmable`, which computes every
+Frames that chose one UF are gathered, go through matrices sliced to its width together, and are scattered
+back to their places. A block takes and gives all channels, so nothing else notices. The gradients are written out,
+as in `products`; the tests hold values and gradients to the masked form in `slimmable`, which computes every
 channel and then zeroes those that a frame does not use.
 
     encoder block    near[n] = x4[n], far[n] = x4[n + 1]     h = ReLU([near far] W[:, :w]),  y = GLU(h P[:w])
@@ -40,7 +40,12 @@ def routed_encoder(
 
 
 def routed_decoder(
-    x: Tensor, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor], groups: Sequence[Group], *, relu: bool
+    x: Tensor,
+    weights: tuple[Tensor, Tensor],
+    biases: tuple[Tensor, Tensor],
+    groups: Sequence[Group],
+    *,
+    relu: bool,
 ) -> Tensor:
     """1x1 convolution, GLU, transposed convolution and `relu`: x [B, N, D] -> y4 [B, N, K].
 
@@ -128,7 +133,9 @@ class _RoutedDecoder(torch.autograd.Function):
             value, gate = torch.addmm(b[:, :w].flatten(), part, _side_by_side(pointwise[..., :w])).chunk(2, -1)
             open_ = gate.contiguous().sigmoid_()
             h = value * open_
-            pairs.index_copy_(0, index, (h @ _side_by_side(transposed[:, :w])).view(len(index), *pairs.shape[1:]))
+            pairs.index_copy_(
+                0, index, (h @ _side_by_side(transposed[:, :w])).view(len(index), *pairs.shape[1:])
+            )
             saved += [part, value, open_, h]
         near, far = pairs.view(batch, rows, 2, columns).unbind(2)
         y = near + b2

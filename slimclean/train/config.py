@@ -24,7 +24,7 @@ class TrainConfig:
     lr: float = 1.5e-3
     warmup_steps: int = 200
     decay: float = 0.3
-    """Share of the steps, at the end, over which the learning rate falls linearly to zero; 0: never, a trunk."""
+    """Share of the steps, at the end, over which the learning rate falls linearly to 0; at 0 it never does."""
     branch: Path | None = None
     """A run folder to branch off: `steps` more steps from its state, which stays as it is."""
     tasks: tuple[str, ...] = ("full", "static", "routed", "static")

@@ -287,7 +287,12 @@ class _Run:
     def save(self) -> None:
         """The whole state, and the averaged weights as a checkpoint."""
         config = {k: v for k, v in asdict(self.config).items() if k not in ("out", "name", "info", "branch")}
-        progress = {"step": self.step, "first": self.first, "hours": self.hours, "audio_hours": self.audio_hours}
+        progress = {
+            "step": self.step,
+            "first": self.first,
+            "hours": self.hours,
+            "audio_hours": self.audio_hours,
+        }
         metadata = {"progress": json.dumps(progress), "config": json.dumps(config)}
         checkpoint.write_tensors(self.state_path, self._state(), metadata)
         checkpoint.save(

@@ -54,13 +54,16 @@ def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
     `PAUSE_FLOOR_DB` under it, or under the noisy signal's where nobody speaks. Time, spectra and PESQ hardly
     tell a pause at -27 dB from one at -47 dB; listeners do.
     """
-    wanted, given, heard = (x.unflatten(1, (-1, PAUSE_FRAME)).square().mean(2) for x in (clean, enhanced, noisy))
+    wanted, given, heard = (
+        x.unflatten(1, (-1, PAUSE_FRAME)).square().mean(2) for x in (clean, enhanced, noisy)
+    )
     mean = wanted.mean(1, keepdim=True)
     mean = torch.where(mean > 1e-5 * heard.mean(1, keepdim=True), mean, heard.mean(1, keepdim=True))
     floor = mean * 10 ** (PAUSE_FLOOR_DB / 10) + 1e-9
     excess = torch.log10((given + floor) / (wanted + floor)).clamp_min(0)
     pause = wanted < mean * 10 ** (PAUSE_DB / 10)
-    return (excess * pause).sum(1) / pause.sum(1).clamp_min(1)
+    loss: Tensor = (excess * pause).sum(1) / pause.sum(1).clamp_min(1)
+    return loss
 
 
 def _compressed(x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

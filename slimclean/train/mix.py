@@ -135,7 +135,7 @@ class Mixer:
         if c.turned_away and rng.random() < c.turned_away:
             x = voices.turned_away(rng, x)
         x *= np.float32(1 / active_rms(x))
-        signals = (x, voices.without_floor(x)) if c.quiet_targets else (x,)
+        signals: tuple[np.ndarray, ...] = (x, voices.without_floor(x)) if c.quiet_targets else (x,)
         if rng.random() < c.reverb:
             room = self._room(rng)
             signals = tuple(acoustics.convolve(signal, room) for signal in signals)

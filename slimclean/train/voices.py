@@ -38,11 +38,12 @@ def without_floor(voice: np.ndarray) -> np.ndarray:
     level_db = 10 * np.log10(power + 1e-12) - 20 * np.log10(active_rms(voice))
     level_db = ndimage.maximum_filter1d(level_db, 2 * OPEN_HOPS + 1, mode="nearest")
     gain_db = np.clip((level_db - FLOOR_DB) * (RATIO - 1), DEEPEST_DB, 0)
-    return voice * _by_sample(ndimage.uniform_filter1d(gain_db, 5, mode="nearest"), len(voice))
+    gain = _by_sample(ndimage.uniform_filter1d(gain_db, 5, mode="nearest"), len(voice))
+    return np.asarray(voice * gain)
 
 
 def turns(rng: np.random.Generator, length: int, softer_db: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gains of two people who speak in turn, the second `softer_db` under the first; they sum to no more than 1."""
+    """Gains of two people who speak in turn, the second `softer_db` under the first."""
     first = rng.random() < 0.5
     edges = np.sort(rng.uniform(0.15, 0.85, 1 if rng.random() < 0.7 else 2)) * length
     at = np.arange(0, length + HOP, HOP)

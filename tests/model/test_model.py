@@ -97,6 +97,30 @@ def test_products_have_the_right_gradients():
     torch.autograd.gradcheck(diagonal_scan, (gates.detach()[:, 0].requires_grad_(), diagonal, diagonal_bias))
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_gathered_frames_equal_masked_ones_in_values_and_gradients(last):
+    torch.manual_seed(1)
+    ufs = (0.125, 0.3, 0.5, 1.0)  # 0.5 stays unused
+    chosen = torch.tensor([[0, 3, 1, 1, 0, 3], [3, 0, 0, 1, 3, 1]])
+    shares = F.one_hot(chosen, len(ufs)).double()
+    encoder, decoder = EncoderBlock(3, 6, STRIDE).double(), DecoderBlock(6, 3, STRIDE, last=last).double()
+    for block in (encoder, decoder):
+        randomise_biases(block)
+    x = torch.randn(2, 6 * 2 * STRIDE, 3, dtype=torch.float64, requires_grad=True)
+    skip = torch.randn(2, 6 * 2, 6, dtype=torch.float64)
+    inputs = [x, *encoder.parameters(), *decoder.parameters()]
+    found = []
+    for hard in (True, False):  # what wants a gradient is masked
+        widths = FrameWidths(shares.clone().requires_grad_(not hard), ufs)
+        assert widths.is_hard == hard
+        y = decoder(encoder(x, widths), skip, widths)
+        found.append([y, *torch.autograd.grad((y * torch.arange(y.numel()).view_as(y).cos()).sum(), inputs)])
+    for gathered, masked in zip(*found, strict=True):
+        torch.testing.assert_close(gathered, masked)
+    widths = FrameWidths(shares, ufs)
+    torch.autograd.gradcheck(lambda *a: decoder(encoder(a[0], widths), skip, widths), inputs)
+
+
 def test_loops_are_the_same_without_the_lock(monkeypatch):
     def double(x: torch.Tensor) -> torch.Tensor:
         return x + x

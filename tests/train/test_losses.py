@@ -15,7 +15,7 @@ from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.metrics import pesq_wb, stoi
 from slimclean.train import acoustics
 from slimclean.train.intelligibility import unintelligibility
-from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf
+from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
 from slimclean.train.perceptual import HOP, by_frame, disturbance, mos
 
 
@@ -28,6 +28,24 @@ def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():
     silent = torch.zeros(1, 16_000, requires_grad=True)
     enhancement_loss(torch.zeros(1, 16_000), silent).sum().backward()
     assert silent.grad.isfinite().all()
+
+
+def test_the_pause_loss_counts_what_is_left_between_words_and_nothing_else():
+    rng = np.random.default_rng(0)
+    clean = torch.zeros(1, 256 * 40)
+    clean[:, : 256 * 20] = torch.from_numpy(rng.normal(size=256 * 20).astype(np.float32))
+    rest = torch.from_numpy(rng.normal(size=(1, 256 * 40)).astype(np.float32))
+    pause = (clean == 0).float()
+
+    def loss(level_db: float, where: torch.Tensor) -> float:
+        return float(pause_loss(clean, clean + 10 ** (level_db / 20) * rest * where, rest))
+
+    assert loss(-20, pause) - loss(-40, pause) == pytest.approx(2, abs=0.03)  # 20 dB are two factors of ten
+    assert loss(-90, pause) == pytest.approx(0, abs=1e-3)
+    assert loss(0, 1 - pause) == 0
+    assert float(pause_loss(clean, clean * 0.5, rest)) == 0
+    nobody = pause_loss(torch.zeros_like(clean), 0.1 * rest, rest)
+    assert float(nobody) == pytest.approx(3.5, abs=0.05)  # -20 dB of a floor at -55
 
 
 def test_the_efficiency_loss_pulls_towards_each_target():

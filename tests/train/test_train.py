@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import checkpoint
 from slimclean.scoring.evaluation import folder_pairs
-from slimclean.train import acoustics, loop
+from slimclean.train import acoustics, loop, voices
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import MixConfig, MixDataset, Mixer, _active_rms
+from slimclean.train.mix import MixConfig, MixDataset, Mixer
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
@@ -35,6 +36,7 @@ from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 PLAIN = MixConfig(
     noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,
     rumble=0, filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
+    quiet_targets=False, two_speakers=0, fade=0, turned_away=0, slam=0,
 )  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def test_mixtures_have_the_snr_asked_for(libraries, snr_db):
     mixer = mixer_of(libraries, dataclasses.replace(PLAIN, snr_db=(snr_db, snr_db, snr_db)))
     noisy, clean = mixer.draw(np.random.default_rng(0), 16_000)
     noise = noisy - clean
-    measured = 20 * np.log10(_active_rms(clean) / acoustics.rms(noise))
+    measured = 20 * np.log10(voices.active_rms(clean) / acoustics.rms(noise))
     assert measured == pytest.approx(snr_db, abs=0.1)
     assert -3.1 < 20 * np.log10(acoustics.rms(noisy)) < 3.1
 
@@ -101,6 +103,7 @@ def test_every_augmentation_gives_finite_pairs(libraries):
     everything = MixConfig(
         reverb=1, two_noises=1, synthetic_noise=0.5, babble=0.5, speed=1, filtered_noise=1,
         filtered_speech=1, whispered=0.5, gated_noise=1, narrowband=0.5, clipped=0.5,
+        two_speakers=0.5, fade=0.5, turned_away=0.5, slam=0.5,
     )  # fmt: skip
     dataset = MixDataset(mixer_of(libraries, everything), 0, 8_192)
     for index in range(40):
@@ -204,14 +207,62 @@ def test_training_learns_and_trains_every_part(libraries, tmp_path):
     assert loss["after"] < 0.9 * loss["before"]
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("cycle", [TrainConfig.tasks, ("full", "routed", "static")])
 @pytest.mark.parametrize("workers", [1, 2, 8])
-def test_jobs_hold_every_example_once_and_static_ones_alone(frozen, workers):
+def test_jobs_hold_every_example_once_and_static_ones_alone(cycle, workers):
     for count in range(3, 14):
-        jobs = share_out(count, frozen_router=frozen, workers=workers)
+        jobs = share_out(count, cycle, workers)
         assert sorted(k for _, items in jobs for k in items) == list(range(count))
         assert {task for task, _ in jobs} == {"full", "static", "routed"}
         assert all(len(items) == 1 for task, items in jobs if task == "static")
+        assert all(cycle[k % len(cycle)] == task for task, items in jobs for k in items)
+    with pytest.raises(UsageError, match="tasks are"):
+        TrainConfig(Path("run"), tasks=("full", "fool"))
+
+
+def test_a_target_keeps_its_words_and_loses_the_floor_of_its_pauses():
+    rng = np.random.default_rng(0)
+    word = np.sin(2 * np.pi * 200 * np.arange(8_000) / 16_000)
+    said = np.concatenate([word, np.zeros(16_000), word, np.zeros(16_000)]).astype(np.float32)
+    floor = 10 ** (-46 / 20) * rng.normal(0, acoustics.rms(word), len(said)).astype(np.float32)
+    out = voices.without_floor(said + floor)
+    np.testing.assert_array_equal(out[:8_000], (said + floor)[:8_000])
+    pause = slice(8_000 + 2_400, 24_000 - 2_400)  # 80 ms around speech stay, and the gain moves over 50 ms
+    change_db = 20 * np.log10(acoustics.rms(out[pause]) / acoustics.rms(floor[pause]))
+    assert change_db == pytest.approx(-11, abs=1)  # -46 dB is 11 under -35, and falls twice as far
+    assert acoustics.rms(out[8_000:9_000]) == pytest.approx(acoustics.rms(floor[8_000:9_000]), rel=0.02)
+
+
+def test_people_speak_in_turn_at_their_levels(libraries):
+    host, guest = voices.turns(np.random.default_rng(0), 40_960, 20.0)
+    assert host.max() == pytest.approx(1)
+    assert guest.max() == pytest.approx(0.1)
+    assert (host + 10 * guest).max() < 1.001
+    mix = dataclasses.replace(PLAIN, two_speakers=1.0, softer_db=(30.0, 30.0), snr_db=(90, 90, 90))
+    ranges = []
+    for seed in range(8):
+        x = mixer_of(libraries, mix).draw(np.random.default_rng(seed), 40_960)[1]
+        halves = [voices.active_rms(part) for part in np.array_split(x, 5)]
+        ranges.append(20 * np.log10(max(halves) / min(halves)))
+    assert np.median(ranges) > 15
+    alone = dataclasses.replace(mix, two_speakers=0.0)
+    x = mixer_of(libraries, alone).draw(np.random.default_rng(0), 40_960)[1]
+    halves = [voices.active_rms(part) for part in np.array_split(x, 5)]
+    assert 20 * np.log10(max(halves) / min(halves)) < 10
+
+
+def test_fades_turning_away_and_slams_do_what_they_say():
+    rng = np.random.default_rng(0)
+    depths = [20 * np.log10(g.max() / g.min()) for g in (voices.fade(rng, 16_000) for _ in range(30))]
+    assert min(depths) > 5.9
+    assert max(depths) < 40.1
+    noise = rng.normal(size=40_960).astype(np.float32)
+    for seed in range(5):
+        change = voices.turned_away(np.random.default_rng(seed), noise) / noise
+        assert np.abs(change).min() < 0.6
+    slam = acoustics.slam(np.random.default_rng(3), 16_000)
+    assert np.abs(slam).max() == pytest.approx(1, abs=1e-6)
+    assert acoustics.rms(slam) < 0.2
 
 
 def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weights(libraries, tmp_path):
@@ -243,6 +294,24 @@ def test_a_resumed_run_equals_an_undisturbed_one(libraries, tmp_path):
     a, b = (checkpoint.load(path)[0].state_dict() for path in (whole, resumed))
     for name in a:
         assert a[name].equal(b[name]), name
+
+
+def test_a_trunk_keeps_its_rate_and_a_branch_counts_on_from_it(libraries, tmp_path):
+    trunk = TrainConfig(tmp_path / "trunk", steps=3, decay=0.0, **CONFIG)
+    train(trunk, mixer_of(libraries), SMALL)
+    state = (tmp_path / "trunk" / "state.safetensors").read_bytes()
+    branch = TrainConfig(tmp_path / "branch", steps=26, decay=1.0, branch=tmp_path / "trunk", **CONFIG)
+    path = train(branch, mixer_of(libraries), SMALL)
+    assert checkpoint.read_header(path).info["training"]["step"] == 29
+    with (tmp_path / "branch" / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["25"]
+    assert float(rows[0]["lr"]) == pytest.approx(4 / 26, abs=1e-4)
+    assert (tmp_path / "trunk" / "state.safetensors").read_bytes() == state
+    train(branch, mixer_of(libraries), SMALL)  # done: nothing more to do
+    assert checkpoint.read_header(path).info["training"]["step"] == 29
+    with pytest.raises(SlimcleanError, match="no state"):
+        train(dataclasses.replace(branch, out=tmp_path / "c", branch=tmp_path), mixer_of(libraries), SMALL)
 
 
 def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_path, monkeypatch):

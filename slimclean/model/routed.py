@@ -1,9 +1,9 @@
 """Blocks whose frames run at UFs of their own, at the cost of their mean UF.
 
 Frames that chose one UF are gathered, go through matrices sliced to its width together, and are scattered
-back to their places. A block takes and gives all channels, so nothing else notices. The gradients are written out,
-as in `products`; the tests hold values and gradients to the masked form in `slimmable`, which computes every
-channel and then zeroes those that a frame does not use.
+back to their places. A block takes and gives all channels, so nothing else notices. The gradients are written
+out, as in `products`; the tests hold values and gradients to the masked form in `slimmable`, which computes
+every channel and then zeroes those that a frame does not use.
 
     encoder block    near[n] = x4[n], far[n] = x4[n + 1]     h = ReLU([near far] W[:, :w]),  y = GLU(h P[:w])
     decoder block    h = GLU(x P[:, :w]),  [near far] = h V[:w]                  y4[n] = near[n] + far[n - 1]

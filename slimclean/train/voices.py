@@ -66,7 +66,8 @@ def turned_away(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
     dull = shape_spectrum(voice, -rng.uniform(6, 14) - np.linspace(0, rng.uniform(0, 12), 8))
     start, stop = np.sort(rng.uniform(-0.2, 1.2, 2)) * len(voice)
     edge = rng.uniform(0.1, 0.4) * SAMPLE_RATE
-    away = np.interp(np.arange(len(voice)), [start, start + edge, stop, stop + edge], [0, 1, 1, 0])
+    knots = [start, start + edge, max(stop, start + edge), max(stop, start + edge) + edge]
+    away = np.interp(np.arange(len(voice)), knots, [0, 1, 1, 0])
     return np.asarray(voice + (dull - voice) * away, np.float32)
 
 

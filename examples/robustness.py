@@ -15,9 +15,10 @@ import numpy as np
 from scipy import signal
 
 from slimclean import Enhancer, audio
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError
-from slimclean.scoring.metrics import METRICS, SAMPLE_RATE
+from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.tables import table
 from slimclean.train.acoustics import high_pass, whisper
 from slimclean.train.mix import LOWEST_VOICE_HZ

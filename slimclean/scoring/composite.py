@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import UndefinedMetricError
 
-SAMPLE_RATE = 16_000
 SIZE, HOP = 480, 120
 LPC_ORDER = 16
 KEPT = 0.95
@@ -34,7 +34,7 @@ def log_likelihood_ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
     Undefined (`UndefinedMetricError`) below one frame of 30 ms.
     """
     scores = []
-    for s, e in zip(_frames(reference), _frames(estimate), strict=True):
+    for s, e in zip(windowed_frames(reference), windowed_frames(estimate), strict=True):
         r = np.correlate(s, s, "full")[SIZE - 1 : SIZE + LPC_ORDER]
         a, b = _predictor(r), _predictor(np.correlate(e, e, "full")[SIZE - 1 : SIZE + LPC_ORDER])
         matrix = linalg.toeplitz(r)
@@ -49,7 +49,10 @@ def weighted_spectral_slope(reference: np.ndarray, estimate: np.ndarray) -> floa
     """
     bands = _critical_bands()
     s, e = (
-        10 * np.log10(np.maximum(np.square(np.abs(np.fft.rfft(_frames(x), 1024)))[:, :512] @ bands.T, 1e-10))
+        10
+        * np.log10(
+            np.maximum(np.square(np.abs(np.fft.rfft(windowed_frames(x), 1024)))[:, :512] @ bands.T, 1e-10)
+        )
         for x in (reference, estimate)
     )
     slopes, weights = [], []
@@ -64,8 +67,11 @@ def weighted_spectral_slope(reference: np.ndarray, estimate: np.ndarray) -> floa
     return _mean_of_nearest(distance)
 
 
-def _frames(x: np.ndarray) -> np.ndarray:
-    """[T] -> windowed frames [frames, SIZE]."""
+def windowed_frames(x: np.ndarray) -> np.ndarray:
+    """Cut [T] into Hann-windowed frames of 30 ms every 7.5 ms, [frames, SIZE].
+
+    Raises `UndefinedMetricError` below one frame.
+    """
     if len(x) < SIZE:
         raise UndefinedMetricError("shorter than one frame of 30 ms")
     return np.asarray(np.lib.stride_tricks.sliding_window_view(x, SIZE)[::HOP] * _WINDOW)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import MissingDependencyError, UndefinedMetricError
-from slimclean.scoring.metrics import SAMPLE_RATE
-
-MOS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808")
 
 
 def dnsmos(recording: np.ndarray) -> dict[str, float]:
@@ -30,4 +28,4 @@ def dnsmos(recording: np.ndarray) -> dict[str, float]:
     if not recording.any():
         raise UndefinedMetricError("DNSMOS: the recording is silent")
     values = model.run(np.clip(recording, -1, 1), SAMPLE_RATE)
-    return {name: float(values[f"{name.removeprefix('dnsmos_')}_mos"]) for name in MOS}
+    return {f"dnsmos_{scale}": float(values[f"{scale}_mos"]) for scale in ("sig", "bak", "ovrl", "p808")}

@@ -15,10 +15,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from slimclean.audio.names import same_names
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 from slimclean.model import SlimmableDemucs
-from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE
+from slimclean.scoring.metrics import CORE, METRICS
 from slimclean.scoring.pairs import load_alike
 
 Row = dict[str, str | float]

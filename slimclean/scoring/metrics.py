@@ -8,15 +8,16 @@ installed, `MissingDependencyError` says how to get it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
-from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope
-
-SAMPLE_RATE = 16_000
-
+from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
+from slimclean.scoring.dnsmos import dnsmos
 
 # --- with packages --------------------------------------------------------------------------------
 
@@ -121,12 +122,7 @@ def segmental_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """
     s, e = _paired(reference, estimate, np.float64)
     _energy(s)
-    size, hop = 480, 120
-    window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, size + 1) / (size + 1)))
-    if len(s) < size:
-        raise UndefinedMetricError("shorter than one frame of 30 ms")
-    frames = (np.lib.stride_tricks.sliding_window_view(x, size)[::hop] for x in (s, s - e))
-    signals, errors = (np.square(x * window).sum(axis=1) for x in frames)
+    signals, errors = (np.square(windowed_frames(x)).sum(axis=1) for x in (s, s - e))
     ratios = 10 * np.log10(signals / (errors + np.finfo(float).eps) + np.finfo(float).eps)
     return float(np.clip(ratios, -10, 35).mean())
 
@@ -139,17 +135,15 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
     """
     s, e = _paired(reference, estimate, np.float64)
     _energy(s)
-    size, hop = 512, 256
-    if len(s) < size:
+    if len(s) < 512:
         raise UndefinedMetricError("shorter than one frame of 32 ms")
-    window = np.hanning(size)
-    power = [
-        np.square(np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(x, size)[::hop] * window)))
-        for x in (s, e)
-    ]
-    floor = power[0].max() * 1e-8
-    a, b = (10 * np.log10(np.maximum(p, floor)) for p in power)
-    return float(np.sqrt(np.square(a - b).mean(axis=1)).mean())
+    import librosa  # slow to import
+
+    spectra = (librosa.stft(x, n_fft=512, hop_length=256, window=np.hanning(512), center=False) for x in (s, e))
+    powers = [np.square(np.abs(spectrum)) for spectrum in spectra]  # [bins, frames]
+    floor = powers[0].max() * 1e-8
+    a, b = (librosa.power_to_db(power, amin=floor, top_db=None) for power in powers)
+    return float(np.sqrt(np.square(a - b).mean(axis=0)).mean())
 
 
 def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
@@ -179,96 +173,22 @@ def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
 # --- composite ------------------------------------------------------------------------------------
 
 
-def csig(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Predicted opinion of signal distortion, 1 to 5, higher is better; undefined like `pesq_wb`.
+def composite(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """Predict opinions of signal, background and overall quality: `csig`, `cbak`, `covl`.
 
-    Source of all three: Hu and Loizou 2008, "Evaluation of objective quality measures for speech
-    enhancement", with the coefficients of the authors' `composite.m`.
+    Each from 1 to 5, higher is better; undefined like `pesq_wb`. Source: Hu and Loizou 2008, "Evaluation of
+    objective quality measures for speech enhancement", with the coefficients of the authors' `composite.m`.
     """
-    return composite(reference, estimate)[0]
-
-
-def cbak(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Predicted opinion of background intrusiveness, 1 to 5, higher is better; undefined like `pesq_wb`.
-
-    Source: as for `csig`.
-    """
-    return composite(reference, estimate)[1]
-
-
-def covl(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Predicted opinion of overall quality, 1 to 5, higher is better; undefined like `pesq_wb`.
-
-    Source: as for `csig`.
-    """
-    return composite(reference, estimate)[2]
-
-
-def composite(reference: np.ndarray, estimate: np.ndarray) -> tuple[float, float, float]:
-    """CSIG, CBAK and COVL together: they share PESQ and the spectral measures."""
     quality = pesq_wb(reference, estimate)
     s, e = _paired(reference, estimate, np.float64)
     llr = log_likelihood_ratio(s, e)
     wss = weighted_spectral_slope(s, e)
-    scores = (
-        3.093 - 1.029 * llr + 0.603 * quality - 0.009 * wss,
-        1.634 + 0.478 * quality - 0.007 * wss + 0.063 * segmental_snr(s, e),
-        1.594 + 0.805 * quality - 0.512 * llr - 0.007 * wss,
-    )
-    low, middle, high = (float(np.clip(score, 1, 5)) for score in scores)
-    return low, middle, high
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "pesq_wb": pesq_wb,
-    "pesq_nb": pesq_nb,
-    "stoi": stoi,
-    "estoi": estoi,
-    "si_sdr_db": si_sdr,
-    "snr_db": snr,
-    "segmental_snr_db": segmental_snr,
-    "lsd_db": log_spectral_distance,
-    "csig": csig,
-    "cbak": cbak,
-    "covl": covl,
-    "level_difference_db": level_difference_db,
-    "lag_samples": lag_samples,
-}
-"""Every measure by its column name."""
-
-LABELS = {
-    "pesq_wb": ("PESQ, wide-band", "MOS-LQO"),
-    "pesq_nb": ("PESQ, narrow-band", "MOS-LQO"),
-    "stoi": ("STOI", ""),
-    "estoi": ("extended STOI", ""),
-    "si_sdr_db": ("SI-SDR", "dB"),
-    "snr_db": ("SNR", "dB"),
-    "segmental_snr_db": ("segmental SNR", "dB"),
-    "lsd_db": ("log-spectral distance", "dB, lower is better"),
-    "csig": ("CSIG, signal", "MOS"),
-    "cbak": ("CBAK, background", "MOS"),
-    "covl": ("COVL, overall", "MOS"),
-    "level_difference_db": ("level difference", "dB"),
-    "lag_samples": ("lag", "samples at 16 kHz"),
-    "dnsmos_sig": ("DNSMOS, signal", "MOS"),
-    "dnsmos_bak": ("DNSMOS, background", "MOS"),
-    "dnsmos_ovrl": ("DNSMOS, overall", "MOS"),
-    "dnsmos_p808": ("DNSMOS, P.808", "MOS"),
-}
-"""Name and unit of each, and of those in `dnsmos`, for people."""
-
-LOWER_IS_BETTER = frozenset({"lsd_db"})
-ZERO_IS_BEST = frozenset({"level_difference_db", "lag_samples"})
-
-CORE = ("pesq_wb", "stoi", "si_sdr_db")
-"""Those of the paper's table."""
-
-
-def improvement(name: str, before: float, after: float) -> float:
-    """By how much a measure became better; below 0 it became worse."""
-    if name in ZERO_IS_BEST:
-        return abs(before) - abs(after)
-    return before - after if name in LOWER_IS_BETTER else after - before
+    scores = {
+        "csig": 3.093 - 1.029 * llr + 0.603 * quality - 0.009 * wss,
+        "cbak": 1.634 + 0.478 * quality - 0.007 * wss + 0.063 * segmental_snr(s, e),
+        "covl": 1.594 + 0.805 * quality - 0.512 * llr - 0.007 * wss,
+    }
+    return {name: float(np.clip(score, 1, 5)) for name, score in scores.items()}
 
 
 def _paired(
@@ -291,3 +211,87 @@ def _energy(x: np.ndarray, name: str = "reference") -> float:
 def _ratio_db(signal: np.ndarray, noise: np.ndarray) -> float:
     noise_energy = float(noise @ noise)
     return float(10 * np.log10(float(signal @ signal) / noise_energy)) if noise_energy else float("inf")
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+SEGMENT_S = 30.0
+"""PESQ's code has room for 50 utterances, and most measures take time or memory that hours do not leave."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure: its column, how it is found, what people call it, and how its numbers are read."""
+
+    name: str
+    function: Callable[..., float | Mapping[str, float]]
+    """Of (reference, estimate), or of (estimate) where it is heard `alone`. Where several measures come from
+    one calculation, it returns all of them by their names."""
+    label: str
+    unit: str = ""
+    best: Literal["high", "low", "zero"] = "high"
+    longest_s: float | None = SEGMENT_S
+    """What is longer is taken in equal segments of at most this; None: it takes any length at once."""
+    across: Callable[[Sequence[float]], Any] = np.mean
+    """What makes one value of those of channels and segments."""
+    alone: bool = False
+    """Whether it needs no reference."""
+
+    def __call__(self, reference: np.ndarray, estimate: np.ndarray) -> float:
+        """Return its value for two signals [T] at 16 kHz; raises `UndefinedMetricError`."""
+        return self.pick(self.of(reference, estimate))
+
+    def of(self, reference: np.ndarray, estimate: np.ndarray) -> float | Mapping[str, float]:
+        """Return what `function` gives: maybe the values of other measures too."""
+        return self.function(estimate) if self.alone else self.function(reference, estimate)
+
+    def pick(self, found: float | Mapping[str, float]) -> float:
+        """Return the value of this measure out of what `function` gave."""
+        return found[self.name] if isinstance(found, Mapping) else found
+
+    def improvement(self, before: float, after: float) -> float:
+        """Return by how much the value became better; below 0 it became worse."""
+        if self.best == "zero":
+            return abs(before) - abs(after)
+        return before - after if self.best == "low" else after - before
+
+    @property
+    def axis(self) -> str:
+        """What stands at the axis of a picture."""
+        remarks = ", ".join(filter(None, [self.unit, "lower is better" if self.best == "low" else ""]))
+        return f"{self.label} ({remarks})" if remarks else self.label
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("pesq_wb", pesq_wb, "PESQ, wide-band", "MOS-LQO"),
+        Metric("pesq_nb", pesq_nb, "PESQ, narrow-band", "MOS-LQO"),
+        Metric("stoi", stoi, "STOI"),
+        Metric("estoi", estoi, "extended STOI"),
+        Metric("si_sdr_db", si_sdr, "SI-SDR", "dB", longest_s=None),
+        Metric("snr_db", snr, "SNR", "dB", longest_s=None),
+        Metric("segmental_snr_db", segmental_snr, "segmental SNR", "dB"),
+        Metric("lsd_db", log_spectral_distance, "log-spectral distance", "dB", best="low"),
+        Metric("csig", composite, "CSIG, signal", "MOS"),
+        Metric("cbak", composite, "CBAK, background", "MOS"),
+        Metric("covl", composite, "COVL, overall", "MOS"),
+        Metric(
+            "level_difference_db", level_difference_db, "level difference", "dB", best="zero", longest_s=None
+        ),
+        # A delay that one segment gets wrong would ruin a mean.
+        Metric("lag_samples", lag_samples, "lag", "samples at 16 kHz", best="zero", across=np.median),
+        Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
+        Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True),
+        Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True),
+        Metric("dnsmos_p808", dnsmos, "DNSMOS, P.808", "MOS", alone=True),
+    )
+}
+"""Every measure by its column: an entry here is all that a new one takes."""
+
+CORE = ("pesq_wb", "stoi", "si_sdr_db")
+"""Those of the paper's table."""
+MOS = tuple(name for name, metric in METRICS.items() if metric.alone)
+"""Those that need no reference."""
+ALIASES = {"core": CORE, "all": tuple(name for name in METRICS if name not in MOS), "mos": MOS}
+"""Names for several at once."""

@@ -4,14 +4,14 @@ Pairs are made by relative path; the extension may differ and `-enhanced` at the
 measure that is undefined for a pair is None with its reason in `note`, and in no mean. Measures without a
 reference take recordings alone.
 
-PESQ's code has room for 50 utterances, and most measures take time or memory that hours of sound do not leave.
-So all but the plain ratios take what is longer than 30 s in equal segments, 40 at most, and `note` says so.
+What is longer than a measure stands (see `Metric`) is taken in equal segments, 40 at most, and `note` says so.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,19 +20,16 @@ from joblib import Parallel, delayed
 
 from slimclean import audio
 from slimclean.audio.names import same_names
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
-from slimclean.scoring.dnsmos import MOS, dnsmos
-from slimclean.scoring.metrics import CORE, METRICS, SAMPLE_RATE, composite, improvement
+from slimclean.scoring.metrics import ALIASES, CORE, METRICS, MOS, SEGMENT_S, Metric
 
 BOOTSTRAP_DRAWS = 2000
-SEGMENT_S = 30
 SEGMENTS = 40
-ANY_LENGTH = frozenset({"si_sdr_db", "snr_db", "level_difference_db"})
-COMPOSITE = ("csig", "cbak", "covl")
-ALIASES = {"core": CORE, "all": tuple(METRICS), "mos": MOS}
 
-Values = dict[str, float]
+Found = float | Mapping[str, float] | UndefinedMetricError
+"""What a measure's function gave, or why nothing."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +105,8 @@ def metric_names(text: str, *, alone: bool = False) -> list[str]:
 
 def columns_of(metrics: Sequence[str], *, improvement: bool) -> list[str]:
     """The columns of values: each measure, and with noisy recordings its improvement."""
-    known = (*METRICS, *MOS)
-    if unknown := [name for name in metrics if name not in known]:
-        raise UsageError(f"no measure named {unknown[0]}; there are {', '.join(known)}")
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise UsageError(f"no measure named {unknown[0]}; there are {', '.join(METRICS)}")
     return [*metrics, *(f"{name}_improvement" for name in metrics if improvement)]
 
 
@@ -175,68 +171,65 @@ def load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple
 def _measure(
     names: Sequence[str], reference: np.ndarray, estimate: np.ndarray, notes: dict[str, bool]
 ) -> dict[str, float | None]:
-    """Each measure of two signals [C, T]: the mean over channels and segments where it is defined."""
-    cuts, all_cuts = segments(reference.shape[1])
-    done: dict[object, Values | UndefinedMetricError] = {}
+    """Return each measure of two signals [C, T], over the channels and segments where it is defined."""
+    samples = reference.shape[1]
+    done: dict[object, Found] = {}
     out: dict[str, float | None] = {}
+    in_segments: dict[float, list[str]] = {}
     for name in names:
-        pieces = [slice(None)] if name in ANY_LENGTH else cuts
+        metric = METRICS[name]
+        cuts, count = segments(samples, metric.longest_s)
         values, reasons = [], []
         for channel, (r, e) in enumerate(zip(reference, estimate, strict=True)):
-            for piece in pieces:
+            for cut in cuts:
                 try:
-                    values.append(_once(name, r[piece], e[piece], (channel, piece.start), done))
+                    values.append(_once(metric, r[cut], e[cut], (channel, cut.start, cut.stop), done))
                 except UndefinedMetricError as error:
                     reasons.append(str(error))
-        # A delay that one segment gets wrong would ruin a mean.
-        middle = np.median if name == "lag_samples" else np.mean
-        out[name] = float(middle(values)) if values else None
-        if values and reasons and len(pieces) > 1:
+        out[name] = float(metric.across(values)) if values else None
+        if values and reasons and count > 1:
             notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
         else:
             notes.update({f"{name}: {reason}": True for reason in reasons})
-    if all_cuts > 1 and (segmented := [name for name in names if name not in ANY_LENGTH]):
-        chosen = f"{len(cuts)} of {all_cuts}" if len(cuts) < all_cuts else f"{all_cuts}"
-        length_s = reference.shape[1] / all_cuts / SAMPLE_RATE
-        notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(segmented)}"] = False
+        if metric.longest_s is not None and count > 1:
+            in_segments.setdefault(metric.longest_s, []).append(name)
+    for longest_s, segmented in in_segments.items():
+        cuts, count = segments(samples, longest_s)
+        chosen = f"{len(cuts)} of {count}" if len(cuts) < count else f"{count}"
+        notes[f"over {chosen} segments of {samples / count / SAMPLE_RATE:.1f} s: {', '.join(segmented)}"] = (
+            False
+        )
     return out
 
 
 def _improvement(name: str, before: float | None, after: float | None) -> float | None:
     if before is None or after is None or np.isinf([before, after]).all():
         return None
-    return improvement(name, before, after)
+    return METRICS[name].improvement(before, after)
 
 
-def segments(samples: int) -> tuple[list[slice], int]:
-    """Equal cuts of at most 30 s, up to 40 of them evenly spread, and how many there are in all."""
-    count = max(1, -(-samples // (SEGMENT_S * SAMPLE_RATE)))
+def segments(samples: int, longest_s: float | None = SEGMENT_S) -> tuple[list[slice], int]:
+    """Return equal cuts of at most `longest_s`, up to 40 of them evenly spread, and how many there are."""
+    count = 1 if longest_s is None else max(1, math.ceil(samples / (longest_s * SAMPLE_RATE)))
     edges = np.linspace(0, samples, count + 1).round().astype(int).tolist()
     cuts = [slice(a, b) for a, b in itertools.pairwise(edges)]
     return [cuts[k] for k in np.linspace(0, count - 1, min(count, SEGMENTS)).round().astype(int)], count
 
 
 def _once(
-    name: str,
-    r: np.ndarray,
-    e: np.ndarray,
-    where: tuple[int, int | None],
-    done: dict[object, Values | UndefinedMetricError],
+    metric: Metric, r: np.ndarray, e: np.ndarray, where: tuple[int, int, int], done: dict[object, Found]
 ) -> float:
-    """One measure of one piece; those that come together are computed together, and kept in `done`."""
-    family = next((names for names in (COMPOSITE, MOS) if name in names), None)
-    if family is None:
-        return METRICS[name](r, e)
-    key = (family, where)
+    """Return one measure of one piece; what a function gave for another measure is in `done`."""
+    key = (metric.function, where)
     if key not in done:
         try:
-            done[key] = dnsmos(e) if family is MOS else dict(zip(COMPOSITE, composite(r, e), strict=True))
+            done[key] = metric.of(r, e)
         except UndefinedMetricError as error:
             done[key] = error
-    values = done[key]
-    if isinstance(values, UndefinedMetricError):
-        raise values
-    return values[name]
+    found = done[key]
+    if isinstance(found, UndefinedMetricError):
+        raise found
+    return metric.pick(found)
 
 
 def summarise(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimclean.scoring.evaluation import Row
-from slimclean.scoring.metrics import CORE, LABELS
+from slimclean.scoring.metrics import CORE, METRICS
 from slimclean.show.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, save
 
 
@@ -57,10 +57,7 @@ def plot_curve(rows: Sequence[Row], picture: Path) -> None:
         for row in rows:
             if row["uf"] == "noisy" and row[name] != "":
                 axis.set_title(f"noisy: {float(row[name]):.3f}", fontsize="small", loc="left")
-        label, unit = LABELS[name]
-        axis.set(
-            xlabel="thousand MACs per sample", ylabel=f"{label} ({unit})" if unit else label, xlim=(0, None)
-        )
+        axis.set(xlabel="thousand MACs per sample", ylabel=METRICS[name].axis, xlim=(0, None))
         axis.margins(y=0.15)
         axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize="small")

@@ -16,7 +16,7 @@ from slimclean.audio.atomic import replacing
 from slimclean.batch.report import FileResult
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
-from slimclean.scoring.metrics import LABELS
+from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import Comparison, compare_result, reason
 
@@ -211,9 +211,8 @@ def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
         )  # fmt: skip
         spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(values))
         axis.plot(values, row + spread, marker, color=colour, ms=4, alpha=0.5, mew=0)
-    label, unit = LABELS[name]
     axis.set_yticks(range(len(groups)), list(reversed(groups)))
-    axis.set(ylim=(-0.6, len(groups) - 0.4), xlabel=f"{label} ({unit})" if unit else label)
+    axis.set(ylim=(-0.6, len(groups) - 0.4), xlabel=METRICS[name].axis)
     axis.grid(axis="x", color="#dddddd", lw=0.6)
     axis.set_axisbelow(True)
     if not after:

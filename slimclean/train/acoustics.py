@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, linalg, signal
 
-SAMPLE_RATE = 16_000
+from slimclean.dsp import SAMPLE_RATE
+
 SPEED_OF_SOUND_M_S = 343.0
 EARLY_S = 0.06
 """How much of a room impulse response comes from image sources; a diffuse tail follows."""

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.level import Level
 from slimclean.enhancer import network_input
 from slimclean.model import SlimmableDemucs
-from slimclean.scoring.metrics import SAMPLE_RATE
 
 STEPS = 40
 """Of the bisection, over slopes of +-`LIMIT` logits per unit of UF."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slimclean.train.perceptual import SAMPLE_RATE
+from slimclean.dsp import SAMPLE_RATE
 
 RATE_HZ = 10_000
 SIZE, HOP, FFT = 256, 128, 512

@@ -17,7 +17,8 @@ from scipy import signal
 from torch import Tensor
 from torch.nn import functional as F
 
-SAMPLE_RATE = 16_000
+from slimclean.dsp import SAMPLE_RATE
+
 SIZE, HOP = 512, 256
 SPEECH_BAND_HZ = (325.0, 3250.0)
 LISTENING_POWER = 1e7

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slimclean import audio
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import UsageError
 from slimclean.model import checkpoint
@@ -16,7 +17,7 @@ from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.mix import Mixer
-from slimclean.train.sources import SAMPLE_RATE, Library, load_library, read_manifest, scan_folder
+from slimclean.train.sources import Library, load_library, read_manifest, scan_folder
 from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 

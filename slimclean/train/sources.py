@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from slimclean import audio
 from slimclean.audio.atomic import replacing
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import SlimcleanError, UsageError
-
-SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import SlimcleanError
 from slimclean.model import SlimmableDemucs
 from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
-from slimclean.scoring.metrics import SAMPLE_RATE
 from slimclean.train.mix import MixConfig, Mixer
 
 VALID_MIX = MixConfig(

@@ -13,7 +13,7 @@ from conftest import voice
 from typer.testing import CliRunner
 
 from slimclean.cli import app
-from slimclean.scoring.dnsmos import MOS
+from slimclean.scoring.metrics import MOS
 
 
 def run(*arguments):

@@ -16,7 +16,7 @@ from slimclean import audio
 from slimclean.cli import app
 from slimclean.errors import UsageError
 from slimclean.scoring import metrics
-from slimclean.scoring.dnsmos import MOS
+from slimclean.scoring.metrics import MOS
 from slimclean.scoring.pairs import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
@@ -72,7 +72,7 @@ def test_scores_are_the_libraries_own():
 
     clean, noisy = (soundfile.read(PAIR / f"{name}.flac", dtype="float32")[0] for name in ("clean", "noisy"))
     (pair,) = pair_up(PAIR / "clean.flac", PAIR / "noisy.flac")
-    values = score_pair(pair, list(metrics.METRICS)).values
+    values = score_pair(pair, metrics.ALIASES["all"]).values
     assert values["pesq_wb"] == pytest.approx(pesq.pesq(16_000, clean, noisy, "wb"), abs=1e-6)
     assert values["stoi"] == pytest.approx(pystoi.stoi(clean, noisy, 16_000), abs=1e-6)
     assert values["estoi"] == pytest.approx(pystoi.stoi(clean, noisy, 16_000, extended=True), abs=1e-6)
@@ -86,7 +86,7 @@ def test_scores_are_the_libraries_own():
 @needs_pesq
 def test_a_copy_has_the_best_composite_scores():
     x = audio.read(PAIR / "clean.flac")[0][0]
-    assert metrics.composite(x, x) == pytest.approx((5, 5, 5))
+    assert metrics.composite(x, x) == pytest.approx({"csig": 5, "cbak": 5, "covl": 5})
     assert metrics.segmental_snr(x, x) == pytest.approx(35)
     assert metrics.log_spectral_distance(x, x) == 0
     assert metrics.snr(x, x) == np.inf
@@ -220,7 +220,7 @@ def test_composite_scores_come_from_one_pesq(tmp_path, monkeypatch):
     values = score_pair(pair, ["csig", "cbak", "covl"]).values
     assert len(calls) == 1
     clean, noisy = (audio.read(PAIR / f"{name}.flac")[0][0] for name in ("clean", "noisy"))
-    assert tuple(values.values()) == metrics.composite(clean, noisy)
+    assert values == metrics.composite(clean, noisy)
 
 
 def test_composite_scores_by_hand(monkeypatch):
@@ -229,7 +229,8 @@ def test_composite_scores_by_hand(monkeypatch):
     monkeypatch.setattr(metrics, "log_likelihood_ratio", lambda *_: 0.5)
     monkeypatch.setattr(metrics, "weighted_spectral_slope", lambda *_: 40.0)
     monkeypatch.setattr(metrics, "segmental_snr", lambda *_: 5.0)
-    assert metrics.composite(np.ones(1), np.ones(1)) == pytest.approx((3.4245, 2.625, 2.668))
+    found = metrics.composite(np.ones(1), np.ones(1))
+    assert found == pytest.approx({"csig": 3.4245, "cbak": 2.625, "covl": 2.668})
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
@@ -241,17 +242,46 @@ def test_distributions_are_drawn(sets):
 
 
 def test_every_measure_says_what_it_is():
-    for name, measure in metrics.METRICS.items():
-        text = measure.__doc__
-        assert name in metrics.LABELS
+    for name, metric in metrics.METRICS.items():
+        text = metric.function.__doc__
+        assert metric.name == name
+        assert metric.label
         assert "better" in text or "0 is in time" in text or "best at 0" in text
         assert "ndefined" in text
         assert "Source" in text or "ource like" in text
-    assert set(MOS) < set(metrics.LABELS)
+    assert set(MOS) < set(metrics.METRICS)
 
 
 def test_improvement_is_up_whatever_the_measure():
-    assert metrics.improvement("stoi", 0.5, 0.75) == 0.25
-    assert metrics.improvement("lsd_db", 5.0, 3.0) == 2
-    assert metrics.improvement("lag_samples", -4.0, 1.0) == 3
-    assert metrics.improvement("level_difference_db", 1.0, -2.0) == -1
+    assert metrics.METRICS["stoi"].improvement(0.5, 0.75) == 0.25
+    assert metrics.METRICS["lsd_db"].improvement(5.0, 3.0) == 2
+    assert metrics.METRICS["lag_samples"].improvement(-4.0, 1.0) == 3
+    assert metrics.METRICS["level_difference_db"].improvement(1.0, -2.0) == -1
+
+
+def test_a_new_measure_is_one_entry(tmp_path, monkeypatch):
+    """Found in pieces of the length that it stands, with its improvement, its note and its axis."""
+
+    def loudest(reference, estimate):
+        """Return two values of one calculation."""
+        calls.append(len(estimate))
+        return {"loudest_db": float(np.abs(estimate).max()), "other": 0.0}
+
+    calls: list[int] = []
+    for name in ("loudest_db", "other"):
+        entry = metrics.Metric(name, loudest, "loudest sample", "dB", best="low", longest_s=1.0, across=max)
+        monkeypatch.setitem(metrics.METRICS, name, entry)
+    x = np.concatenate([np.full(16_000, 0.25), np.full(16_000, 0.5)])
+    for name, gain in (("r", 1.0), ("e", 0.5), ("n", 1.5)):
+        soundfile.write(tmp_path / f"{name}.wav", gain * x, 16_000, "FLOAT")
+    done = run(
+        tmp_path / "r.wav", tmp_path / "e.wav", "--noisy", tmp_path / "n.wav", "-o", tmp_path / "s.csv",
+        "--metrics", "loudest_db,other",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "s.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (float(row["loudest_db"]), float(row["loudest_db_improvement"])) == (0.25, 0.5)
+    assert row["note"] == "over 2 segments of 1.0 s: loudest_db, other"
+    assert calls == [16_000] * 4
+    assert metrics.METRICS["loudest_db"].axis == "loudest sample (dB, lower is better)"

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,12 @@ def enhance_paths(
 ) -> list[FileResult]:
     """Enhance files and folders (see `plan`); rows come back in the order of the plan.
 
-    Keyword arguments are those of `Options`. Outputs that exist are skipped unless `overwrite` or `in_place`.
+    Keyword arguments are those of `Options`, and change `options` where both are given. Outputs that exist are
+    skipped unless `overwrite` or `in_place`.
     The report is written row by row, in the order in which recordings finish. Raises `UsageError` before any
     work where the request contradicts itself.
     """
-    options = options or Options(**changes)
+    options = replace(options or Options(), **changes)
     tasks = plan_batch(paths, output, options)
     enhancer = enhancer or Enhancer()
     watch = watch or Watch()

@@ -42,17 +42,28 @@ def _folder(name: str, level: int) -> str:
 
 
 def _read(path: Path) -> dict[str, str]:
+    """Return the group of each file in a CSV, by its name as it stands there and by its `pair_name`."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             if not {"file", "group"} <= {*(reader.fieldnames or ())}:
                 raise UsageError(f"--by: {path} has no columns file and group")
-            groups = {row["file"]: row["group"] or NO_GROUP for row in reader}
+            rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise UsageError(
             f"--by takes a level of folders or a CSV file; cannot read {path} ({error.strerror})"
         ) from error
-    return {pair_name(PurePosixPath(file)): group for file, group in groups.items()} | groups
+    except csv.Error as error:
+        raise UsageError(f"--by: {path} is no CSV file ({error})") from error
+    groups: dict[str, str] = {}
+    for line, row in rows:
+        name, group = row["file"], row["group"]
+        if not name or group is None or None in row:
+            raise UsageError(f"--by: {path}, line {line}: its cells are not those of the columns")
+        for key in {name, pair_name(PurePosixPath(name))}:
+            if groups.setdefault(key, group or NO_GROUP) != (group or NO_GROUP):
+                raise UsageError(f"--by: {path}, line {line}: {name} is already in {groups[key]}")
+    return groups
 
 
 def summarise_by_group(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:

@@ -133,7 +133,7 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
         cell = f"<a href='#r{k}'>{name}</a>" if k in shown else name
         status = _text(": ".join(filter(None, [result.status, result.error or result.warnings])))
         yield f"<tr><td data-value='{name}'>{cell}</td>"
-        yield f"<td class='status {result.status}' data-value='{status}'>{status}</td>"
+        yield f"<td class='status {_text(result.status)}' data-value='{status}'>{status}</td>"
         for column in TABLE:
             value = column.value(result)
             known = value is not None and np.isfinite(value)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from slimclean.train.acoustics import SAMPLE_RATE, shape_spectrum
+from slimclean.dsp import SAMPLE_RATE
+from slimclean.train.acoustics import shape_spectrum
 
 HOP = 160
 """10 ms: gains are decided this often."""

@@ -11,8 +11,9 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 
 from slimclean import audio
+from slimclean.audio import OutputForm
 from slimclean.batch.report import COLUMNS
-from slimclean.batch.run import Watch, enhance_paths, plan
+from slimclean.batch.run import Options, Watch, enhance_paths, plan
 from slimclean.errors import UsageError
 
 
@@ -67,6 +68,19 @@ def test_progress_is_told_once(tree, tmp_path):
     watch = Watch(progressed=seconds.append)
     enhance_paths([tree / "one.wav"], tmp_path / "out", identity_enhancer(), watch=watch, jobs=2)
     assert sum(seconds) == pytest.approx(0.7)
+
+
+def test_keywords_change_the_options(tree, tmp_path):
+    (tmp_path / "out.wav").write_bytes(b"earlier")
+    kept = Options(form=OutputForm(subtype="PCM_24"))
+    (result,) = enhance_paths(
+        [tree / "one.wav"], tmp_path / "out.wav", identity_enhancer(), options=kept, overwrite=True
+    )
+    assert result.status == "enhanced"
+    assert soundfile.info(tmp_path / "out.wav").subtype == "PCM_24"
+    assert not kept.overwrite
+    with pytest.raises(TypeError, match="overwrites"):
+        enhance_paths([tree / "one.wav"], options=kept, overwrites=True)
 
 
 def test_one_bad_file_costs_one_row(tree, tmp_path):

@@ -117,3 +117,24 @@ def test_wrong_groups_are_usage_errors(sets):
         done = run(sets / "clean", sets / "enhanced", "--metrics", "snr_db", "--by", by)
         assert done.exit_code == 2
         assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,group\n,studio\n", "line 2: its cells are not those of the columns"),
+        ("file,group\na.flac\n", "line 2: its cells are not those of the columns"),
+        ("file,group\na,1.flac,studio\n", "line 2: its cells are not those of the columns"),
+        ("file,group\na.flac,studio\na,street\n", "line 3: a is already in studio"),
+        ("file,group\n/,studio\n", "no group for a"),
+        ("file,group\na.flac," + "x" * 200_000 + "\n", "is no CSV file"),
+        ("", "no columns file and group"),
+        ("file;group\na.flac;studio\n", "no columns file and group"),
+    ],
+)
+def test_a_crooked_list_of_groups_is_one_line(sets, text, message):
+    (sets / "m.csv").write_text(text)
+    done = run(sets / "clean", sets / "enhanced", "--metrics", "snr_db", "--by", sets / "m.csv")
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

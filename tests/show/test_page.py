@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html.parser
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -18,10 +19,11 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 from typer.testing import CliRunner
 
-from slimclean.batch.report import FileResult, ReportWriter, read_report
+from slimclean.batch.report import COLUMNS, FileResult, ReportWriter, read_report
 from slimclean.cli import app
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import checkpoint
+from slimclean.scoring.tables import write_rows
 from slimclean.show import player, png
 from slimclean.show.page import write_report
 
@@ -149,6 +151,56 @@ def test_other_files_are_no_reports(tmp_path):
     (tmp_path / "r.jsonl").write_text("[1]\nno json")
     with pytest.raises(SlimcleanError, match="not a report of slimclean"):
         read_report(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_crafted_report_puts_nothing_into_the_page(tmp_path, name):
+    """Markup in any cell is text of the page, or the report is refused."""
+    evil = "'><script>alert(1)</script><b x='"
+    row = {"file": "a", "output": "b", "status": "enhanced", "uf": "0.5"}
+    pages = 0
+    for column in COLUMNS:
+        if name == "r.jsonl":
+            (tmp_path / name).write_text(json.dumps(row | {column: evil}) + "\n")
+        else:
+            write_rows(tmp_path / name, [row | {column: evil}])
+        try:
+            write_report(read_report(tmp_path / name), tmp_path / "r.html", identity_enhancer())
+        except SlimcleanError as error:
+            assert "not a report" in str(error)  # noqa: PT017
+            continue
+        pages += 1
+        text = (tmp_path / "r.html").read_text()
+        assert Elements(text).tags["script"] == 1, column
+        assert "<b x" not in text
+    assert pages == 5  # file, output, error, uf, warnings
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"file": "a", "output": "b", "status": []}', "7", "null",
+     '{"file": "a", "output": "b", "status": "done"}',
+     '{"file": "a", "output": "b", "status": "enhanced", "duration_s": {}}',
+     '{"file": "a", "output": "b", "status": "enhanced", "duration_s": 1e300}', "[" * 100_000],
+)  # fmt: skip
+def test_lines_that_are_no_rows_are_one_message(tmp_path, line):
+    (tmp_path / "r.jsonl").write_text(line + "\n")
+    with pytest.raises(SlimcleanError, match=r"r\.jsonl: not a report of slimclean"):
+        read_report(tmp_path / "r.jsonl")
+
+
+def test_json_has_no_infinity(tmp_path):
+    inf, nan = float("inf"), float("nan")
+    with ReportWriter(tmp_path / "r.jsonl") as writer:
+        writer.add(FileResult("a", "b", "enhanced", si_sdr_db=inf, level_in_dbfs=-inf, rtf=nan, stoi=0.5))
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    row = json.loads((tmp_path / "r.jsonl").read_text(), parse_constant=refuse)
+    assert (row["si_sdr_db"], row["level_in_dbfs"], row["rtf"], row["stoi"]) == (None, None, None, 0.5)
+    (tmp_path / "r.jsonl").write_text('{"file": "a", "output": "b", "status": "enhanced", "rtf": Infinity}\n')
+    assert read_report(tmp_path / "r.jsonl")[0].rtf is None
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(16_000, 12.0), (44_100, 0.3), (10_000, 1.0), (96_000, 0.2)])

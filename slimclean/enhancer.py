@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import numbers
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
-from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
+from slimclean.audio import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.level import Level
 from slimclean.dsp.overlap_add import Chunk, Layout, join, split
 from slimclean.dsp.resample import resample
-from slimclean.engine.engine import Engine
-from slimclean.engine.threads import side_by_side
-from slimclean.errors import AudioError, UsageError
+from slimclean.engine.engine import NetworkEngine, engine_for
+from slimclean.engine.threads import cores, side_by_side
+from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
-from slimclean.model.demucs import Enhanced
-from slimclean.model.device import pick_device, pick_engine_bf16
+from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
 
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
@@ -40,9 +40,6 @@ BATCH = 8
 
 BATCHES = 2
 """Batches that are made of one stretch of the recording, alike in size, so that two cores end together."""
-
-LOUDEST = 1e6
-"""Times full scale: what is louder is no recording, and would overflow."""
 
 SILENCE_RMS = 1e-5
 """-100 dBFS: below it there is nothing to enhance, and amplifying it would be arbitrary."""
@@ -65,8 +62,9 @@ class Enhancer:
     `model` is a packaged name or a checkpoint file. `highband` says what becomes of content above 8 kHz:
     "gate" lets a smooth gain follow what the network did to 4 to 7.5 kHz, "keep" leaves it, "drop" removes it.
     `dry`, in [0, 1], is the share of the input left in; `attenuation_limit_db` leaves in so much that nothing
-    falls by more. `residual` gives what was removed, not what was kept. `network` replaces the checkpoint.
-    `precision` is that of the network's products: fp32, bf16, or auto, which takes bf16 where it is faster.
+    falls by more. `residual` gives what was removed, not what was kept. `precision` is that of the network's
+    products: fp32, bf16, or auto, which takes bf16 where it is faster.
+    `network` replaces the checkpoint, `engine` the network and how it runs (see `NetworkEngine`).
     Raises `UsageError` for values out of range and `CheckpointError`.
     """
 
@@ -83,43 +81,62 @@ class Enhancer:
         attenuation_limit_db: float | None = None,
         residual: bool = False,
         network: SlimmableDemucs | None = None,
+        engine: NetworkEngine | None = None,
     ) -> None:
-        if uf != "auto" and not 0 < uf <= 1:
-            raise UsageError(f"--uf takes auto or a number above 0 and at most 1, not {uf}")
-        if not 0.1 <= target_uf <= 1:
-            raise UsageError(f"--target-uf takes a number from 0.1 to 1, not {target_uf}")
+        if uf != "auto" and not (_is_number(uf) and 0 < uf <= 1):
+            raise UsageError(f"`uf` takes auto or a number above 0 and at most 1, not {uf}")
+        if not (_is_number(target_uf) and 0.1 <= target_uf <= 1):
+            raise UsageError(f"`target_uf` takes a number from 0.1 to 1, not {target_uf}")
         if highband not in get_args(Highband):
-            raise UsageError(f"--highband takes {', '.join(get_args(Highband))}, not {highband}")
-        if not 0 <= dry <= 1:
-            raise UsageError(f"--dry takes a number from 0 to 1, not {dry}")
-        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
-            raise UsageError(f"--atten-lim-db takes a number of at least 0, not {attenuation_limit_db}")
+            raise UsageError(f"`highband` takes {', '.join(get_args(Highband))}, not {highband}")
+        if not (_is_number(dry) and 0 <= dry <= 1):
+            raise UsageError(f"`dry` takes a number from 0 to 1, not {dry}")
+        limit = attenuation_limit_db
+        if limit is not None and not (_is_number(limit) and limit >= 0):
+            raise UsageError(f"`attenuation_limit_db` takes a number of at least 0, not {limit}")
         self._arguments = (
             ("uf", uf), ("target_uf", target_uf), ("model", model), ("device", device),
             ("precision", precision), ("highband", highband), ("dry", dry),
             ("attenuation_limit_db", attenuation_limit_db), ("residual", residual),
         )  # fmt: skip
-        self._packed = network is None
+        self._given_network, self._given_engine = network, engine
         self.uf = uf
         self.target_uf = target_uf
-        self.dry = max(dry, 0.0 if attenuation_limit_db is None else 10 ** (-attenuation_limit_db / 20))
+        self.dry = max(dry, 0.0 if limit is None else 10 ** (-limit / 20))
         self.residual = residual
         self.highband = highband
         self.device = pick_device(device)
-        self.network = (network or checkpoint.load(model)[0]).to(self.device)
-        bf16 = pick_engine_bf16(precision, self.device, None if uf == "auto" else uf)
-        self.precision = "bf16" if bf16 else "fp32"
-        engine = Engine(self.network, torch.bfloat16 if bf16 else torch.float32)
-        self.engine: Callable[[torch.Tensor, float | torch.Tensor], Enhanced] = engine
-        self.router: Callable[[torch.Tensor, float], torch.Tensor] = engine.route
+        if engine is None:
+            network = (network or checkpoint.load(model)[0]).to(self.device)
+            engine = engine_for(network, precision, self.device, None if uf == "auto" else uf)
+        self.network = network
+        """None where an engine was given."""
+        self.engine = engine
+
+    def at(self, uf: float | Literal["auto"], target_uf: float) -> Enhancer:
+        """Make an enhancer that differs in `uf` and `target_uf` alone; the network is shared."""
+        changed: dict[str, Any] = dict(self._arguments) | {"uf": uf, "target_uf": target_uf}
+        network = None if self._given_engine else self.network
+        return Enhancer(**changed, network=network, engine=self._given_engine)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its arguments: a worker process loads the weights itself, once."""
-        return (_rebuild, self._arguments) if self._packed else super().__reduce__()  # type: ignore[return-value]
+        """Pickle as the arguments: a worker process then makes the enhancer once, not once a recording.
+
+        A network that was given goes along with its weights, an engine pickled.
+        """
+        if self._given_engine is not None:
+            return _rebuild_around, (type(self), self._arguments, self._given_engine)
+        network = None if self._given_network is None else checkpoint.packed(self._given_network)
+        return _rebuild, (type(self), self._arguments, network)
+
+    @property
+    def precision(self) -> str:
+        """Of the network's products: fp32 or bf16."""
+        return self.engine.precision
 
     @property
     def config(self) -> ModelConfig:
-        return self.network.config
+        return self.engine.config
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> Enhancement:
         """Enhance [C, T] or [T] at `sample_rate` Hz; the result has the same shape and lag 0.
@@ -129,15 +146,13 @@ class Enhancer:
         x = np.asarray(waveform, dtype=np.float32)
         if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= MAX_CHANNELS):
             raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
-        if not np.isfinite(x).all() or np.abs(x).max(initial=0) > LOUDEST:
-            raise AudioError("holds NaN, infinite or absurdly large samples")
         low, high = SAMPLE_RATES_HZ
         if sample_rate != int(sample_rate) or not low <= sample_rate <= high:
             raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
         sample_rate = int(sample_rate)
         channels = np.atleast_2d(x)
         level = Level()
-        level.add(channels, sample_rate)
+        level.add(_finite(channels), sample_rate)
         blocks, ufs = zip(*self.stream([channels], sample_rate, level), strict=True)
         return Enhancement(np.concatenate(blocks, axis=1).reshape(x.shape), np.concatenate(ufs))
 
@@ -147,6 +162,7 @@ class Enhancer:
         """Enhance consecutive blocks [C, T] in bounded memory; `level` is that of the whole recording.
 
         Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete.
+        Raises `AudioError` for samples that are not finite or louder than `LOUDEST`.
         """
         ufs: list[np.ndarray] = []
         rms = level.active_rms
@@ -157,7 +173,8 @@ class Enhancer:
             return [(chunk, out, uf) for chunk, (out, uf) in zip(chunks, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            runs = side_by_side(work, batches(split(blocks, _layout(sample_rate))), self._threads())
+            chunks = split(map(_finite, blocks), _layout(sample_rate))
+            runs = side_by_side(work, batches(chunks), self._threads())
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
@@ -190,7 +207,7 @@ class Enhancer:
 
     def _threads(self) -> int:
         """How many chunks to work on at a time."""
-        return torch.get_num_threads() if self.device.type == "cpu" else 1
+        return cores() if self.device.type == "cpu" else 1
 
     @property
     def _idle_uf(self) -> float:
@@ -221,19 +238,28 @@ class Enhancer:
     def _network(self, low: np.ndarray, rms: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """N chunks at the network's rate, [N, C, T] -> enhanced [N, C, T] and UF [N, F]."""
         count, channels, samples = low.shape
-        gain = np.tile(np.where(heard, rms, 1).astype(np.float32), count)[:, None]
-        noisy = torch.from_numpy(network_input(low.reshape(-1, samples), self.config.frame_hop, gain))
-        noisy = noisy.to(self.device)
+        noisy = self._noisy(low, rms, heard)
         with torch.inference_mode():
-            uf: float | torch.Tensor = torch.empty(0)
-            if self.uf == "auto":  # channels share the decision, or a voice would wander between them
-                mono = noisy.view(count, channels, -1)[:, torch.from_numpy(heard)].mean(1)
-                uf = self.router(mono, self.target_uf).repeat_interleave(channels, 0)
-            else:
-                uf = float(self.uf)
-            result = self.engine(noisy, uf)
-        enhanced: np.ndarray = result.waveform.cpu().numpy()[:, :samples] * gain
-        return enhanced.reshape(low.shape), result.uf[::channels].cpu().numpy()
+            uf = self._decide(noisy, heard)
+            if isinstance(uf, torch.Tensor):
+                uf = uf.repeat_interleave(channels, 0)
+            result = self.engine(noisy.flatten(0, 1), uf)
+        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * _gain(rms, heard)
+        if not np.isfinite(enhanced).all():
+            raise SlimcleanError("the network gave NaN or infinite samples; its checkpoint may be damaged")
+        return enhanced, result.uf[::channels].cpu().numpy()
+
+    def _noisy(self, low: np.ndarray, rms: np.ndarray, heard: np.ndarray) -> torch.Tensor:
+        """N chunks [N, C, T] as the network takes them: whole frames, heard channels at an RMS of 1."""
+        noisy = network_input(low, self.config.frame_hop, _gain(rms, heard))
+        return torch.from_numpy(noisy).to(self.device)
+
+    def _decide(self, noisy: torch.Tensor, heard: np.ndarray) -> float | torch.Tensor:
+        """The UF of N chunks [N, C, T], some channels `heard`: one number, or the router's, [N, F]."""
+        if self.uf != "auto":
+            return float(self.uf)
+        # Channels share the decision, or a voice would wander between them.
+        return self.engine.route(noisy[:, torch.from_numpy(heard)].mean(1), self.target_uf)
 
     def _wet(
         self, x: np.ndarray, low: np.ndarray, enhanced: np.ndarray, sample_rate: int, heard: np.ndarray
@@ -254,14 +280,15 @@ class Enhancer:
 
     def _route_chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> np.ndarray:
         """[C, T] and [C] -> UF [F], as `_network` finds it."""
-        low = resample(x, sample_rate, self.config.sample_rate)
-        frames = -(-low.shape[1] // self.config.frame_hop)
+        low = resample(x, sample_rate, self.config.sample_rate)[None]
+        frames = -(-low.shape[2] // self.config.frame_hop)
         heard = rms >= SILENCE_RMS
-        if self.uf != "auto" or not heard.any() or frames == 0:
+        if not heard.any() or frames == 0:
             return np.full(frames, self._idle_uf, np.float32)
-        noisy = network_input(low[heard], self.config.frame_hop, rms[heard, None])
-        mono = torch.from_numpy(noisy).to(self.device).mean(0, keepdim=True)
-        return np.asarray(self.router(mono, self.target_uf)[0].cpu().numpy())
+        uf = self._decide(self._noisy(low, rms, heard), heard)
+        return (
+            np.asarray(uf[0].cpu().numpy()) if isinstance(uf, torch.Tensor) else np.full(frames, uf, np.float32)
+        )
 
 
 def _layout(sample_rate: int) -> Layout:
@@ -280,14 +307,38 @@ def batches(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[C
             yield from (run[at : at + size] for at in range(0, len(run), size))
 
 
+Arguments = tuple[tuple[str, Any], ...]
+
+
 @functools.lru_cache(maxsize=1)
-def _rebuild(*arguments: tuple[str, Any]) -> Enhancer:
-    return Enhancer(**dict(arguments))
+def _rebuild(kind: type[Enhancer], arguments: Arguments, network: tuple[str, bytes] | None) -> Enhancer:
+    given = None if network is None else checkpoint.unpacked(*network)
+    return kind(**dict(arguments), network=given)
+
+
+def _rebuild_around(kind: type[Enhancer], arguments: Arguments, engine: NetworkEngine) -> Enhancer:
+    return kind(**dict(arguments), engine=engine)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _finite(block: np.ndarray) -> np.ndarray:
+    """The block itself. Raises `AudioError` where it holds what is no sample of a recording."""
+    if not (np.abs(block) <= LOUDEST).all():  # a NaN is not
+        raise AudioError("holds NaN, infinite or absurdly large samples")
+    return block
+
+
+def _gain(rms: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """By how much the network's output is louder than its input was, by channel, [C, 1]; 1 for silence."""
+    return np.where(heard, rms, 1).astype(np.float32)[:, None]
 
 
 def network_input(x: np.ndarray, frame_hop: int, rms: np.ndarray | float) -> np.ndarray:
-    """What the network takes: [C, T] at 16 kHz padded to whole frames, each channel at an RMS of 1."""
-    return np.pad(x, ((0, 0), (0, -x.shape[1] % frame_hop))) / np.float32(rms)
+    """What the network takes: [..., T] at 16 kHz padded to whole frames, each channel at an RMS of 1."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % frame_hop)]) / np.float32(rms)
 
 
 def _fit(x: np.ndarray, samples: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""What can go wrong, as types: the command line turns each into one line and an exit code."""
+"""What can go wrong, as types: the command line turns each into one line and an exit code.
+
+A message names parameters in backticks, `target_uf`; the command line makes options of them, --target-uf.
+"""
 
 from __future__ import annotations
 

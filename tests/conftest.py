@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,12 @@ import torch
 from typer.testing import CliRunner
 
 from slimclean.cli import app
+from slimclean.engine.engine import Engine
 from slimclean.enhancer import Enhancer
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.demucs import Enhanced, uf_per_frame
 
 SMALL = ModelConfig(hidden=4, router_channels=8)
-
-
-def identity_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-    """In the place of `Enhancer.engine`: gives back what it gets."""
-    return Enhanced(noisy, uf_per_frame(noisy, uf, SMALL.frame_hop))
-
-
-def negating_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-    return Enhanced(-noisy, uf_per_frame(noisy, uf, SMALL.frame_hop))
 
 
 def small_network() -> SlimmableDemucs:
@@ -49,11 +42,23 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def identity_enhancer(*arguments, **options) -> Enhancer:
-    """An `Enhancer` with a router and without an effect."""
-    enhancer = Enhancer(*arguments, network=small_network(), **options)
-    enhancer.engine = identity_engine
-    return enhancer
+class StubEngine:
+    """An engine for `Enhancer` with the router of the small network, that gives `effect` of what it gets."""
+
+    config = SMALL
+    precision = "fp32"
+
+    def __init__(self, effect: Callable[[torch.Tensor], torch.Tensor] = lambda noisy: noisy) -> None:
+        self.effect = effect
+        self.route = Engine(small_network()).route
+
+    def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        return Enhanced(self.effect(noisy), uf_per_frame(noisy, uf, SMALL.frame_hop))
+
+
+def identity_enhancer(*arguments, effect=lambda noisy: noisy, **options) -> Enhancer:
+    """An `Enhancer` with a router and without an effect, or with one of your own."""
+    return Enhancer(*arguments, engine=StubEngine(effect), **options)
 
 
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, identity_enhancer, negating_engine, voice
+from conftest import SMALL, identity_enhancer, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,8 +88,7 @@ def test_the_high_band_follows_its_policy(highband, kept):
     """A 12 kHz tone beside a voice the network only turns over: nothing to gate, so gate keeps it."""
     rate = 48_000
     tone = 0.1 * np.sin(2 * np.pi * 12_000 * np.arange(rate) / rate).astype(np.float32)
-    enhancer = identity_enhancer(1.0, highband=highband)
-    enhancer.engine = negating_engine
+    enhancer = identity_enhancer(1.0, effect=torch.neg, highband=highband)
     out = enhancer(voice(1.0, rate) + tone, rate)
     spectrum = np.abs(np.fft.rfft(out.waveform)) / (rate / 2)
     assert spectrum[12_000] == pytest.approx(0.1 * kept, abs=1e-3)
@@ -150,6 +149,47 @@ def test_what_is_no_rate_is_refused(small, rate):
 def test_absurdly_loud_input_is_refused(small):
     with pytest.raises(AudioError, match="absurdly large"):
         Enhancer(network=small)(voice(0.1) * 1e21, 16_000)
+
+
+@pytest.mark.parametrize("sample", [1e7, 1e20, 1e30, -1e30, np.inf, np.nan])
+def test_a_stream_refuses_what_would_overflow(small, sample):
+    x = voice(0.2)[None]
+    x[0, 1000] = sample
+    level = Level()
+    level.add(voice(0.2)[None], 16_000)
+    with pytest.raises(AudioError, match="absurdly large"):
+        list(Enhancer(0.25, network=small).stream([x], 16_000, level))
+
+
+def test_loud_floats_within_reason_stay_finite(small):
+    """As of a file whose samples are whole numbers up to 32768, stored as floats."""
+    out, _ = Enhancer(0.25, network=small)(32_768 * voice(0.5), 16_000)
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() > 1000
+
+
+def test_a_network_that_gives_no_numbers_is_one_line():
+    with pytest.raises(SlimcleanError, match="NaN or infinite"):
+        identity_enhancer(1.0, effect=lambda noisy: noisy / 0)(voice(0.2), 16_000)
+
+
+def test_another_uf_shares_the_network(small):
+    one = Enhancer(0.25, network=small, dry=0.5)
+    other = one.at("auto", 0.4)
+    assert (other.uf, other.target_uf, other.dry) == ("auto", 0.4, 0.5)
+    assert other.network is one.network
+    x = voice(0.5)
+    wanted = Enhancer(0.25, network=small, dry=0.5)(x, 16_000).waveform
+    np.testing.assert_array_equal(other.at(0.25, 0.4)(x, 16_000).waveform, wanted)
+    stub = identity_enhancer(0.5)
+    assert stub.at(1.0, 0.25).engine is stub.engine
+
+
+@pytest.mark.parametrize("arguments", [{"uf": "0.25"}, {"uf": None}, {"target_uf": "x"}, {"dry": "0"}])
+def test_what_is_no_number_is_a_usage_error_that_names_the_parameter(small, arguments):
+    (name,) = arguments
+    with pytest.raises(UsageError, match=f"`{name}` takes"):
+        Enhancer(**arguments, network=small)
 
 
 def test_level_ignores_pauses():

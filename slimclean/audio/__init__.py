@@ -15,6 +15,7 @@ import numpy as np
 from slimclean.audio.atomic import remove_leftovers
 from slimclean.audio.formats import (
     EXTENSIONS,
+    LOUDEST,
     MAX_CHANNELS,
     SAMPLE_RATES_HZ,
     VIDEO_AND_AAC,
@@ -30,6 +31,7 @@ from slimclean.errors import AudioError
 
 __all__ = [
     "EXTENSIONS",
+    "LOUDEST",
     "MAX_CHANNELS",
     "SAMPLE_RATES_HZ",
     "VIDEO_AND_AAC",

@@ -63,6 +63,8 @@ VIDEO_AND_AAC = frozenset(name for name, container in BY_EXTENSION.items() if co
 
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
+LOUDEST = 1e6
+"""Times full scale: what is louder is no recording, and would overflow."""
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 _LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC")
@@ -119,12 +121,12 @@ class OutputForm:
     def __post_init__(self) -> None:
         if self.extension is not None and self.extension not in WRITABLE:
             choices = ", ".join(sorted(name[1:] for name in WRITABLE))
-            raise UsageError(f"--format takes {choices}, not {self.extension.lstrip('.')}")
+            raise UsageError(f"`extension` takes {choices}, not {self.extension.lstrip('.')}")
         if self.subtype is not None and self.subtype not in _SUBTYPES:
-            raise UsageError(f"--subtype takes {', '.join(_SUBTYPES)}, not {self.subtype}")
+            raise UsageError(f"`subtype` takes {', '.join(_SUBTYPES)}, not {self.subtype}")
         low, high = SAMPLE_RATES_HZ
         if self.sample_rate is not None and not low <= self.sample_rate <= high:
-            raise UsageError(f"--sample-rate takes {low} to {high} Hz, not {self.sample_rate}")
+            raise UsageError(f"`sample_rate` takes {low} to {high} Hz, not {self.sample_rate}")
         if self.extension and self.subtype:
             container = BY_EXTENSION[self.extension].sndfile
             if container and not soundfile.check_format(container, self.subtype):
@@ -183,11 +185,12 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
 def _check_writable(info: AudioInfo) -> None:
     if info.subtype == "OPUS" and info.sample_rate not in OPUS_RATES_HZ:
         raise AudioError(
-            f"Opus cannot be written at {info.sample_rate} Hz; add --sample-rate 48000 or --format flac"
+            f"Opus cannot be written at {info.sample_rate} Hz; set `sample_rate` 48000 or `extension` flac"
         )
     if info.format not in soundfile.available_formats() or not soundfile.check_format(
         info.format, info.subtype, info.endian
     ):
         raise AudioError(
-            f"{info.format} with {info.subtype} can be read but not written; add --format wav or --format flac"
+            f"{info.format} with {info.subtype} can be read but not written; "
+            "set `extension` wav or `extension` flac"
         )

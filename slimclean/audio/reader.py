@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import soundfile
 
-from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, VIDEO_AND_AAC, AudioInfo, file_name
+from slimclean.audio.formats import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, VIDEO_AND_AAC, AudioInfo, file_name
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
@@ -63,13 +63,18 @@ class AudioReader:
             raise AudioError(problem)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """Consecutive pieces [C, <= frames] to the end, at least one; truncation and NaN are errors."""
+        """Consecutive pieces [C, <= frames] to the end, at least one.
+
+        Truncation, NaN, infinite and absurdly large samples (see `LOUDEST`) are errors.
+        """
         seen = 0
         while len(block := self._source.read(frames)):
-            finite = np.isfinite(block).all(axis=1)
-            if not finite.all():
-                first_s = (seen + int(np.argmin(finite))) / self.info.sample_rate
-                raise AudioError(f"holds NaN or infinite samples, first at {first_s:.3f} s")
+            sound = (np.abs(block) <= LOUDEST).all(axis=1)  # which a NaN is not
+            if not sound.all():
+                first = int(np.argmin(sound))
+                kind = "absurdly large" if np.isfinite(block[first]).all() else "NaN or infinite"
+                first_s = (seen + first) / self.info.sample_rate
+                raise AudioError(f"holds {kind} samples, first at {first_s:.3f} s")
             seen += len(block)
             yield np.ascontiguousarray(block.T)
         if seen == 0 == self.info.frames:

@@ -64,7 +64,7 @@ class AudioWriter:
         self.frames += block.shape[1]
         bits = _FULL_SCALE_BITS.get(self.info.subtype, 64 if self.info.subtype == "DOUBLE" else 32)
         if self.info.format.startswith("WAV") and self.frames * self.info.channels * bits // 8 > WAV_BYTES:
-            raise AudioError("more than 4 GB do not fit into WAV; add --format flac or --format rf64")
+            raise AudioError("more than 4 GB do not fit into WAV; set `extension` flac or `extension` rf64")
         try:
             for start in range(0, block.shape[1], BLOCK_FRAMES):
                 self._file.write(self._encode(block[:, start : start + BLOCK_FRAMES]))

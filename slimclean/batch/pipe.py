@@ -35,7 +35,7 @@ def enhance_pipe(
     What goes to a pipe has the input's container, or the `form`'s; nothing is written unless all is well.
     """
     if destination == STREAM and streams[1].isatty():
-        raise UsageError("sound does not go to a terminal; give --output, or a pipe")
+        raise UsageError("sound does not go to a terminal; give an `output`, or a pipe")
     with tempfile.TemporaryDirectory(prefix="slimclean-") as folder:
         spooled = _spool(streams[0], Path(folder)) if source == STREAM else source
         written = Path(folder, "out" + (form.extension or "")) if destination == STREAM else destination

@@ -40,13 +40,13 @@ def plan(
     """
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
-        raise UsageError("--in-place goes neither with --output nor with --format")
+        raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     paths = [found for path in paths for found in _expand(path)]
     tasks = [task for path in paths for task in _plan_one(path, output, form, alone=len(paths) == 1)]
     if in_place:
         tasks = [Task(task.source, task.source, task.reference) for task in tasks]
         if foreign := [task.source for task in tasks if task.source.suffix.lower() not in audio.WRITABLE]:
-            raise UsageError(f"{foreign[0]}: cannot be written in place; leave out --in-place")
+            raise UsageError(f"{foreign[0]}: cannot be written in place; leave out `in_place`")
     if not tasks:
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
     _refuse_collisions(tasks, in_place=in_place)
@@ -78,7 +78,7 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
     if path.is_dir():
         folder = real(path)
         if not folder.name:
-            raise UsageError(f"{path}: the root of a file system wants an --output")
+            raise UsageError(f"{path}: the root of a file system wants an `output`")
         if output is None:
             # "takes" stays relative, but "." and ".." have no name of their own to stand beside.
             beside = path if path.name == folder.name else folder
@@ -128,7 +128,7 @@ def _refuse_collisions(tasks: list[Task], *, in_place: bool) -> None:
         target = real(task.destination)
         if target in sources and not in_place:
             raise UsageError(
-                f"{task.source}: the output {task.destination} is one of the inputs; --in-place replaces them"
+                f"{task.source}: the output {task.destination} is one of the inputs; `in_place` replaces them"
             )
         if target in taken:
             raise UsageError(f"{taken[target]} and {task.source} would both become {task.destination}")

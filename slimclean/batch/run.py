@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
 from slimclean.audio import OutputForm
@@ -92,6 +93,7 @@ def enhance_paths(
                 finish(task, _skipped(task, "the output exists"))
         shared = options.scheduler is not None or (jobs > 1 and len(todo) > 1)
         if shared:
+            _check_travels(enhancer)
             run = _in_processes(todo, enhancer, options, jobs)
         else:
             run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in todo)
@@ -181,6 +183,14 @@ def _in_processes(
                 audio.remove_leftovers(task.destination)
 
 
+def _check_travels(enhancer: Enhancer) -> None:
+    """Raise `UsageError` where the enhancer cannot be sent to another process: of an engine of the caller's."""
+    try:
+        dumps(enhancer)
+    except Exception as error:
+        raise UsageError(f"with more than one of `jobs`, the enhancer has to be picklable ({error})") from error
+
+
 def _parallel(
     tasks: list[Task], enhancer: Enhancer, form: OutputForm, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
@@ -220,7 +230,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("--scheduler needs Dask: pip install 'slimclean[dask]'") from error
+        raise MissingDependencyError("`scheduler` needs Dask: pip install 'slimclean[dask]'") from error
     try:
         client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +27,27 @@ Model = Annotated[
 ]
 
 
+_OPTIONS = {
+    "attenuation_limit_db": "--atten-lim-db",
+    "corpus_weights": "--corpus-weight",
+    "extension": "--format",
+    "references": "--reference",
+}
+"""What is called otherwise on the command line than in Python."""
+
+
+def with_options(message: str) -> str:
+    """Name parameters as options: "`target_uf` takes ..." becomes "--target-uf takes ..."."""
+    return re.sub(r"`([a-z_]+)`", lambda m: _OPTIONS.get(m[1], "--" + m[1].replace("_", "-")), message)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn our exceptions into one line on stderr: exit 2 for a wrong request, 1 for the rest."""
     try:
         yield
     except SlimcleanError as error:
-        print(f"slimclean: {error}", file=sys.stderr)
+        print(f"slimclean: {with_options(str(error))}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 

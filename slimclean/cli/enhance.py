@@ -19,6 +19,7 @@ from slimclean.cli.common import (
     one_line_errors,
     parse_uf,
     use_threads,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class _Progress:
             name = (
                 result.file.encode("unicode_escape").decode() if not result.file.isprintable() else result.file
             )
-            print(f"slimclean: {name}: {result.error}", file=sys.stderr)
+            print(f"slimclean: {name}: {with_options(result.error)}", file=sys.stderr)
 
     def __enter__(self) -> _Progress:
         return self

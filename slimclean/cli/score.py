@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import one_line_errors
+from slimclean.cli.common import one_line_errors, with_options
 from slimclean.errors import UsageError
 
 
@@ -95,6 +95,6 @@ def score(
             plot_scores(scores, names, plot)
         failed = [score for score in scores if score.status == "failed"]
         for one in failed:
-            print(f"slimclean: {one.file}: {one.error}", file=sys.stderr)
+            print(f"slimclean: {one.file}: {with_options(one.error)}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)

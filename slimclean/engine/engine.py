@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -29,9 +29,10 @@ from torch.nn import functional as F
 
 from slimclean.engine.blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
 from slimclean.engine.order import Order, pick
-from slimclean.model import SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
+from slimclean.model.device import pick_engine_bf16
 from slimclean.model.sinc import ZEROS
 
 TILE = 128
@@ -51,6 +52,27 @@ STAGES = ("upsampling", "order", "encoder", "gru", "decoder", "downsampling")
 """Where the engine's time goes; "order" is finding the frames of each UF."""
 
 
+def _ignore(stage: str) -> None:
+    """Tell nobody of a stage's end."""
+
+
+class NetworkEngine(Protocol):
+    """What `Enhancer` asks of the engine that it is given."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def precision(self) -> str:
+        """Of the products: fp32 or bf16."""
+
+    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
+        """The UF the router gives each frame, [B, T] -> [B, F]."""
+
+    def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
+        """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
+
+
 class Engine:
     """Runs a network without gradients; numerically the network itself, up to rounding.
 
@@ -58,8 +80,14 @@ class Engine:
     `dtype` is that of the inner convolutions' products; the rest is float32. `lap` is told of each stage's end.
     """
 
-    def __init__(self, network: SlimmableDemucs, dtype: torch.dtype = torch.float32) -> None:
-        self.lap: Callable[[str], None] = lambda _: None
+    def __init__(
+        self,
+        network: SlimmableDemucs,
+        dtype: torch.dtype = torch.float32,
+        lap: Callable[[str], None] = _ignore,
+    ) -> None:
+        self._arguments = network, dtype, lap
+        self.lap = lap
         self.config = network.config
         self.dtype = dtype
         # The signal itself passes through the outermost blocks, whose rounding would be heard first.
@@ -76,6 +104,14 @@ class Engine:
         self.resampler = FastResampler(network.resampler, network.config.stride)
         self.router = FastRouter(network.router)
         self._memory = threading.local()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Engine, self._arguments
+
+    @property
+    def precision(self) -> str:
+        """Of the products: fp32 or bf16."""
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
     @torch.inference_mode()
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
@@ -102,6 +138,18 @@ class Engine:
         if not hasattr(self._memory, "scratch"):
             self._memory.scratch = Scratch(like)
         return cast(Scratch, self._memory.scratch)
+
+
+def engine_for(
+    network: SlimmableDemucs,
+    precision: str,
+    device: torch.device,
+    uf: float | None,
+    lap: Callable[[str], None] = _ignore,
+) -> Engine:
+    """The engine at `precision` (fp32, bf16, or auto: the faster on `device`); `uf` None for the router."""
+    bf16 = pick_engine_bf16(precision, device, uf)
+    return Engine(network, torch.bfloat16 if bf16 else torch.float32, lap)
 
 
 def _tiles(frames: int) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from slimclean.audio.atomic import replacing
@@ -56,7 +57,7 @@ def find(model: str | Path | None = None) -> Path:
     names = sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
     if model is None:
         if not names:
-            raise CheckpointError("this installation holds no packaged weights; pass --model FILE")
+            raise CheckpointError("this installation holds no packaged weights; give a file as `model`")
         model = names[0]
     if str(model) in names:
         return WEIGHTS / f"{model}{SUFFIX}"
@@ -85,16 +86,31 @@ def read_header(path: Path) -> Checkpoint:
 def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
     """The network in evaluation mode with the weights of `model` (see `find`), and its header."""
     header = read_header(find(model))
-    network = SlimmableDemucs(header.config)
     with safe_open(header.path, "pt") as file:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     try:
-        network.load_state_dict(tensors, strict=True)
+        return network_of(header.config, tensors), header
     except RuntimeError as error:
         problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{header.path}: weights do not fit the network ({problem})") from error
-    network.eval()
-    return network, header
+
+
+def network_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> SlimmableDemucs:
+    """A network of these weights in evaluation mode. Raises `RuntimeError` where they do not fit."""
+    network = SlimmableDemucs(config)
+    network.load_state_dict(weights, strict=True)
+    return network.eval()
+
+
+def packed(network: SlimmableDemucs) -> tuple[str, bytes]:
+    """A network as it is sent to another process: configuration and weights; `unpacked` is the inverse."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return json.dumps(network.config.to_dict()), bytes_of(weights)
+
+
+def unpacked(config: str, weights: bytes) -> SlimmableDemucs:
+    """The network of `packed`, on the CPU and in evaluation mode."""
+    return network_of(ModelConfig.from_dict(json.loads(config)), tensors_of(weights))
 
 
 def save(
@@ -111,6 +127,6 @@ def save(
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Safetensors with a rename at the end."""
-    data = serialize({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
+    data = bytes_of({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(data)

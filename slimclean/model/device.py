@@ -10,14 +10,19 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of auto, cpu, cuda or mps; raises `SlimcleanError` where it is not there."""
+    """Find the torch device of auto, cpu, cuda, cuda:1 (and so on) or mps.
+
+    Raises `UsageError` for other names and `SlimcleanError` where the machine has no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (number.isascii() and number.isdecimal())):
+        raise UsageError(f"`device` takes auto, cpu, cuda, cuda:1 (and so on) or mps, not {name}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name not in available:
-        raise UsageError(f"--device takes auto, cpu, cuda or mps, not {name}")
-    if not available[name]:
-        raise SlimcleanError(f"--device {name}: no such device on this machine")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if not available[kind] or int(number or 0) >= max(1, count):
+        raise SlimcleanError(f"`device` {name}: no such device on this machine")
     return torch.device(name)
 
 
@@ -27,7 +32,7 @@ def pick_bf16(precision: str, device: torch.device) -> bool:
     That is CUDA since Ampere and CPUs with AMX or AVX512-BF16. Elsewhere bf16 works, and is slower than fp32.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"--precision takes {', '.join(PRECISIONS)}, not {precision}")
+        raise UsageError(f"`precision` takes {', '.join(PRECISIONS)}, not {precision}")
     if precision == "auto":
         if device.type == "cuda":
             return bool(torch.cuda.is_bf16_supported())

@@ -11,19 +11,20 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from slimclean.engine.engine import STAGES, Engine
+from slimclean.engine.engine import STAGES, NetworkEngine, engine_for
+from slimclean.engine.threads import cores
 from slimclean.enhancer import Enhancer
-from slimclean.model import SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced, uf_per_frame
 from slimclean.model.ordinary import OrdinaryDemucs
-from slimclean.scoring.evaluation import Row, Setting
+from slimclean.scoring.evaluation import Row, Setting, network_device
 
 SETTINGS: tuple[Setting, ...] = (
     (0.125, 0.25),
@@ -62,7 +63,7 @@ class Stopwatch:
 
     def start(self) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
         self._thread.last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
@@ -77,21 +78,88 @@ class Stopwatch:
         return sum(self.seconds.values())
 
 
+class Timed:
+    """An engine with a stopwatch on it: "router", and whatever stages the engine tells the watch of itself.
+
+    `stage` is where the whole of an engine goes that tells of none.
+    """
+
+    def __init__(self, engine: NetworkEngine, watch: Stopwatch, stage: str | None = None) -> None:
+        self.engine = engine
+        self.watch = watch
+        self.stage = stage
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.engine.config
+
+    @property
+    def precision(self) -> str:
+        return self.engine.precision
+
+    def route(self, noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
+        self.watch.start()
+        ufs = self.engine.route(noisy, target_uf)
+        self.watch.lap("router")
+        return ufs
+
+    def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        self.watch.start()
+        result = self.engine(noisy, uf)
+        if self.stage is not None:
+            self.watch.lap(self.stage)
+        return result
+
+
+class PlainEngine:
+    """The network that is trained in the place of the engine, item by item."""
+
+    precision = "fp32"
+
+    def __init__(self, network: SlimmableDemucs) -> None:
+        self.network = network
+        self.config = network.config
+
+    def route(self, noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
+        return self.network.route(noisy, target_uf)
+
+    def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        ufs = uf_per_frame(noisy, uf, self.config.frame_hop)
+        waveforms = [
+            self.network(noisy[i : i + 1], ufs[i : i + 1] if isinstance(uf, torch.Tensor) else uf).waveform
+            for i in range(len(noisy))
+        ]
+        return Enhanced(torch.cat(waveforms), ufs)
+
+
+class OrdinaryEngine(PlainEngine):
+    """The network in ordinary layers, item by item; at one UF only."""
+
+    def __init__(self, network: SlimmableDemucs) -> None:
+        super().__init__(network)
+        self.layers = OrdinaryDemucs(network)
+
+    def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
+        assert isinstance(uf, float)
+        waveform = torch.cat([self.layers(x[None], uf) for x in noisy])
+        return Enhanced(waveform, uf_per_frame(noisy, uf, self.config.frame_hop))
+
+
 @dataclass
 class Subject:
-    """Something to time, and the fastest of its runs so far."""
+    """An enhancer to time on a waveform, and the fastest of its runs so far."""
 
-    run: Callable[[], object]
+    enhancer: Enhancer
     watch: Stopwatch
     best_s: float = float("inf")
     network_s: float = float("inf")
     """Of router and network alone, summed over threads."""
     stages: dict[str, float] = field(default_factory=dict)
 
-    def time(self) -> None:
+    def time(self, waveform: np.ndarray, sample_rate: int) -> None:
         self.watch.seconds.clear()
         start = time.perf_counter()
-        self.run()
+        self.enhancer(waveform, sample_rate)
         passed = time.perf_counter() - start
         self.network_s = min(self.network_s, self.watch.total)
         if passed < self.best_s:
@@ -108,54 +176,60 @@ def benchmark(
     repeats: int = 5,
     plain: bool = False,
 ) -> list[Row]:
-    """A row a setting for the waveform, [C, T] or [T].
+    """Time each setting on the waveform, [C, T] or [T]: a row a setting.
 
     `rtf` is processing time over audio time, on all threads; `gmac_per_s` the network's multiply-accumulates
     over the same time. Shares add up to 1. With `plain`, `times_plain` and `times_ordinary` say how many times
     as long as the engine, router included, `SlimmableDemucs` and `OrdinaryDemucs` take for the same chunks, in
     the same threads; the latter where the UF is static.
     """
-    device = str(next(network.parameters()).device)
+    device = torch.device(network_device(network))
     rows, subjects, others = [], [], []
     seconds = waveform.shape[-1] / sample_rate
-    ordinary = OrdinaryDemucs(network) if plain else None
+    ordinary = OrdinaryEngine(network) if plain else None
     for uf, target_uf in settings:
 
-        def enhancer(uf: Setting = (uf, target_uf)) -> Enhancer:
-            return Enhancer(*uf, network=network, device=device, precision=precision)
+        def subject(
+            engine: NetworkEngine | None, stage: str | None = None, uf: Setting = (uf, target_uf)
+        ) -> Subject:
+            watch = Stopwatch(device)
+            own = engine or engine_for(
+                network, precision, device, None if uf[0] == "auto" else uf[0], watch.lap
+            )
+            return Subject(Enhancer(*uf, engine=Timed(own, watch, stage), device=str(device)), watch)
 
-        ours = enhancer()
+        ours = subject(None)
         with peak_memory() as peak:
-            ufs = ours(waveform, sample_rate).uf  # also what warms up
+            ufs = ours.enhancer(waveform, sample_rate).uf  # also what warms up
         channels = len(np.atleast_2d(waveform))
-        macs = ours.macs_per_sample(ufs)
+        macs = ours.enhancer.macs_per_sample(ufs)
         rows.append(
             {
                 "uf": str(uf),
                 "target_uf": target_uf if uf == "auto" else "",
                 "mean_uf": float(ufs.mean()),
-                "precision": ours.precision,
+                "precision": ours.enhancer.precision,
                 "macs_per_sample": macs,
                 "rtf": 0.0,
                 "times_real_time": 0.0,
-                "gmac_per_s": macs * ours.config.sample_rate * channels * seconds / 1e9,
+                "gmac_per_s": macs * network.config.sample_rate * channels * seconds / 1e9,
                 "peak_mb": peak[0] / 1e6,
             }
         )
-        subjects.append(_subject(ours, waveform, sample_rate))
+        subjects.append(ours)
         pair: dict[str, Subject] = {}
         if plain:
-            pair["times_plain"] = _replaced(enhancer(), _one_by_one(network), waveform, sample_rate)
+            pair["times_plain"] = subject(PlainEngine(network), "network")
         if ordinary is not None and uf != "auto":
-            pair["times_ordinary"] = _replaced(enhancer(), _as_engine(ordinary), waveform, sample_rate)
+            pair["times_ordinary"] = subject(ordinary, "network")
         others.append(pair)
     for _ in range(repeats):
-        for subject, pair in zip(subjects, others, strict=True):
-            subject.time()
+        for own, pair in zip(subjects, others, strict=True):
+            own.time(waveform, sample_rate)
             for other in pair.values():
-                other.time()
-    for row, subject, pair in zip(rows, subjects, others, strict=True):
-        _fill(row, subject, pair, seconds, plain)
+                other.time(waveform, sample_rate)
+    for row, own, pair in zip(rows, subjects, others, strict=True):
+        _fill(row, own, pair, seconds, plain)
     return rows
 
 
@@ -164,76 +238,12 @@ def _fill(row: Row, subject: Subject, pair: dict[str, Subject], seconds: float, 
     row["times_real_time"] = seconds / subject.best_s
     row["gmac_per_s"] = float(row["gmac_per_s"]) / subject.best_s
     # Threads work side by side: what none of them spends on the network is the rest.
-    rest = max(0.0, subject.best_s * torch.get_num_threads() - sum(subject.stages.values()))
+    rest = max(0.0, subject.best_s * cores() - sum(subject.stages.values()))
     total = sum(subject.stages.values()) + rest
     for stage in SHARES:
         row[stage] = (rest if stage == "rest" else subject.stages.get(stage, 0.0)) / total
     for name in ("times_plain", "times_ordinary") if plain else ():
         row[name] = pair[name].network_s / subject.network_s if name in pair else ""
-
-
-def _subject(enhancer: Enhancer, waveform: np.ndarray, sample_rate: int) -> Subject:
-    """The enhancer with a stopwatch in its engine."""
-    watch = Stopwatch(enhancer.device)
-    engine, route = enhancer.engine, enhancer.router
-    assert isinstance(engine, Engine)
-    engine.lap = watch.lap
-
-    def timed_route(noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
-        watch.start()
-        ufs = route(noisy, target_uf)
-        watch.lap("router")
-        return ufs
-
-    def timed_engine(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-        watch.start()
-        return engine(noisy, uf)
-
-    enhancer.router, enhancer.engine = timed_route, timed_engine
-    return Subject(lambda: enhancer(waveform, sample_rate), watch)
-
-
-NetworkCall = Callable[[torch.Tensor, float | torch.Tensor], Enhanced]
-
-
-def _replaced(enhancer: Enhancer, call: NetworkCall, waveform: np.ndarray, sample_rate: int) -> Subject:
-    """The enhancer with another network in the place of its engine, and the router of that network."""
-    watch = Stopwatch(enhancer.device)
-
-    def timed_route(noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
-        watch.start()
-        ufs = enhancer.network.route(noisy, target_uf)
-        watch.lap("router")
-        return ufs
-
-    def timed(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-        watch.start()
-        result = call(noisy, uf)
-        watch.lap("network")
-        return result
-
-    enhancer.router, enhancer.engine = timed_route, timed
-    return Subject(lambda: enhancer(waveform, sample_rate), watch)
-
-
-def _one_by_one(network: SlimmableDemucs) -> NetworkCall:
-    def call(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-        results = [
-            network(noisy[i : i + 1], uf[i : i + 1] if isinstance(uf, torch.Tensor) else uf)
-            for i in range(len(noisy))
-        ]
-        return Enhanced(*(torch.cat([getattr(r, name) for r in results]) for name in ("waveform", "uf")))
-
-    return call
-
-
-def _as_engine(network: OrdinaryDemucs) -> NetworkCall:
-    def call(noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
-        assert isinstance(uf, float)
-        waveform = torch.cat([network(x[None], uf) for x in noisy])
-        return Enhanced(waveform, uf_per_frame(noisy, uf, network.config.frame_hop))
-
-    return call
 
 
 @contextlib.contextmanager

@@ -84,7 +84,8 @@ def evaluate(
 
 
 def network_device(network: SlimmableDemucs) -> str:
-    return next(network.parameters()).device.type
+    """The name of the device that holds the network, as `Enhancer` takes it."""
+    return str(next(network.parameters()).device)
 
 
 def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer | None, scores: Row) -> Row:

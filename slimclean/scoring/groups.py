@@ -23,14 +23,14 @@ def grouping(by: str) -> Callable[[str], str]:
     """
     if by.isdecimal():
         if int(by) < 1:
-            raise UsageError("--by: levels of folders count from 1")
+            raise UsageError("`by`: levels of folders count from 1")
         return lambda name: _folder(name, int(by))
     groups = _read(Path(by))
 
     def of(name: str) -> str:
         group = groups.get(name) or groups.get(pair_name(PurePosixPath(name)))
         if group is None:
-            raise UsageError(f"--by: {by} has no group for {name}")
+            raise UsageError(f"`by`: {by} has no group for {name}")
         return group
 
     return of
@@ -47,22 +47,22 @@ def _read(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             if not {"file", "group"} <= {*(reader.fieldnames or ())}:
-                raise UsageError(f"--by: {path} has no columns file and group")
+                raise UsageError(f"`by`: {path} has no columns file and group")
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise UsageError(
-            f"--by takes a level of folders or a CSV file; cannot read {path} ({error.strerror})"
+            f"`by` takes a level of folders or a CSV file; cannot read {path} ({error.strerror})"
         ) from error
     except csv.Error as error:
-        raise UsageError(f"--by: {path} is no CSV file ({error})") from error
+        raise UsageError(f"`by`: {path} is no CSV file ({error})") from error
     groups: dict[str, str] = {}
     for line, row in rows:
         name, group = row["file"], row["group"]
         if not name or group is None or None in row:
-            raise UsageError(f"--by: {path}, line {line}: its cells are not those of the columns")
+            raise UsageError(f"`by`: {path}, line {line}: its cells are not those of the columns")
         for key in {name, pair_name(PurePosixPath(name))}:
             if groups.setdefault(key, group or NO_GROUP) != (group or NO_GROUP):
-                raise UsageError(f"--by: {path}, line {line}: {name} is already in {groups[key]}")
+                raise UsageError(f"`by`: {path}, line {line}: {name} is already in {groups[key]}")
     return groups
 
 

@@ -105,8 +105,7 @@ def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
         except ValueError as error:
             raise SlimcleanError(f"{result.file}: {result.uf!r} is no UF") from error
         target_uf = enhancer.target_uf if result.target_uf is None else result.target_uf
-        device = enhancer.device.type
-        made_by = Enhancer(uf, target_uf, network=enhancer.network, device=device)
+        made_by = enhancer.at(uf, target_uf)
     return compare(Path(result.file), Path(result.output), made_by)
 
 

@@ -130,7 +130,7 @@ class _Run:
         last_save = last_step = time.monotonic()
         with (
             workers(self.workers) as pool,
-            one_thread_each() if self.workers > 1 else nullcontext(),
+            one_thread_each(here=True) if self.workers > 1 else nullcontext(),
             stop_requested() as stop,
         ):
             for noisy, clean in self._batches(dataset):

@@ -41,7 +41,7 @@ def train_from_files(
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair."""
     if (manifest is None) != bool(speech and noise):
-        raise UsageError("train wants either --manifest, or both --speech and --noise")
+        raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     cache = cache or config.out / "cache"
     weights = _parse_weights(corpus_weights)
     responses = _read_rooms(rooms) if rooms else None
@@ -82,7 +82,7 @@ def _parse_weights(entries: Sequence[str]) -> dict[str, float]:
         try:
             weights[name] = float(factor)
         except ValueError as error:
-            raise UsageError(f"--corpus-weight takes NAME=FACTOR, not {entry!r}") from error
+            raise UsageError(f"`corpus_weights` takes NAME=FACTOR, not {entry!r}") from error
     return weights
 
 

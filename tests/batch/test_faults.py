@@ -126,6 +126,7 @@ KINDS: dict[str, tuple[str, Maker, str, str]] = {
     "an unknown codec": ("a.wav", wav_header(kind=0x7777), FAILS, "not a readable"),
     "13 bits": ("a.wav", wav_header(bits=13), GOOD, ""),
     "NaN": ("a.wav", samples([0.1, np.nan, 0.1]), FAILS, "NaN or infinite samples, first at 0.000 s"),
+    "1e30": ("a.wav", samples([0.1, 0.1, 1e30]), FAILS, "absurdly large samples, first at 0.000 s"),
     "infinity": ("a.wav", samples([0.1] * 32_000 + [np.inf]), FAILS, "first at 2.000 s"),
     "no samples": ("a.wav", samples(np.zeros(0)), GOOD, ""),
     "one sample": ("a.wav", samples([0.5]), GOOD, ""),
@@ -147,7 +148,7 @@ KINDS: dict[str, tuple[str, Maker, str, str]] = {
     "12 channels": ("a.wav", sound(channels=12), GOOD, ""),
     "64 channels": ("a.wav", sound(channels=64, seconds=0.05), GOOD, ""),
     "WAV named flac": ("a.flac", sound(container="WAV"), GOOD, ""),
-    "Opus at 44.1 kHz": ("a.wav", sound(44_100), FAILS, "--sample-rate 48000 or --format flac"),
+    "Opus at 44.1 kHz": ("a.wav", sound(44_100), FAILS, "`sample_rate` 48000 or `extension` flac"),
 }
 
 

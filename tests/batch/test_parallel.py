@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import voice
+import torch
+from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
 from slimclean.batch.run import Watch, enhance_paths, pick_jobs
-from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
 DEADLY_HZ = 11_025
 
@@ -60,6 +62,35 @@ def test_two_processes_give_the_bytes_of_one(takes, tmp_path, weights):
     for a, b in zip(alone, together, strict=True):
         assert (a.file, a.status, a.error, a.mean_uf) == (b.file, b.status, b.error, b.mean_uf)
     assert sum(seconds) == pytest.approx(sum(r.duration_s or 0 for r in alone), abs=0.01)
+
+
+class Softer(Enhancer):
+    """Halves what it is given, so that rows tell whether the worker knew what it was given."""
+
+    def stream(self, blocks, sample_rate, level):
+        yield from super().stream((block / 2 for block in blocks), sample_rate, level)
+
+
+def test_a_network_and_a_subclass_reach_other_processes(takes, tmp_path, small):
+    enhancer = Softer(0.5, network=small)
+    levels = []
+    for jobs in (1, 2):
+        rows = enhance_paths([takes / "0.wav", takes / "1.wav"], tmp_path / f"{jobs}", enhancer, jobs=jobs)
+        assert [row.status for row in rows] == ["enhanced", "enhanced"], [row.error for row in rows]
+        levels.append([row.level_out_dbfs for row in rows])
+    assert levels[0] == levels[1]
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_an_engine_reaches_other_processes_or_is_refused_before_any_work(takes, tmp_path):
+    pair = [takes / "0.wav", takes / "1.wav"]
+    rows = enhance_paths(pair, tmp_path / "a", identity_enhancer(effect=torch.neg), jobs=2)
+    assert [row.status for row in rows] == ["enhanced", "enhanced"], [row.error for row in rows]
+    held = identity_enhancer()
+    held.engine.lock = threading.Lock()
+    with pytest.raises(UsageError, match="picklable"):
+        enhance_paths(pair, tmp_path / "b", held, jobs=2)
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

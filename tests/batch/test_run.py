@@ -193,7 +193,7 @@ def test_a_folder_without_a_name_of_its_own(tree, monkeypatch):
     assert wanted in {t.destination for t in plan([Path()])}
     monkeypatch.chdir(tree / "day 1")
     assert wanted in {t.destination for t in plan([Path("..")])}
-    with pytest.raises(UsageError, match="wants an --output"):
+    with pytest.raises(UsageError, match="wants an `output`"):
         plan([Path("/")])
 
 
@@ -210,15 +210,15 @@ def test_an_output_that_cannot_be_written_is_refused(tree, tmp_path):
 
 
 def test_whatever_one_recording_does_the_others_go_on(tree, tmp_path):
-    enhancer = identity_enhancer()
-    real = enhancer.engine
+    calls = []
 
-    def out_of_memory_once(noisy, uf):
-        enhancer.engine = real
-        raise RuntimeError("DefaultCPUAllocator:\n can't allocate memory")
+    def out_of_memory_once(noisy):
+        calls.append(noisy)
+        if len(calls) == 1:
+            raise RuntimeError("DefaultCPUAllocator:\n can't allocate memory")
+        return noisy
 
-    enhancer.engine = out_of_memory_once
-    results = enhance_paths([tree], tmp_path / "out", enhancer)
+    results = enhance_paths([tree], tmp_path / "out", identity_enhancer(effect=out_of_memory_once))
     assert [r.status for r in results] == ["failed", "enhanced", "enhanced"]
     assert results[0].error == "RuntimeError: DefaultCPUAllocator: can't allocate memory"
 

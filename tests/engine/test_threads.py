@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slimclean.dsp.overlap_add import Chunk
-from slimclean.engine.threads import side_by_side
+from slimclean.engine.threads import _elsewhere, cores, side_by_side
 from slimclean.enhancer import BATCH, batches
 
 TINY = torch.full((64,), 1e-30)
@@ -63,3 +63,40 @@ def test_chunks_of_another_length_have_a_batch_of_their_own():
     pieces = [(Chunk(k, k, k, k, 0, 0), np.zeros((1, n))) for k, n in enumerate(lengths)]
     found = [[x.shape[1] for _, x in run] for run in batches(iter(pieces))]
     assert found == [[8], [10, 10], [10], [6]]
+
+
+@pytest.mark.parametrize("order", ["first in, first out", "last in, first out", "abandoned"])
+def test_interleaved_work_leaves_the_number_of_threads_alone(order):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, second = (side_by_side(lambda _: torch.get_num_threads(), range(4), 2) for _ in range(2))
+        assert next(first) == next(second) == 1
+        assert torch.get_num_threads() == cores() == 3
+        for work in (second, first) if order == "last in, first out" else (first, second):
+            if order == "abandoned":
+                work.close()
+            else:
+                assert set(work) == {1}
+        assert torch.get_num_threads() == cores() == 3
+        assert _elsewhere(torch.get_num_threads) == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_work_of_two_threads_leaves_the_number_of_threads_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    mine = side_by_side(lambda _: torch.get_num_threads(), range(4), 2)
+
+    def another() -> list[int]:
+        own = list(side_by_side(lambda _: torch.get_num_threads(), range(4), 2))
+        return [*own, cores()]
+
+    try:
+        assert next(mine) == 1
+        assert _elsewhere(another) == [1, 1, 1, 1, 3]
+        assert set(mine) == {1}
+        assert _elsewhere(torch.get_num_threads) == torch.get_num_threads() == cores() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from slimclean.enhancer import Enhancer
-from slimclean.errors import UsageError
-from slimclean.model.device import BF16_FROM_UF, pick_bf16, pick_engine_bf16
+from slimclean.errors import SlimcleanError, UsageError
+from slimclean.model.device import BF16_FROM_UF, pick_bf16, pick_device, pick_engine_bf16
 
 CPU = torch.device("cpu")
 
@@ -32,5 +32,23 @@ def test_what_is_asked_for_is_what_runs(uf):
 def test_the_enhancer_says_its_precision(small):
     assert Enhancer(1.0, network=small, precision="bf16").precision == "bf16"
     assert Enhancer("auto", network=small, device="cpu").precision == "fp32"
-    with pytest.raises(UsageError, match="--precision takes"):
+    with pytest.raises(UsageError, match="`precision` takes"):
         Enhancer(network=small, precision="fp8")
+
+
+def test_the_name_of_a_device_is_a_device(monkeypatch):
+    """What torch calls a device, "cuda:0", is what the benchmark and evaluations pass on."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        assert pick_device(name) == torch.device(name)
+        assert pick_device(str(pick_device(name))) == pick_device(name)
+    with pytest.raises(SlimcleanError, match="no such device"):
+        pick_device("cuda:2")
+    for name in ("cuda:", "cuda:x", "cuda:-1", "tpu", "tpu:0", "", "cuda:\u00b2"):
+        with pytest.raises(UsageError, match="`device` takes"):
+            pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(SlimcleanError, match="no such device"):
+            pick_device(name)

@@ -340,7 +340,7 @@ def test_half_a_request_is_refused(corpus, tmp_path):
         {"speech": [corpus]},
         {"manifest": corpus / "m.csv", "speech": [corpus], "noise": [corpus]},
     ):
-        with pytest.raises(UsageError, match="either --manifest, or both"):
+        with pytest.raises(UsageError, match="either `manifest`, or both"):
             train_from_files(TrainConfig(tmp_path, steps=1), **arguments)
     with pytest.raises(UsageError, match="NAME=FACTOR"):
         train_from_files(TrainConfig(tmp_path), speech=[corpus], noise=[corpus], corpus_weights=["x"])

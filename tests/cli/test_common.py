@@ -1,0 +1,40 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import soundfile
+from conftest import run, voice
+
+import slimclean
+from slimclean.cli.common import with_options
+
+PACKAGE = Path(slimclean.__file__).parent
+
+
+def test_parameters_become_options():
+    assert with_options("`target_uf` takes 1") == "--target-uf takes 1"
+    assert with_options("`in_place` goes without `extension`") == "--in-place goes without --format"
+    assert with_options("`attenuation_limit_db` takes 1") == "--atten-lim-db takes 1"
+    assert with_options("no `parameter one` in it, nor `Here`") == "no `parameter one` in it, nor `Here`"
+
+
+def test_the_line_of_a_recording_that_failed_names_options(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.1, 44_100), 44_100)
+    done = run("enhance", tmp_path / "a.wav", "-o", tmp_path / "a.opus", "-m", weights)
+    assert done.exit_code == 1
+    assert "Opus cannot be written at 44100 Hz; set --sample-rate 48000 or --format flac\n" in done.stderr
+
+
+def test_errors_of_the_library_name_parameters_not_options():
+    for path in PACKAGE.rglob("*.py"):
+        if path.is_relative_to(PACKAGE / "cli"):
+            continue
+        for raised in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)):
+            texts = [
+                n.value for n in ast.walk(raised) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            ]
+            assert not re.search(r"(?<![\w-])--[a-z]", " ".join(texts)), f"{path}:{raised.lineno}"

@@ -1,0 +1,143 @@
+"""Loudness in LUFS and true peak in dBTP (ITU-R BS.1770, EBU R 128), block by block in bounded memory.
+
+The meter is FFmpeg's filter `ebur128`, through PyAV (extra `av`). On the signals of EBU Tech 3341, synthesised
+from their description, it is within .03 LU and .02 dB of what is asked for. The others that were tried:
+
+- libebur128 through `pyebur128`: as accurate, streams too, but has no wheels for Python 3.13.
+- `pyloudnorm`: wants the whole recording in memory, has no true peak, and is .2 LU off at 8 kHz.
+
+Glossary: C channels, T samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from slimclean.errors import MissingDependencyError
+
+GATE_LUFS = -70.0
+"""What is softer is no programme (BS.1770's absolute gate)."""
+RELATIVE_GATE_LU = -10.0
+STEPS_PER_S = 10
+"""A step of the meter is a whole number of samples; at other rates it hears the recording at 48 kHz."""
+LEAST_RATE_HZ = 8_000
+"""Below it too: the weighting filter, which rises at 1.7 kHz, has no room there."""
+PER_LU = 100
+"""Resolution of the histogram of gating blocks, which is the filter's own."""
+PEAK_STEP = 1e-3
+"""Resolution of a true peak, as a share of full scale: the filter gives three decimals."""
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """What a meter found; -inf where there is nothing: silence, or less than 0.4 s above -70 LUFS.
+
+    `blocks` counts the gating blocks above -70 LUFS by their loudness in hundredths of a LU: with them the
+    loudness of several recordings together can be found.
+    """
+
+    integrated_lufs: float
+    true_peak_dbtp: float
+    blocks: Mapping[int, int] = field(default_factory=dict)
+
+
+def require_meter() -> Any:
+    """PyAV, or `MissingDependencyError` with the line that installs it."""
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("loudness needs PyAV: pip install 'slimclean[av]'") from error
+    return av
+
+
+class LoudnessMeter:
+    """Measures one recording: `add` its blocks [C, T] in order, then `finish`.
+
+    `layout` is FFmpeg's name of a channel layout, such as "5.1": by it the standard leaves the bass channel out
+    and takes surround channels as 1.5 dB louder. Without one, all channels count alike. Raises
+    `MissingDependencyError`.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, layout: str | None = None) -> None:
+        self._av = av = require_meter()
+        self._layout = layout or {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+        self._sample_rate = sample_rate
+        self._samples = 0
+        self._integrated = -math.inf
+        self._peak = 0.0
+        self._blocks: Counter[int] = Counter()
+        self._channels = channels
+        self._graph = graph = av.filter.Graph()
+        source = f"sample_rate={sample_rate}:sample_fmt=flt:channel_layout={self._layout}"
+        filters = [graph.add("abuffer", f"{source}:time_base=1/{sample_rate}")]
+        if sample_rate < LEAST_RATE_HZ or sample_rate % STEPS_PER_S:
+            filters.append(graph.add("aresample", "48000"))
+        filters += [graph.add("ebur128", "peak=true:metadata=1:framelog=quiet"), graph.add("abuffersink")]
+        for one, following in pairwise(filters):
+            one.link_to(following)
+        graph.configure()
+        self._in, self._out = filters[0], filters[-1]
+
+    def add(self, block: np.ndarray) -> None:
+        """Take in the next samples, [C, T]."""
+        for step in self._steps(block):
+            momentary, integrated = float(step["lavfi.r128.M"]), float(step["lavfi.r128.I"])
+            if momentary > GATE_LUFS:
+                self._blocks[round(momentary * PER_LU)] += 1
+            if integrated > GATE_LUFS:
+                self._integrated = integrated
+
+    def finish(self) -> Loudness:
+        """The measures of what was taken in; a gating block that was not filled does not count."""
+        if self._samples:
+            # The last samples are still on their way through the filter that looks for peaks between samples.
+            rest = np.zeros((self._channels, 2 * self._sample_rate // STEPS_PER_S), np.float32)
+            for _ in self._steps(rest):
+                pass
+        peak = 20 * math.log10(self._peak) if self._peak else -math.inf
+        return Loudness(self._integrated, peak, dict(self._blocks))
+
+    def _steps(self, block: np.ndarray) -> Iterator[Mapping[str, str]]:
+        """Push [C, T]; what the filter says at every tenth of a second that is complete."""
+        if not block.shape[1]:
+            return
+        samples = np.ascontiguousarray(block.T, np.float32).reshape(1, -1)
+        frame = self._av.AudioFrame.from_ndarray(samples, format="flt", layout=self._layout)
+        frame.sample_rate, frame.pts = self._sample_rate, self._samples
+        frame.time_base = Fraction(1, self._sample_rate)
+        self._samples += block.shape[1]
+        self._in.push(frame)
+        with contextlib.suppress(self._av.error.BlockingIOError):  # there is no more yet
+            while True:
+                step = self._out.pull().metadata
+                if "lavfi.r128.I" in step:
+                    peaks = (float(v) for k, v in step.items() if k.startswith("lavfi.r128.true_peak"))
+                    self._peak = max(self._peak, *peaks)
+                    yield step
+
+
+def together_lufs(parts: Iterable[Loudness]) -> float:
+    """The integrated loudness of several recordings as one programme; -inf where there is none.
+
+    Both gates of BS.1770 over the gating blocks of all of them: a long recording counts for more than a short
+    one, and pauses do not count.
+    """
+    blocks: Counter[int] = Counter()
+    for part in parts:
+        blocks.update(part.blocks)
+    if not blocks:
+        return -math.inf
+    lufs = np.array(list(blocks)) / PER_LU
+    counts, powers = np.array(list(blocks.values())), 10 ** (lufs / 10)
+    gate = 10 * math.log10(np.average(powers, weights=counts)) + RELATIVE_GATE_LU
+    heard = lufs > gate
+    return float(10 * math.log10(np.average(powers[heard], weights=counts[heard])))

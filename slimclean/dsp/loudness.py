@@ -1,8 +1,8 @@
 """Loudness in LUFS and true peak in dBTP (ITU-R BS.1770, EBU R 128), block by block in bounded memory.
 
-The meter is FFmpeg's filter `ebur128`, through PyAV (extra `av`). On the signals that EBU Tech 3341 describes it is
-within .03 LU and .1 dB. What it finds goes through a small temporary file, since most releases of PyAV do not hand
-out the metadata of frames. The others that were tried:
+The meter is FFmpeg's filter `ebur128`, through PyAV (extra `av`). On the signals that EBU Tech 3341 describes
+it is within .03 LU and .1 dB. What it finds goes through a small temporary file, since most releases of PyAV do
+not hand out the metadata of frames. The others that were tried:
 
 - libebur128 through `pyebur128`: as accurate, streams too, but has no wheels for Python 3.13.
 - `pyloudnorm`: wants the whole recording in memory, has no true peak, and is .2 LU off at 8 kHz.

@@ -6,13 +6,12 @@ recording. libsndfile does both; what it cannot read (M4A, MP4, WMA) goes throug
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from slimclean.audio.atomic import remove_leftovers
+from slimclean.audio.folder import walk
 from slimclean.audio.formats import (
     EXTENSIONS,
     LOUDEST,
@@ -49,19 +48,6 @@ __all__ = [
 ]
 
 BLOCK_FRAMES = 1 << 16
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Recordings under `folder`, recursively, in sorted order.
-
-    Hidden files and folders are skipped; links to folders are not followed, so loops do no harm.
-    """
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(parent, name)
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
-                yield path
 
 
 def probe(path: Path) -> AudioInfo:

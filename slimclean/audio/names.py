@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path, PurePath
 
-from slimclean.audio import walk
+from slimclean.audio.folder import walk
 from slimclean.errors import UsageError
 
 OUTPUT_SUFFIX = "-enhanced"
@@ -12,10 +13,10 @@ OUTPUT_SUFFIX = "-enhanced"
 
 
 def pair_name(path: PurePath) -> str:
-    """Return what a path relative to its folder pairs by: no extension, no `-enhanced` at the end."""
+    """Return what a path in its folder pairs by: no extension, no final `-enhanced`, in Unicode NFC."""
     if not path.name:
         return path.as_posix()
-    return path.with_suffix("").as_posix().removesuffix(OUTPUT_SUFFIX)
+    return unicodedata.normalize("NFC", path.with_suffix("").as_posix()).removesuffix(OUTPUT_SUFFIX)
 
 
 def by_name(folder: Path) -> dict[str, Path]:

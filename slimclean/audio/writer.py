@@ -29,16 +29,18 @@ class AudioWriter:
     """Writes blocks to a temporary file beside `path`; `commit` checks it and renames it into place.
 
     Leaving the context without `commit` removes the temporary file (see `AtomicFile`). `tags` are kept as far
-    as the container holds them.
+    as the container holds them. `like` is what it is made from: the output is no more open to others than that.
     """
 
-    def __init__(self, path: Path, info: AudioInfo, tags: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, info: AudioInfo, tags: dict[str, str] | None = None, like: Path | None = None
+    ) -> None:
         self.path = path
         self.info = info
         self.frames = 0
         self.clipped = 0
         try:
-            self._whole = AtomicFile(path)
+            self._whole = AtomicFile(path, like)
         except OSError as error:
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
         try:

@@ -6,12 +6,14 @@ written, and a WAV header holds the length of what follows it.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 from slimclean.audio import OutputForm
+from slimclean.audio.atomic import make_folder, remove_leftovers
 from slimclean.audio.formats import extension_of
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import Progress, enhance_file
@@ -39,6 +41,9 @@ def enhance_pipe(
     with tempfile.TemporaryDirectory(prefix="slimclean-") as folder:
         spooled = _spool(streams[0], Path(folder)) if source == STREAM else source
         written = Path(folder, "out" + (form.extension or "")) if destination == STREAM else destination
+        with contextlib.suppress(OSError):  # writing says it
+            make_folder(written.parent)
+            remove_leftovers(written.parent)
         result = enhance_file(Task(spooled, written), enhancer, form, progress)
         result.file, result.output = str(source), str(destination)
         if result.status == "enhanced" and destination == STREAM:

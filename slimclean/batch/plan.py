@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
+from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
+from slimclean.batch.collisions import real, refuse_collisions
 from slimclean.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Task:
-    """One recording to enhance, where the result goes, and a clean reference where one was asked for."""
+    """One recording to enhance, where the result goes, and a clean reference where one was asked for.
+
+    What cannot be begun has a `problem`: a folder that may not be read.
+    """
 
     source: Path
     destination: Path
     reference: Path | None = None
+    problem: str = ""
 
 
 def plan(
@@ -44,12 +49,13 @@ def plan(
     paths = [found for path in paths for found in _expand(path)]
     tasks = [task for path in paths for task in _plan_one(path, output, form, alone=len(paths) == 1)]
     if in_place:
-        tasks = [Task(task.source, task.source, task.reference) for task in tasks]
-        if foreign := [task.source for task in tasks if task.source.suffix.lower() not in audio.WRITABLE]:
+        tasks = [replace(task, destination=task.source) for task in tasks]
+        names = [task.source for task in tasks if not task.problem]
+        if foreign := [name for name in names if name.suffix.lower() not in audio.WRITABLE]:
             raise UsageError(f"{foreign[0]}: cannot be written in place; leave out `in_place`")
     if not tasks:
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
-    _refuse_collisions(tasks, in_place=in_place)
+    refuse_collisions([(task.source, task.destination) for task in tasks], in_place=in_place)
     return _with_references(tasks, paths, references) if references else tasks
 
 
@@ -63,19 +69,30 @@ def read_list(path: Path, text: str) -> list[Path]:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.exists():
+    if _is_named(path):
         return [path]
     if not any(character in str(path) for character in "*?["):
         raise UsageError(f"{path}: no such file or directory")
     found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    found = [one for one in found if one.is_dir() or one.suffix.lower() in audio.EXTENSIONS]
+    found = [one for one in found if is_folder(one) or one.suffix.lower() in audio.EXTENSIONS]
     if not found:
         raise UsageError(f"{path}: no recording matches")
     return [one for one in found if not is_our_output(one)]
 
 
+def _is_named(path: Path) -> bool:
+    """Whether there is a file or folder, or something in the way of looking; reading it then says what."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool) -> Iterator[Task]:
-    if path.is_dir():
+    if is_folder(path):
         folder = real(path)
         if not folder.name:
             raise UsageError(f"{path}: the root of a file system wants an `output`")
@@ -86,7 +103,10 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
         else:
             root = output if alone else output / folder.name
         outputs = real(root) if folder in real(root).parents else None
-        for source in audio.walk(path):
+        found = list_folder(path)
+        for closed, reason in found.unreadable.items():
+            yield Task(closed, root / closed.relative_to(path), problem=f"cannot be read ({reason})")
+        for source in found.recordings:
             within = source.relative_to(path)
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
@@ -95,62 +115,46 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
     elif output is None:
         suffix = output_suffix(path, form)
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))
-    elif alone and not output.is_dir() and output.suffix.lower() in audio.WRITABLE:
+    elif alone and not is_folder(output) and output.suffix.lower() in audio.WRITABLE:
         yield Task(path, output)
-    elif alone and not output.is_dir() and output.suffix:
+    elif alone and not is_folder(output) and output.suffix:
         raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
-
-
-def real(path: Path) -> Path:
-    """`path` without links; unlike `Path.resolve` of Python before 3.13, links that go round do no harm."""
-    return Path(os.path.realpath(path))
 
 
 def is_our_output(path: Path) -> bool:
     """Whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
     if OUTPUT_SUFFIX not in path.name:
         return False
-    stem = path.name if path.is_dir() else path.stem
+    folder = is_folder(path)
+    stem = path.name if folder else path.stem
     if not stem.endswith(OUTPUT_SUFFIX) or stem == OUTPUT_SUFFIX:
         return False
     original = stem.removesuffix(OUTPUT_SUFFIX)
-    if path.is_dir():
-        return path.with_name(original).is_dir()
-    return any(path.with_name(original + extension).exists() for extension in audio.EXTENSIONS)
-
-
-def _refuse_collisions(tasks: list[Task], *, in_place: bool) -> None:
-    sources = {real(task.source) for task in tasks}
-    taken: dict[Path, Path] = {}
-    for task in tasks:
-        target = real(task.destination)
-        if target in sources and not in_place:
-            raise UsageError(
-                f"{task.source}: the output {task.destination} is one of the inputs; `in_place` replaces them"
-            )
-        if target in taken:
-            raise UsageError(f"{taken[target]} and {task.source} would both become {task.destination}")
-        taken[target] = task.source
+    if folder:
+        return is_folder(path.with_name(original))
+    return any(exists(path.with_name(original + extension)) for extension in audio.EXTENSIONS)
 
 
 def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> list[Task]:
     """`tasks` with the reference of the same relative path, or else of the same name (see `pair_name`)."""
-    if references.is_file() and len(paths) == 1 and paths[0].is_file():
-        return [Task(task.source, task.destination, references) for task in tasks]
+    if is_file(references) and len(paths) == 1 and is_file(paths[0]):
+        return [replace(task, reference=references) for task in tasks]
+    folders = {path for path in paths if is_folder(path)}
     named: dict[str, Path] | None = None
     found = []
     for task in tasks:
-        root = next(
-            (path for path in paths if path.is_dir() and path in task.source.parents), task.source.parent
-        )
+        if task.problem:
+            found.append(task)
+            continue
+        root = next((parent for parent in task.source.parents if parent in folders), task.source.parent)
         within = task.source.relative_to(root)
         reference: Path | None = references / within
-        if not (references / within).is_file():
+        if not is_file(references / within):
             named = by_name(references) if named is None else named
             reference = named.get(pair_name(within))
         if reference is None:
             raise UsageError(f"{task.source}: no reference {pair_name(within)}.* in {references}")
-        found.append(Task(task.source, task.destination, reference))
+        found.append(replace(task, reference=reference))
     return found

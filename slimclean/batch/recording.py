@@ -74,7 +74,7 @@ def _enhance_into(
             yield out
             progress(out.shape[1] / info.sample_rate)
 
-    with AudioWriter(task.destination, stored, tags) as writer:
+    with AudioWriter(task.destination, stored, tags, like=task.source) as writer:
         with AudioReader(task.source) as reader:
             for out in resample_blocks(enhanced(reader), info.sample_rate, stored.sample_rate):
                 writer.write(out)

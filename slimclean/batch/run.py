@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import unicodedata
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
@@ -16,7 +17,9 @@ from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
 from slimclean.audio import OutputForm
-from slimclean.batch.plan import Task, plan, real
+from slimclean.audio.folder import exists
+from slimclean.batch.collisions import RealPaths, folded
+from slimclean.batch.plan import Task, plan
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult, ReportWriter
 from slimclean.enhancer import Enhancer
@@ -74,7 +77,8 @@ def enhance_paths(
     tasks = plan_batch(paths, output, options)
     enhancer = enhancer or Enhancer()
     watch = watch or Watch()
-    todo = [task for task in tasks if not is_done(task, options)]
+    done = done_tasks(tasks, options)
+    todo = [task for task in tasks if task not in done and not task.problem]
     durations = {task: _duration_s(task) for task in todo}
     watch.planned(sum(durations.values()))
     jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
@@ -89,14 +93,20 @@ def enhance_paths(
             watch.finished(result)
 
         for task in tasks:
-            if task not in durations:
+            if task in done:
                 finish(task, _skipped(task, "the output exists"))
-        shared = options.scheduler is not None or (jobs > 1 and len(todo) > 1)
+            elif task.problem:
+                finish(task, _failed(task, task.problem))
+        for folder in {task.destination.parent for task in todo}:
+            audio.remove_leftovers(folder)
+        stopped = options.fail_fast and any(task.problem for task in tasks)
+        ahead = [] if stopped else todo
+        shared = options.scheduler is not None or (jobs > 1 and len(ahead) > 1)
         if shared:
             _check_travels(enhancer)
-            run = _in_processes(todo, enhancer, options, jobs)
+            run = _in_processes(ahead, enhancer, options, jobs)
         else:
-            run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in todo)
+            run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in ahead)
         with contextlib.closing(run):
             for task, result in run:
                 finish(task, result)
@@ -120,15 +130,44 @@ def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: 
         references=Path(options.references) if options.references else None,
     )
     if options.report is not None:
-        recordings = {real(path) for task in tasks for path in (task.source, task.destination)}
-        if real(Path(options.report)) in recordings:
+        real_path = RealPaths()
+        recordings = {real_path(path) for task in tasks for path in (task.source, task.destination)}
+        if real_path(Path(options.report)) in recordings:
             raise UsageError(f"the report {options.report} is also a recording")
     return tasks
 
 
-def is_done(task: Task, options: Options) -> bool:
-    """Whether an earlier run made the output."""
-    return task.destination.exists() and not (options.overwrite or options.in_place)
+def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:
+    """Those whose outputs an earlier run made. Each folder of outputs is listed once."""
+    if options.overwrite or options.in_place:
+        return set()
+    outputs = {task.destination for task in tasks}
+    listed: dict[Path, dict[str, list[Path]]] = {}
+    done = set()
+    for task in tasks:
+        folder = task.destination.parent
+        if folder not in listed:
+            listed[folder] = _files_by_name(folder)
+        for path in listed[folder].get(folded(task.destination.name), []):
+            # Of another case or Unicode form, it is the output where it is no other's.
+            if path == task.destination or (path not in outputs and _names_meet(path, task.destination)):
+                done.add(task)
+    return done
+
+
+def _files_by_name(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_file():
+                    found.setdefault(folded(entry.name), []).append(folder / entry.name)
+    return found
+
+
+def _names_meet(path: Path, output: Path) -> bool:
+    same_form = unicodedata.normalize("NFC", path.name) == unicodedata.normalize("NFC", output.name)
+    return same_form or exists(output)
 
 
 def pick_jobs(durations_s: list[float], device: str) -> int:
@@ -145,10 +184,14 @@ def _skipped(task: Task, reason: str) -> FileResult:
     return FileResult(str(task.source), str(task.destination), "skipped", reason)
 
 
+def _failed(task: Task, reason: str) -> FileResult:
+    return FileResult(str(task.source), str(task.destination), "failed", reason)
+
+
 def _duration_s(task: Task) -> float:
     try:
         return audio.probe(task.source).duration_s
-    except SlimcleanError:
+    except Exception:  # whatever it is, enhancing says it in the row
         return 0.0
 
 
@@ -179,8 +222,9 @@ def _in_processes(
                 finally:
                     _cancel(results)
         finally:
-            for task in remaining:  # interrupted: what was in work then leaves nothing behind
-                audio.remove_leftovers(task.destination)
+            # Interrupted: what was in work then leaves nothing behind.
+            for folder in {task.destination.parent for task in remaining}:
+                audio.remove_leftovers(folder)
 
 
 def _check_travels(enhancer: Enhancer) -> None:
@@ -194,7 +238,7 @@ def _check_travels(enhancer: Enhancer) -> None:
 def _parallel(
     tasks: list[Task], enhancer: Enhancer, form: OutputForm, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    work = (delayed(_enhance)(task, enhancer, form) for task in tasks)
+    work = (delayed(_enhance)(task, _anywhere(task), enhancer, form) for task in tasks)
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
     results: Generator[tuple[Task, FileResult], None, None] = pool(work)
     return results
@@ -211,13 +255,24 @@ def _alone(task: Task, enhancer: Enhancer, form: OutputForm, jobs: int) -> FileR
     try:
         return next(_parallel([task], enhancer, form, jobs))[1]
     except Exception as error:
-        audio.remove_leftovers(task.destination)
-        reason = f"its worker process died ({type(error).__name__}); out of memory?"
-        return FileResult(str(task.source), str(task.destination), "failed", reason)
+        audio.remove_leftovers(task.destination.parent)
+        return _failed(task, f"its worker process died ({type(error).__name__}); out of memory?")
 
 
-def _enhance(task: Task, enhancer: Enhancer, form: OutputForm) -> tuple[Task, FileResult]:
-    return task, enhance_file(task, enhancer, form)
+def _enhance(task: Task, here: Task, enhancer: Enhancer, form: OutputForm) -> tuple[Task, FileResult]:
+    result = enhance_file(here, enhancer, form)
+    result.file, result.output = str(task.source), str(task.destination)
+    return task, result
+
+
+def _anywhere(task: Task) -> Task:
+    """`task` for a process that may work in another folder."""
+    return replace(
+        task,
+        source=task.source.absolute(),
+        destination=task.destination.absolute(),
+        reference=task.reference and task.reference.absolute(),
+    )
 
 
 @contextlib.contextmanager

@@ -202,10 +202,12 @@ def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
 
 def _print_plan(inputs: list[Path], output: Path | None, options: Options) -> None:
     """One line per recording on stdout: what would be done, from where, to where."""
-    from slimclean.batch.run import is_done, plan_batch
+    from slimclean.batch.run import done_tasks, plan_batch
 
-    for task in plan_batch(inputs, output, options):
-        verb = "skip" if is_done(task, options) else "enhance"
+    tasks = plan_batch(inputs, output, options)
+    done = done_tasks(tasks, options)
+    for task in tasks:
+        verb = "skip" if task in done else "fail" if task.problem else "enhance"
         line = f"{verb}\t{task.source}\t{task.destination}\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
@@ -215,13 +217,14 @@ def _enhance_stream(
     inputs: list[Path], output: Path | None, enhancer: Enhancer, options: Options, watch: Watch
 ) -> FileResult:
     """One recording of which an end or both is `-`."""
+    from slimclean.audio.folder import is_file
     from slimclean.batch.pipe import enhance_pipe
     from slimclean.batch.report import ReportWriter
     from slimclean.errors import UsageError
 
     if len(inputs) != 1 or options.in_place or options.references:
         raise UsageError("- is one recording, alone, without --in-place and --reference")
-    if inputs[0] != STREAM and not inputs[0].is_file():
+    if inputs[0] != STREAM and not is_file(inputs[0]):
         raise UsageError(f"{inputs[0]}: one file goes to -, not a folder or nothing")
     streams = (sys.stdin.buffer, sys.stdout.buffer)
     target = output or STREAM

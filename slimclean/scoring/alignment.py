@@ -20,12 +20,12 @@ PIECE_S = 30.0
 PIECES = 40
 """How many pieces of a long recording are listened to, evenly spread."""
 WHITENING = 0.5
-"""The exponent that flattens the spectrum: 0 is the plain correlation, whose peak is wide, 1 the phase transform,
-which listens to bands without speech as much as to those with it."""
+"""The exponent that flattens the spectrum: 0 is the plain correlation, whose peak is wide, 1 the phase
+transform, which listens to bands without speech as much as to those with it."""
 RIVAL_S = 0.01
 """Within this of the peak, another value is the same peak."""
 CLEAR = 2.0
-"""By how much the peak must stand above every other. Unrelated speech gives up to 1.5, speech in noise 7 and more."""
+"""How far the peak must stand above every other: 1.5 is the most of unrelated speech, 7 the least in noise."""
 ALIKE = 0.5
 """A correlation coefficient from which it need not: a hum or a tone has peaks of one height."""
 
@@ -48,7 +48,7 @@ class Alignment:
 def bring_together(
     reference: np.ndarray, estimate: np.ndarray, sample_rate: int, *, align: bool = False
 ) -> Alignment:
-    """Cut two signals [C, T] of one rate to the length of the shorter; with `align`, after taking out the delay.
+    """Cut two signals [C, T] of one rate to the shorter length; with `align`, after taking out the delay.
 
     Raises `SlimcleanError` where the lengths differ by more than `MAX_CUT_S` and the delay does not explain it.
     """
@@ -71,8 +71,8 @@ def delay_samples(reference: np.ndarray, estimate: np.ndarray, sample_rate: int)
     """By how many samples the estimate is late, up to `MAX_DELAY_S` either way; below 0 it is early.
 
     The largest magnitude of the cross-correlation of [C, T] and [C, U], half whitened, over all channels and
-    pieces of 30 s together; polarity does not matter. None where no value stands out: silence, unrelated signals.
-    Source: generalised cross-correlation, Knapp and Carter 1976.
+    pieces of 30 s together; polarity does not matter. None where no value stands out, as for silence and for
+    signals that have nothing in common. Source: generalised cross-correlation, Knapp and Carter 1976.
     """
     length = min(reference.shape[1], estimate.shape[1])
     if length == 0:

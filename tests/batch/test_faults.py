@@ -235,7 +235,7 @@ def test_outputs_stay_in_their_folder(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     sound(seconds=2.0)(tmp_path / "a.wav")
-    monkeypatch.setattr("slimclean.audio.atomic._temporary", lambda _: Path("/dev/full"))
+    monkeypatch.setattr("slimclean.audio.atomic._create", lambda *_: (Path("/dev/full"), None))
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     result = enhance_file(Task(tmp_path / "a.wav", tmp_path / "b.wav"), identity_enhancer())
     assert result.status == "failed"

@@ -1,0 +1,82 @@
+"""What lies in a folder: recordings, what may not be read, and what is left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slimclean.audio.formats import EXTENSIONS
+from slimclean.errors import AudioError
+
+
+@dataclass
+class Listing:
+    """The recordings under a folder in sorted order, the files of a folder before those of its folders."""
+
+    recordings: list[Path] = field(default_factory=list)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    """Folders that could not be listed, and why."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How many files there are by extension, in small letters, that are no recordings."""
+
+
+def list_folder(folder: Path) -> Listing:
+    """Look through `folder` and everything below; never raises.
+
+    Hidden files and folders are skipped; links to folders are not followed, so loops do no harm.
+    """
+    found = Listing()
+    ahead = [folder]
+    while ahead:
+        parent = ahead.pop()
+        folders = []
+        try:
+            with os.scandir(parent) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    path = parent / entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if _is_folder(entry):
+                        if not entry.is_symlink():
+                            folders.append(path)
+                    elif path.suffix.lower() in EXTENSIONS:
+                        found.recordings.append(path)
+                    else:
+                        found.left_out[path.suffix.lower()] += 1
+        except OSError as error:
+            found.unreadable[parent] = error.strerror or str(error)
+        ahead += reversed(folders)
+    return found
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; unlike `Path.exists`, names that are too long do no harm."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Like `exists`, of a file."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Like `exists`, of a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that goes round, or into what is closed: reading it says why
+        return False
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The recordings under `folder` (see `list_folder`); raises `AudioError` where a folder cannot be read."""
+    found = list_folder(folder)
+    for closed, reason in found.unreadable.items():
+        raise AudioError(f"{closed}: cannot be read ({reason})")
+    yield from found.recordings

@@ -25,13 +25,12 @@ import torch
 
 from slimclean import Enhancer
 from slimclean.dsp.resample import resample
-from slimclean.scoring.evaluation import Pair, folder_pairs
-from slimclean.scoring.metrics import METRICS
+from slimclean.scoring.evaluation import Pair, folder_pairs, mean_scores
+from slimclean.scoring.metrics import MOS, SCORED
 from slimclean.scoring.tables import table
 
 RATE = 16_000
 MAX_DELAY = RATE * 60 // 1000
-SCORES = ("pesq_wb", "stoi", "si_sdr_db")
 
 Process = Callable[[np.ndarray], np.ndarray]
 """Noisy to enhanced, float32 [T] at 16 kHz."""
@@ -190,7 +189,7 @@ def _by_frames(
     return resample(out[None] / np.float32(scale), rate, RATE)[0]
 
 
-def measure(process: Process, pairs: list[Pair]) -> dict[str, float]:
+def measure(process: Process, pairs: list[Pair], metrics: tuple[str, ...]) -> dict[str, str | float]:
     process(pairs[0].noisy)
     spent = audio = 0.0
     outs = []
@@ -206,13 +205,8 @@ def measure(process: Process, pairs: list[Pair]) -> dict[str, float]:
         audio += len(pair.noisy) / RATE
         outs.append(out)
     delay = int(np.median([_delay(pair.noisy, out) for pair, out in zip(pairs, outs, strict=True)]))
-    row = {}
-    for name in SCORES:
-        values = [
-            METRICS[name](p.clean, _advance(o, delay, len(p.clean))) for p, o in zip(pairs, outs, strict=True)
-        ]
-        row[name] = float(np.mean(values))
-    return row | {"rtf": spent / audio, "delay_ms": 1000 * delay / RATE}
+    signals = [(p.clean, _advance(out, delay, len(p.clean))) for p, out in zip(pairs, outs, strict=True)]
+    return mean_scores(signals, metrics) | {"rtf": spent / audio, "delay_ms": 1000 * delay / RATE}
 
 
 def _delay(noisy: np.ndarray, out: np.ndarray) -> int:
@@ -227,10 +221,10 @@ def _advance(x: np.ndarray, delay: int, samples: int) -> np.ndarray:
     return np.pad(x, (0, samples - len(x)))
 
 
-def main(clean: Path, noisy: Path) -> None:
+def main(clean: Path, noisy: Path, metrics: tuple[str, ...] = SCORED) -> None:
     torch.set_num_threads(1)
     pairs = folder_pairs(clean, noisy)
-    scores = {name: float(np.mean([METRICS[name](p.clean, p.noisy) for p in pairs])) for name in SCORES}
+    scores = mean_scores([(p.clean, p.noisy) for p in pairs], metrics)
     rows: list[dict[str, object]] = [{"system": "noisy", **scores, "rtf": "", "delay_ms": ""}]
     for name, (load, packages) in SYSTEMS.items():
         try:
@@ -238,7 +232,7 @@ def main(clean: Path, noisy: Path) -> None:
         except ImportError as error:
             print(f"{name} is skipped ({error}): pip install {packages}")
             continue
-        rows.append({"system": name, **measure(process, pairs)})
+        rows.append({"system": name, **measure(process, pairs, metrics)})
     for row in rows:
         if row["rtf"] != "":
             row["rtf"] = f"{row['rtf']:.4f}"
@@ -249,5 +243,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clean", type=Path)
     parser.add_argument("noisy", type=Path)
+    parser.add_argument("--mos", action="store_true", help="also DNSMOS, which needs 'slimclean[mos]'")
     arguments = parser.parse_args()
-    main(arguments.clean, arguments.noisy)
+    main(arguments.clean, arguments.noisy, (*SCORED, *(MOS if arguments.mos else ())))

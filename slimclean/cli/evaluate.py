@@ -18,13 +18,16 @@ def evaluate(
     noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
     model: Model = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV.")] = None,
+    mos: Annotated[
+        bool, typer.Option("--mos", help="Also DNSMOS: signal, background, overall, P.808 (extra `mos`).")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw quality against MACs (extra `plot`).")] = None,
     device: Device = "auto",
 ) -> None:
     """Score static UFs and auto on pairs: quality against MACs.
 
     Enhances NOISY at eight UFs and with the router at five targets, in memory.
-    Prints mean PESQ-WB, STOI and SI-SDR, and MACs per sample, a row a setting;
+    Prints mean PESQ-WB, STOI, SI-SDR and the level in pauses, and MACs per sample, a row a setting;
     for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs.
     PESQ and STOI need the extra `score`; without it their columns stay empty.
 
@@ -36,6 +39,8 @@ def evaluate(
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring import evaluation
+        from slimclean.scoring.dnsmos import require_speechmos
+        from slimclean.scoring.metrics import MOS, SCORED
         from slimclean.scoring.tables import table, write_rows
         from slimclean.show.curve import plot_curve, with_advantage
         from slimclean.show.plot import require_matplotlib
@@ -44,8 +49,11 @@ def evaluate(
         pairs = evaluation.folder_pairs(clean, noisy)
         if plot is not None:
             require_matplotlib()
+        if mos:
+            require_speechmos()
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
-        rows = with_advantage(list(evaluation.evaluate(network, pairs, jobs=jobs)))
+        metrics = (*SCORED, *(MOS if mos else ()))
+        rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
         print(table(rows))
         if output is not None:
             write_rows(output, rows)

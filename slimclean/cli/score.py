@@ -30,7 +30,8 @@ def score(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair.")] = None,
     metrics: Annotated[
         str, typer.Option(help="Comma-separated: measures, core (PESQ-WB, STOI, SI-SDR), all, mos.")
-    ] = "core",
+    ] = "core,pause_db",
+    mos: Annotated[bool, typer.Option("--mos", help="Also DNSMOS, like --metrics mos.")] = False,
     by: Annotated[
         str | None,
         typer.Option(help="Group the summary: level of a folder, 1 the outermost, or a CSV of file,group."),
@@ -48,7 +49,7 @@ def score(
 
     Prints mean, standard deviation and 95 % bootstrap interval per measure.
 
-    DNSMOS (--no-reference, or --metrics mos) needs the extra mos:
+    DNSMOS (--no-reference, or --mos) needs the extra mos:
     pip install 'slimclean\\[mos]'
 
     Exit code: 0 all fine, 1 some pair failed, 2 wrong usage.
@@ -67,7 +68,7 @@ def score(
         )
         from slimclean.scoring.tables import table, write_rows
 
-        names = metric_names(metrics, alone=no_reference is not None)
+        names = metric_names(f"{metrics},mos" if mos else metrics, alone=no_reference is not None)
         columns = columns_of(names, improvement=noisy is not None)
         if no_reference is not None and reference is None:
             pairs = recordings_alone(no_reference, noisy)

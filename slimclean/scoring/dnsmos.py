@@ -5,6 +5,8 @@ The package brings its networks along; nothing is fetched.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
@@ -19,13 +21,19 @@ def dnsmos(recording: np.ndarray) -> dict[str, float]:
     repeated. Samples beyond full scale are clipped. Undefined for silence. Source: Reddy et al. 2021 and 2022
     (arXiv 2010.15258 and 2110.01763), in the form of Microsoft's package speechmos.
     """
+    model = require_speechmos()
+    if not recording.any():
+        raise UndefinedMetricError("DNSMOS: the recording is silent")
+    values = model.run(np.clip(recording, -1, 1), SAMPLE_RATE)
+    return {f"dnsmos_{scale}": float(values[f"{scale}_mos"]) for scale in ("sig", "bak", "ovrl", "p808")}
+
+
+def require_speechmos() -> Any:
+    """The package's DNSMOS, or `MissingDependencyError` with the line that installs it."""
     try:
         from speechmos import dnsmos as model
     except ImportError as error:
         raise MissingDependencyError(
             f"DNSMOS needs speechmos and onnxruntime ({error}): pip install 'slimclean[mos]'"
         ) from error
-    if not recording.any():
-        raise UndefinedMetricError("DNSMOS: the recording is silent")
-    values = model.run(np.clip(recording, -1, 1), SAMPLE_RATE)
-    return {f"dnsmos_{scale}": float(values[f"{scale}_mos"]) for scale in ("sig", "bak", "ovrl", "p808")}
+    return model

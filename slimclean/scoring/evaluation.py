@@ -6,7 +6,7 @@ The evidence for the method is a curve, quality against multiply-accumulates; a 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from slimclean.dsp import SAMPLE_RATE
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 from slimclean.model import SlimmableDemucs
-from slimclean.scoring.metrics import CORE, METRICS
+from slimclean.scoring.metrics import METRICS, SCORED
 from slimclean.scoring.pairs import load_alike
 
 Row = dict[str, str | float]
@@ -67,18 +67,20 @@ def evaluate(
     settings: Sequence[Setting] = SETTINGS,
     *,
     baseline: bool = True,
+    metrics: Sequence[str] = SCORED,
     jobs: int = 1,
 ) -> Iterator[Row]:
-    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, scores.
+    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, `metrics`.
 
     `jobs` processes score, for PESQ takes longer than the network.
     """
     if baseline:
-        yield _row("noisy", "", [], None, _scores(((p.clean, p.noisy) for p in pairs), jobs))
+        yield _row("noisy", "", [], None, mean_scores(((p.clean, p.noisy) for p in pairs), metrics, jobs))
     for uf, target_uf in settings:
         enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
         results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
-        scores = _scores(((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True)), jobs)
+        signals = ((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
+        scores = mean_scores(signals, metrics, jobs)
         target = target_uf if uf == "auto" else ""
         yield _row(str(uf), target, [r.uf for r in results], enhancer, scores)
 
@@ -95,16 +97,21 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
     return {"uf": uf, "target_uf": target, "mean_uf": mean, "macs_per_sample": macs} | scores
 
 
-def _scores(signals: Iterator[tuple[np.ndarray, np.ndarray]], jobs: int) -> Row:
-    """The mean of each measure where it is defined; measures whose package is missing are left empty."""
-    scores = Parallel(n_jobs=jobs)(delayed(_score)(clean, estimate) for clean, estimate in signals)
-    columns = {name: [score[name] for score in scores if name in score] for name in CORE}
+def mean_scores(signals: Iterable[tuple[np.ndarray, np.ndarray]], metrics: Sequence[str], jobs: int = 1) -> Row:
+    """The mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is defined.
+
+    Measures whose package is missing are left empty.
+    """
+    scores = Parallel(n_jobs=jobs)(delayed(_score)(clean, estimate, metrics) for clean, estimate in signals)
+    columns = {name: [score[name] for score in scores if name in score] for name in metrics}
     return {name: float(np.mean(values)) if values else "" for name, values in columns.items()}
 
 
-def _score(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
-    score = {}
-    for name in CORE:
-        with contextlib.suppress(UndefinedMetricError, MissingDependencyError):
-            score[name] = METRICS[name](clean, estimate)
+def _score(clean: np.ndarray, estimate: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
+    score: dict[str, float] = {}
+    for name in metrics:
+        if name not in score:
+            with contextlib.suppress(UndefinedMetricError, MissingDependencyError):
+                found = METRICS[name].of(clean, estimate)
+                score |= found if isinstance(found, Mapping) else {name: found}
     return score

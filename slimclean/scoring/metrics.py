@@ -155,6 +155,33 @@ def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     return float(10 * np.log10(_energy(e, "estimate") / _energy(s)))
 
 
+PAUSE_DB, ACTIVE_DB, PAUSE_FRAME = -35.0, -30.0, 320
+"""A pause lies this far under active speech; speech within this of the loudest frame is active; samples."""
+SILENT_DB = -100.0
+
+
+def pause_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Level of the estimate in pauses against its level while somebody speaks, in dB; lower is better.
+
+    Pauses are frames of 20 ms in which the reference lies 35 dB under its own active speech, the mean power of
+    frames within 30 dB of its loudest; their median counts, and at least -100. Undefined where the reference is
+    silent or never pauses, or where the estimate is silent. Source: ours.
+    """
+    s, e = _paired(reference, estimate, np.float64)
+    _energy(s)
+    _energy(e, "estimate")
+    whole = len(s) // PAUSE_FRAME * PAUSE_FRAME
+    powers = [np.square(x[:whole].reshape(-1, PAUSE_FRAME)).mean(1) for x in (s, e)]
+    active = powers[0] >= powers[0].max(initial=0) * 10 ** (ACTIVE_DB / 10)
+    if not active.any() or not powers[1][active].any():
+        raise UndefinedMetricError("too short for a level in pauses")
+    pause = powers[0] < powers[0][active].mean() * 10 ** (PAUSE_DB / 10)
+    if not pause.any():
+        raise UndefinedMetricError("the reference has no pause")
+    level = np.median(powers[1][pause]) / powers[1][active].mean()
+    return max(SILENT_DB, float(10 * np.log10(level + 1e-30)))
+
+
 def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Delay of the estimate in samples at 16 kHz, up to the length in size; 0 is in time, below 0 early.
 
@@ -279,6 +306,7 @@ METRICS = {
         Metric(
             "level_difference_db", level_difference_db, "level difference", "dB", best="zero", longest_s=None
         ),
+        Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
         # A delay that one segment gets wrong would ruin a mean.
         Metric("lag_samples", lag_samples, "lag", "samples at 16 kHz", best="zero", across=np.median),
         Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
@@ -291,6 +319,8 @@ METRICS = {
 
 CORE = ("pesq_wb", "stoi", "si_sdr_db")
 """Those of the paper's table."""
+SCORED = (*CORE, "pause_db")
+"""Those that `score` and `evaluate` find unless more is asked for: what is kept, and what is left in pauses."""
 MOS = tuple(name for name, metric in METRICS.items() if metric.alone)
 """Those that need no reference."""
 ALIASES = {"core": CORE, "all": tuple(name for name in METRICS if name not in MOS), "mos": MOS}

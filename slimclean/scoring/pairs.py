@@ -95,7 +95,7 @@ def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePai
 
 def metric_names(text: str, *, alone: bool = False) -> list[str]:
     """A comma-separated list with its aliases resolved, each measure once; `alone`: without references."""
-    if alone and text == "core":
+    if alone and set(text.split(",")) <= {"core", "pause_db", "mos"}:
         text = "mos"
     names = dict.fromkeys(name for part in text.split(",") for name in ALIASES.get(part, (part,)))
     if alone and (wrong := [name for name in names if name not in MOS]):

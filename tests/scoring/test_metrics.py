@@ -10,7 +10,7 @@ import pytest
 from conftest import voice
 
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
-from slimclean.scoring.metrics import pesq_wb, si_sdr, stoi
+from slimclean.scoring.metrics import pause_db, pesq_wb, si_sdr, stoi
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 
@@ -35,6 +35,22 @@ def test_si_sdr_of_a_copy_and_of_silence():
             si_sdr(*pair)
     with pytest.raises(UndefinedMetricError, match="the estimate is silent"):
         si_sdr(x, np.zeros_like(x))
+
+
+def test_the_level_in_pauses_is_that_of_what_is_left_there():
+    rng = np.random.default_rng(0)
+    said = np.where(np.arange(64_000) // 8_000 % 2 == 0, rng.normal(size=64_000), 0)
+    rest = rng.normal(size=64_000)
+    for level_db in (-20.0, -45.0):
+        left = said + 10 ** (level_db / 20) * rest * (said == 0)
+        assert pause_db(said, left) == pytest.approx(level_db, abs=0.3)
+        assert pause_db(said, 0.01 * left) == pytest.approx(level_db, abs=0.3)
+    assert pause_db(said, said) == -100
+    with pytest.raises(UndefinedMetricError, match="no pause"):
+        pause_db(rest, said + rest)
+    for pair in ((0 * said, rest), (said, 0 * said), (said[:100], said[:100])):
+        with pytest.raises(UndefinedMetricError):
+            pause_db(*pair)
 
 
 def test_signals_must_pair():

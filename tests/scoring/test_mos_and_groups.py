@@ -13,7 +13,8 @@ from conftest import voice
 from typer.testing import CliRunner
 
 from slimclean.cli import app
-from slimclean.scoring.metrics import MOS
+from slimclean.scoring.evaluation import Pair, evaluate
+from slimclean.scoring.metrics import MOS, SCORED
 
 
 def run(*arguments):
@@ -138,3 +139,13 @@ def test_a_crooked_list_of_groups_is_one_line(sets, text, message):
     assert done.exit_code == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_evaluate_scores_pauses_and_on_request_opinions(tmp_path, fake_dnsmos, small):
+    said = np.where(np.arange(32_000) % 16_000 < 8_000, voice(2.0), 0).astype(np.float32)
+    noisy = said + 0.05 * np.random.default_rng(0).normal(size=32_000).astype(np.float32)
+    metrics = (*SCORED, *MOS)
+    row, _ = evaluate(small, [Pair("a", said, noisy)], ((0.25, 0.25),), metrics=metrics)
+    assert -40 < row["pause_db"] < -5
+    assert all(1 <= row[name] <= 5 for name in MOS)
+    assert FakeDnsmos.calls == 2  # once a signal, for all four

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -120,6 +121,20 @@ def test_others_are_scored_beside_ours(tmp_path):
     lines = script("beside_others.py", *(tmp_path / folder for folder in "cnt")).splitlines()
     assert len(lines) == 8
     assert lines[1].split()[1:] == lines[2].split()[1:]
+
+
+def test_where_noise_becomes_softer_the_router_spends_less(tmp_path):
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+        shutil.copy(PAIR / f"{name}.flac", tmp_path / name / "a.flac")
+    picture = tmp_path / "adaptation.png"
+    options = ["-o", picture] if importlib.util.find_spec("matplotlib") else []
+    lines = script("adaptation.py", tmp_path / "clean", tmp_path / "noisy", *options).splitlines()
+    assert lines[0].split() == ["target_uf", "before", "during", "after", "falls_in"]
+    for line in lines[1:]:
+        before, during, after = map(float, line.split()[1:4])
+        assert during < min(before, after)
+    assert picture.exists() == bool(options)
 
 
 def test_peers_that_are_not_installed_are_skipped(tmp_path):

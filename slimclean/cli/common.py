@@ -41,13 +41,30 @@ def with_options(message: str) -> str:
     return re.sub(r"`([a-z_]+)`", lambda m: _OPTIONS.get(m[1], "--" + m[1].replace("_", "-")), message)
 
 
+def one_line(text: str) -> str:
+    """`text` without what would break a line or a terminal: names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def show(text: str) -> None:
+    """Print to stdout, with a ? for each character that its encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
+def complain(message: str, file: str = "") -> None:
+    """Print one line to stderr, of the recording `file` where there is one."""
+    about = f"{one_line(file)}: " if file else ""
+    print(f"slimclean: {about}{one_line(with_options(message))}", file=sys.stderr)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn our exceptions into one line on stderr: exit 2 for a wrong request, 1 for the rest."""
     try:
         yield
     except SlimcleanError as error:
-        print(f"slimclean: {with_options(str(error))}", file=sys.stderr)
+        complain(str(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 

@@ -16,10 +16,10 @@ from slimclean.cli.common import (
     TargetUf,
     Threads,
     UfText,
+    complain,
     one_line_errors,
     parse_uf,
     use_threads,
-    with_options,
 )
 
 if TYPE_CHECKING:
@@ -256,10 +256,7 @@ class _Progress:
     def _finished(self, result: FileResult) -> None:
         if result.status == "failed":
             self._bar.clear()
-            name = (
-                result.file.encode("unicode_escape").decode() if not result.file.isprintable() else result.file
-            )
-            print(f"slimclean: {name}: {with_options(result.error)}", file=sys.stderr)
+            complain(result.error, result.file)
 
     def __enter__(self) -> _Progress:
         return self

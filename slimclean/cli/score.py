@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import one_line_errors, with_options
+from slimclean.cli.common import complain, one_line_errors, show
 from slimclean.errors import UsageError
 
 
@@ -39,6 +38,9 @@ def score(
     plot: Annotated[
         Path | None, typer.Option(help="Draw how scores are distributed (needs matplotlib).")
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Take the delay of each estimate out before scoring.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: one per core.")] = 1,
 ) -> None:
     """Score recordings against clean references.
@@ -46,6 +48,9 @@ def score(
     Pairs by relative path; extensions and a final "-enhanced" are ignored.
     Signals are compared at 16 kHz, channel by channel. Beyond 30 s, most
     measures take segments of at most 30 s, at most 40; the CSV notes it.
+
+    Lengths may differ by up to 100 ms; the longer is cut. A delay is measured
+    in any case: lag_samples in the CSV, at 16 kHz, above 0 for late.
 
     Prints mean, standard deviation and 95 % bootstrap interval per measure.
 
@@ -66,7 +71,7 @@ def score(
             score_pairs,
             summarise,
         )
-        from slimclean.scoring.tables import table, write_rows
+        from slimclean.scoring.tables import check_file, table, write_rows
 
         names = metric_names(f"{metrics},mos" if mos else metrics, alone=no_reference is not None)
         columns = columns_of(names, improvement=noisy is not None)
@@ -81,21 +86,24 @@ def score(
             from slimclean.show.plot import require_matplotlib
 
             require_matplotlib()
-        scores = score_pairs(pairs, names, jobs=jobs or -1)
-        if groups is None:
-            print(table(summarise(scores, columns)))
-        else:
-            for one, group in zip(scores, groups, strict=True):
-                one.group = group
-            print(table(summarise_by_group(scores, columns)))
+        for path in (output, plot):
+            if path is not None:
+                check_file(path)
+        scores = score_pairs(pairs, names, align=align, jobs=jobs or -1)
+        for one, group in zip(scores, groups or [None] * len(scores), strict=True):
+            one.group = group
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])
+        if groups is None:
+            show(table(summarise(scores, columns)))
+        else:
+            show(table(summarise_by_group(scores, columns)))
         if plot is not None:
             from slimclean.show.plot import plot_scores
 
             plot_scores(scores, names, plot)
         failed = [score for score in scores if score.status == "failed"]
         for one in failed:
-            print(f"slimclean: {one.file}: {with_options(one.error)}", file=sys.stderr)
+            complain(one.error, one.file)
     if failed:
         raise typer.Exit(1)

@@ -55,9 +55,9 @@ def bring_together(
     delay = delay_samples(reference, estimate, sample_rate)
     cut = estimate.shape[1] - reference.shape[1]
     if align and delay:
-        # In time, an estimate that is late and longer by its delay has the reference's length.
         reference, estimate = reference[:, max(0, -delay) :], estimate[:, max(0, delay) :]
-        cut = 0 if cut == 0 else estimate.shape[1] - reference.shape[1]
+        if cut:  # an estimate that is late, and longer by as much, is whole
+            cut = estimate.shape[1] - reference.shape[1]
     if abs(cut) > MAX_CUT_S * sample_rate:
         lengths = " and ".join(f"{x.shape[1] / sample_rate:.3f}" for x in (reference, estimate))
         raise SlimcleanError(f"lengths of {lengths} s do not pair")

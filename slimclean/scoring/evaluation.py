@@ -54,7 +54,7 @@ def folder_pairs(clean: Path, noisy: Path) -> list[Pair]:
     pairs = []
     for name, path in references.items():
         try:
-            reference, estimate = load_alike(path, estimates[name], {})
+            reference, estimate, _ = load_alike(path, estimates[name], {})
         except SlimcleanError as error:
             raise SlimcleanError(f"{name}: {error}") from error
         pairs.append(Pair(name, reference[0], estimate[0]))

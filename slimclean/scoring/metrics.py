@@ -16,6 +16,7 @@ import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
+from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
 
@@ -183,18 +184,15 @@ def pause_db(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Delay of the estimate in samples at 16 kHz, up to the length in size; 0 is in time, below 0 early.
+    """Delay of the estimate in samples at 16 kHz, up to a second either way; 0 is in time, below 0 early.
 
-    At the largest magnitude of the cross-correlation. Undefined where either signal is silent. Source: the
-    definition.
+    Undefined where nothing of the reference is found in the estimate. Source: `delay_samples`, in `alignment`.
     """
-    from scipy import signal
-
-    s, e = _paired(reference, estimate, np.float64)
-    _energy(s)
-    _energy(e, "estimate")
-    correlation = np.abs(signal.correlate(e, s, method="fft"))
-    return float(correlation.argmax() - (len(s) - 1))
+    s, e = _paired(reference, estimate)
+    delay = delay_samples(s[None], e[None], SAMPLE_RATE)
+    if delay is None:
+        raise UndefinedMetricError("no delay stands out")
+    return float(delay)
 
 
 # --- composite ------------------------------------------------------------------------------------
@@ -289,6 +287,9 @@ class Metric:
         return f"{self.label} ({remarks})" if remarks else self.label
 
 
+LAG = "lag_samples"
+"""The measure that is taken before any alignment."""
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -307,8 +308,7 @@ METRICS = {
             "level_difference_db", level_difference_db, "level difference", "dB", best="zero", longest_s=None
         ),
         Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
-        # A delay that one segment gets wrong would ruin a mean.
-        Metric("lag_samples", lag_samples, "lag", "samples at 16 kHz", best="zero", across=np.median),
+        Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None, across=np.median),
         Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
         Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True),
         Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True),

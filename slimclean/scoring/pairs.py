@@ -23,7 +23,8 @@ from slimclean.audio.names import same_names
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
-from slimclean.scoring.metrics import ALIASES, CORE, METRICS, MOS, SEGMENT_S, Metric
+from slimclean.scoring.alignment import Alignment, bring_together
+from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, SEGMENT_S, Metric
 
 BOOTSTRAP_DRAWS = 2000
 SEGMENTS = 40
@@ -56,6 +57,8 @@ class Score:
     values: dict[str, float | None] = field(default_factory=dict)
     before: dict[str, float | None] = field(default_factory=dict)
     """The values of the noisy recording."""
+    lag_samples: float | None = None
+    """How late the estimate is, in samples at 16 kHz, before any alignment; None where nothing stands out."""
     group: str | None = None
 
     def row(self, columns: Sequence[str]) -> dict[str, object]:
@@ -66,6 +69,8 @@ class Score:
         for name in columns:
             value = self.values.get(name)
             row[name] = "" if value is None else f"{value:.6f}"
+        if LAG not in columns:
+            row[LAG] = "" if self.lag_samples is None else f"{self.lag_samples:g}"
         return row | {"note": self.note}
 
 
@@ -114,30 +119,43 @@ def score_pairs(
     pairs: Sequence[ScorePair],
     metrics: Sequence[str] = CORE,
     *,
+    align: bool = False,
     jobs: int = 1,
     progress: Callable[[Score], None] = lambda _: None,
 ) -> list[Score]:
-    """Score every pair, in `jobs` processes; a pair that cannot be read is a row, never an exception."""
+    """Score every pair, in `jobs` processes; a pair that cannot be read is a row, never an exception.
+
+    With `align`, the delay of each estimate, and of each noisy recording, is taken out first.
+    """
     columns_of(metrics, improvement=False)
     scores = []
-    work = (delayed(score_pair)(pair, tuple(metrics)) for pair in pairs)
+    work = (delayed(score_pair)(pair, tuple(metrics), align=align) for pair in pairs)
     for score in Parallel(n_jobs=jobs, return_as="generator")(work):
         scores.append(score)
         progress(score)
     return scores
 
 
-def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
-    """Score one pair: channels one by one, then their mean, at 16 kHz."""
+def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE, *, align: bool = False) -> Score:
+    """Score one pair: channels one by one, then their mean, at 16 kHz.
+
+    Lengths may differ by up to 100 ms; the longer is cut. The delay is measured, noted and, with `align`, taken
+    out.
+    """
     score = Score(pair.name)
     notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
+    reference = pair.reference or pair.estimate
+
+    def measure(path: Path, name: str) -> tuple[dict[str, float | None], float | None]:
+        r, e, lag = load_alike(reference, path, notes, align=align, called=name)
+        return _measure(metrics, r, e, lag, notes), lag
+
     try:
-        reference, estimate = load_alike(pair.reference or pair.estimate, pair.estimate, notes)
-        values = _measure(metrics, reference, estimate, notes)
+        values, lag = measure(pair.estimate, "the estimate")
         score.values |= values
+        score.lag_samples = lag if pair.reference is not None else None
         if pair.noisy is not None:
-            reference, noisy = load_alike(pair.reference or pair.estimate, pair.noisy, notes)
-            for name, before in _measure(metrics, reference, noisy, notes).items():
+            for name, before in measure(pair.noisy, "the noisy recording")[0].items():
                 score.before[name] = before
                 score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
         score.note = "; ".join(notes)
@@ -147,29 +165,53 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE) -> Score:
         raise
     except SlimcleanError as error:
         score.error = str(error)
+    except Exception as error:  # whatever one pair does, the others go on
+        score.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return score
 
 
-def load_alike(reference: Path, estimate: Path, notes: dict[str, bool]) -> tuple[np.ndarray, np.ndarray]:
-    """Both at 16 kHz, [C, T] of one shape. Raises `SlimcleanError` where they do not belong together."""
-    (r, r_rate), (e, e_rate) = audio.read(reference), audio.read(estimate)
+def load_alike(
+    reference: Path,
+    estimate: Path,
+    notes: dict[str, bool],
+    *,
+    align: bool = False,
+    called: str = "the estimate",
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Read both, at 16 kHz and [C, T] of one shape, and find the delay of the estimate in samples at 16 kHz.
+
+    Raises `SlimcleanError` where they do not belong together. See `bring_together`.
+    """
+    r, r_rate = audio.read(reference)
+    e, e_rate = (r, r_rate) if estimate == reference else audio.read(estimate)
     for rate in {r_rate: None, e_rate: None}:
         if rate != SAMPLE_RATE:
             notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = False
     if r.shape[0] != e.shape[0]:
         raise SlimcleanError(f"{r.shape[0]} and {e.shape[0]} channels do not pair")
-    r, e = resample(r, r_rate, SAMPLE_RATE), resample(e, e_rate, SAMPLE_RATE)
-    if abs(r.shape[1] - e.shape[1]) > SAMPLE_RATE // 100:
-        lengths = f"{r.shape[1] / SAMPLE_RATE:.3f} and {e.shape[1] / SAMPLE_RATE:.3f} s"
-        raise SlimcleanError(f"lengths of {lengths} do not pair")
-    length = min(r.shape[1], e.shape[1])
-    if length == 0:
-        raise SlimcleanError("holds no samples")
-    return r[:, :length], e[:, :length]
+    rate = r_rate if r_rate == e_rate else SAMPLE_RATE
+    r, e = resample(r, r_rate, rate), resample(e, e_rate, rate)
+    pair = Alignment(r, e, 0, 0) if e is r else bring_together(r, e, rate, align=align)
+    if pair.cut_samples and (r_rate == e_rate or abs(pair.cut_samples) > 1):  # not what rounding does
+        difference = f"{abs(pair.cut_samples)} samples ({1000 * abs(pair.cut_samples) / rate:.1f} ms)"
+        longer = "longer" if pair.cut_samples > 0 else "shorter"
+        notes[f"cut to the shorter: {called} is {difference} {longer}"] = False
+    lag = None if pair.delay_samples is None else pair.delay_samples * SAMPLE_RATE / rate
+    if lag:
+        late = f"{1000 * abs(lag) / SAMPLE_RATE:.1f} ms {'late' if lag > 0 else 'early'}"
+        then = "was taken out" if align else "can be taken out with align"
+        notes[f"{LAG} {lag:g}: {called} is {late}, which {then}"] = False
+    elif lag is None and align:
+        notes[f"not aligned: no delay of {called} stands out"] = False
+    return resample(pair.reference, rate, SAMPLE_RATE), resample(pair.estimate, rate, SAMPLE_RATE), lag
 
 
 def _measure(
-    names: Sequence[str], reference: np.ndarray, estimate: np.ndarray, notes: dict[str, bool]
+    names: Sequence[str],
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    lag: float | None,
+    notes: dict[str, bool],
 ) -> dict[str, float | None]:
     """Return each measure of two signals [C, T], over the channels and segments where it is defined."""
     samples = reference.shape[1]
@@ -177,6 +219,11 @@ def _measure(
     out: dict[str, float | None] = {}
     in_segments: dict[float, list[str]] = {}
     for name in names:
+        if name == LAG:
+            out[name] = lag
+            if lag is None:
+                notes[f"{LAG}: no delay stands out"] = True
+            continue
         metric = METRICS[name]
         cuts, count = segments(samples, metric.longest_s)
         values, reasons = [], []

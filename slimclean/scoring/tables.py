@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from slimclean.audio.atomic import replacing
+from slimclean.audio.atomic import check_writable, replacing
 from slimclean.errors import SlimcleanError
 
 
@@ -31,6 +31,14 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
             writer.writerows(rows)
     except OSError as error:
         raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
+def check_file(path: Path) -> None:
+    """Raise `SlimcleanError` where `path` could not be written: known before hours of work."""
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {path} ({error.strerror or error})") from error
 
 
 def open_text(path: Path) -> TextIO:

@@ -90,7 +90,7 @@ def score(
             if path is not None:
                 check_file(path)
         scores = score_pairs(pairs, names, align=align, jobs=jobs or -1)
-        for one, group in zip(scores, groups or [None] * len(scores), strict=True):
+        for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group
         if output is not None:
             write_rows(output, [score.row(columns) for score in scores])

@@ -102,7 +102,7 @@ def test_a_failed_file_is_exit_code_1_and_one_line(tmp_path, weights):
         (["enhance", ".", "--uf", "fast"], "not 'fast'"),
         (["enhance", ".", "--target-uf", "0"], "0.1 to 1"),
         (["enhance", ".", "--highband", "x"], "gate, keep, drop"),
-        (["enhance", ".", "--device", "x"], "auto, cpu, cuda or mps"),
+        (["enhance", ".", "--device", "x"], "--device takes auto, cpu"),
         (["enhance", ".", "--nonsense"], "No such option"),
         (["enhance"], "give recordings"),
         (["enhance", ".", "--dry", "2"], "--dry takes"),

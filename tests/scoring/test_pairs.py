@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +19,8 @@ from typer.testing import CliRunner
 
 from slimclean import audio
 from slimclean.cli import app
-from slimclean.errors import UsageError
+from slimclean.dsp.resample import resample
+from slimclean.errors import AudioError, UsageError
 from slimclean.scoring import metrics
 from slimclean.scoring.metrics import MOS
 from slimclean.scoring.pairs import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
@@ -151,10 +157,124 @@ def test_a_failed_pair_is_a_row_and_exit_code_1(sets):
 
 
 def test_lengths_must_agree(tmp_path):
-    for name, seconds in (("r", 1.0), ("e", 0.9)):
+    for name, seconds in (("r", 1.0), ("e", 0.89)):
         soundfile.write(tmp_path / f"{name}.wav", voice(seconds), 16_000)
     (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav")
-    assert "1.000 and 0.900 s do not pair" in score_pair(pair, OURS).error
+    assert "1.000 and 0.890 s do not pair" in score_pair(pair, OURS).error
+
+
+@pytest.mark.parametrize("samples", [-1600, -480, -1, 0, 1, 1000, 1600])
+def test_small_differences_of_length_are_cut_and_noted(tmp_path, samples):
+    x = voice(2.0)
+    y = np.pad(x, (0, max(0, samples)))[: len(x) + samples]
+    for name, signal in (("r", x), ("e", y)):
+        soundfile.write(tmp_path / f"{name}.wav", signal, 16_000, "FLOAT")
+    (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav")
+    score = score_pair(pair, ["snr_db"])
+    assert (score.status, score.values["snr_db"], score.lag_samples) == ("scored", np.inf, 0)
+    way = "shorter" if samples < 0 else "longer"
+    length = f"{abs(samples)} samples ({abs(samples) / 16:.1f} ms)"
+    assert score.note == (f"cut to the shorter: the estimate is {length} {way}" if samples else "")
+
+
+@pytest.mark.parametrize(
+    ("late", "longer", "rate"),
+    [(1105, 0, 16_000), (-700, 0, 16_000), (1105, 1105, 48_000), (8000, 8000, 16_000), (37, -100, 44_100)],
+)
+def test_a_delay_is_measured_noted_and_taken_out(tmp_path, late, longer, rate):
+    """In noise, and with the polarity turned round; the answer is how the estimate was made."""
+    x = voice(3.0, rate)
+    noise = 0.02 * np.random.default_rng(0).normal(size=(2, len(x))).astype(np.float32)
+    clean, noisy = -(x + noise[0]), x + noise[1]
+    estimate = np.pad(clean, (max(0, late), 2000))[max(0, -late) :][: len(x) + longer]
+    for name, signal in (("r", x), ("e", estimate), ("n", noisy)):
+        soundfile.write(tmp_path / f"{name}.wav", signal, rate, "FLOAT")
+    (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav", tmp_path / "n.wav")
+    lag = late * 16_000 / rate
+    sdr = 10 * np.log10(np.square(x).mean() / 0.02**2)
+    for align in (False, True):
+        score = score_pair(pair, ["si_sdr_db", "lag_samples"], align=align)
+        if abs(longer) > 0.1 * rate and not align:
+            assert "do not pair" in score.error
+            continue
+        assert score.values["lag_samples"] == score.lag_samples == pytest.approx(lag)
+        assert f"lag_samples {lag:g}: the estimate is {abs(lag) / 16:.1f} ms" in score.note
+        assert (score.values["si_sdr_db"] > sdr - 0.5) == align
+        assert score.before["lag_samples"] == 0
+    assert "was taken out" in score.note
+
+
+def test_no_delay_of_what_has_nothing_in_common(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, signal in (("r", voice(2.0)), ("e", 0.1 * rng.normal(size=32_000)), ("s", np.zeros(32_000))):
+        soundfile.write(tmp_path / f"{name}.wav", signal, 16_000)
+    for estimate in ("e", "s"):
+        (pair,) = pair_up(tmp_path / "r.wav", tmp_path / f"{estimate}.wav")
+        score = score_pair(pair, ["snr_db", "lag_samples"], align=True)
+        assert score.lag_samples is score.values["lag_samples"] is None
+        assert "not aligned" in score.note
+        assert score.values["snr_db"] is not None
+
+
+def test_whatever_one_pair_raises_is_its_row(sets, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("no room\nfor it")
+
+    monkeypatch.setattr("slimclean.scoring.pairs.bring_together", fail)
+    (score, _) = score_pairs(pair_up(sets / "clean", sets / "enhanced"), OURS)
+    assert (score.status, score.error) == ("failed", "MemoryError: no room for it")
+
+
+def test_names_in_two_normal_forms_pair(sets):
+    for folder, form in (("clean", "NFD"), ("enhanced", "NFC")):
+        (sets / folder / "sub").rename(sets / folder / unicodedata.normalize(form, "Gespräch"))
+        for path in (sets / folder).rglob("b*"):
+            path.rename(path.with_name(unicodedata.normalize(form, "é") + path.name))
+    pairs = pair_up(sets / "clean", sets / "enhanced")
+    assert {pair.name for pair in pairs} == {"a", unicodedata.normalize("NFC", "Gespräch/éb")}
+
+
+def test_a_closed_folder_is_no_small_set(sets, monkeypatch):
+    """What may not be read is not left out of the mean without a word."""
+    scandir = os.scandir
+
+    def closed(path):
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("slimclean.audio.folder.os.scandir", closed)
+    with pytest.raises(AudioError, match=r"sub: cannot be read \(Permission denied\)"):
+        pair_up(sets / "clean", sets / "enhanced")
+
+
+def test_the_table_is_written_before_a_console_that_cannot_print_it(sets):
+    """A group in Cyrillic on a console of Western Europe costs a ?, not the scores."""
+    for folder in ("clean", "enhanced"):
+        (sets / folder / "sub").rename(sets / folder / "Интервью")
+    command = [sys.executable, "-m", "slimclean", "score", "clean", "enhanced", "--by", "1"]
+    done = subprocess.run(
+        [*command, "--metrics", "snr_db", "-o", "s.csv"],
+        cwd=sets,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"????????" in done.stdout
+    with (sets / "s.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["group"] for row in csv.DictReader(file)} == {"Интервью", "(none)"}
+
+
+def test_outputs_that_cannot_be_written_are_known_before_the_work(sets, monkeypatch):
+    monkeypatch.setattr("slimclean.scoring.pairs.score_pairs", lambda *_, **__: pytest.fail("it was begun"))
+    (sets / "file").write_text("mine")
+    for wrong in (["-o", sets / "file" / "s.csv"], ["-o", sets], ["-o", sets / ("n" * 300 + ".csv")]):
+        done = run(sets / "clean", sets / "enhanced", *wrong)
+        assert done.exit_code == 1
+        assert done.stderr.startswith("slimclean: cannot write")
+        assert done.stderr.count("\n") == 1
+    assert (sets / "file").read_text() == "mine"
 
 
 def test_wrong_measures_are_usage_errors(sets):
@@ -205,8 +325,9 @@ def test_segments_cover_or_are_spread():
 
 
 def test_resampling_is_noted(tmp_path):
-    for name, rate in (("r", 16_000), ("e", 48_000)):
-        soundfile.write(tmp_path / f"{name}.wav", voice(1.0, rate), rate)
+    x = voice(1.0)
+    soundfile.write(tmp_path / "r.wav", x, 16_000)
+    soundfile.write(tmp_path / "e.wav", resample(x[None], 16_000, 48_000)[0], 48_000)
     (pair,) = pair_up(tmp_path / "r.wav", tmp_path / "e.wav")
     assert score_pair(pair, ["snr_db"]).note == "resampled from 48000 to 16000 Hz"
 

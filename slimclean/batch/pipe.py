@@ -15,13 +15,12 @@ from typing import BinaryIO
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
 from slimclean.audio.formats import extension_of
-from slimclean.batch.plan import Task
+from slimclean.batch.plan import STREAM, Task
 from slimclean.batch.recording import Progress, enhance_file
 from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Comparison, Look
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
-
-STREAM = Path("-")
 
 
 def enhance_pipe(
@@ -31,6 +30,7 @@ def enhance_pipe(
     enhancer: Enhancer,
     form: OutputForm,
     progress: Progress = lambda _: None,
+    look: Look | None = None,
 ) -> FileResult:
     """Enhance one recording where either end, or both, is `-`; `streams` are standard input and output.
 
@@ -44,7 +44,12 @@ def enhance_pipe(
         with contextlib.suppress(OSError):  # writing says it
             make_folder(written.parent)
             remove_leftovers(written.parent)
-        result = enhance_file(Task(spooled, written), enhancer, form, progress)
+
+        def seen(result: FileResult, comparison: Comparison) -> object:
+            result.file, result.output = str(source), str(destination)
+            return look(result, comparison) if look else None
+
+        result = enhance_file(Task(spooled, written), enhancer, form, progress, seen if look else None)
         result.file, result.output = str(source), str(destination)
         if result.status == "enhanced" and destination == STREAM:
             with written.open("rb") as file:

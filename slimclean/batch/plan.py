@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +14,12 @@ from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
-from slimclean.batch.collisions import real, refuse_collisions
+from slimclean.batch.collisions import RealPaths, folded, real, refuse_collisions
+from slimclean.batch.options import Options
 from slimclean.errors import UsageError
+
+STREAM = Path("-")
+"""Standard input as a source, standard output as a destination."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,10 @@ def _expand(path: Path) -> list[Path]:
     found = [one for one in found if is_folder(one) or one.suffix.lower() in audio.EXTENSIONS]
     if not found:
         raise UsageError(f"{path}: no recording matches")
-    return [one for one in found if not is_our_output(one)]
+    inputs = [one for one in found if not is_our_output(one)]
+    if not inputs:
+        raise UsageError(f"{path}: matches only outputs of earlier runs, such as {found[0]}")
+    return inputs
 
 
 def _is_named(path: Path) -> bool:
@@ -158,3 +168,86 @@ def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> 
             raise UsageError(f"{task.source}: no reference {pair_name(within)}.* in {references}")
         found.append(replace(task, reference=reference))
     return found
+
+
+def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: Options) -> list[Task]:
+    """Plan what `enhance_paths` does with these arguments; raises `UsageError` like `plan`."""
+    tasks = plan(
+        [Path(path) for path in paths],
+        Path(output) if output is not None else None,
+        options.form,
+        in_place=options.in_place,
+        references=Path(options.references) if options.references else None,
+    )
+    _refuse_report(tasks, options)
+    return tasks
+
+
+def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options: Options) -> Task:
+    """Plan one recording of which an end, or both, is `STREAM`; nothing is read or written.
+
+    Raises `UsageError` for what a pipe cannot do: several recordings, folders, references, a cluster, the time
+    of change, and an output without a container.
+    """
+    if len(paths) != 1 or options.in_place or options.references:
+        raise UsageError("- is one recording, alone, without `in_place` and `references`")
+    source, destination = Path(paths[0]), STREAM if output is None else Path(output)
+    if options.form.keep_mtime:
+        raise UsageError("- has no time of change; leave out `keep_mtime`")
+    if options.scheduler is not None:
+        raise UsageError("- is enhanced here; leave out `scheduler`")
+    if source != STREAM and not is_file(source):
+        raise UsageError(f"{source}: one file goes to -, not a folder or nothing")
+    if destination != STREAM:
+        if is_folder(destination):
+            raise UsageError(f"{destination}: what comes from - has no name; give that of a file, not a folder")
+        if destination.suffix.lower() not in audio.WRITABLE:
+            what = (
+                f"cannot write {destination.suffix}" if destination.suffix else "no extension, so no container"
+            )
+            raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
+    task = Task(source, destination)
+    _refuse_report([task], options)
+    return task
+
+
+def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
+    if options.report is not None:
+        real_path = RealPaths()
+        recordings = {real_path(path) for task in tasks for path in (task.source, task.destination)}
+        if real_path(Path(options.report)) in recordings:
+            raise UsageError(f"the report {options.report} is also a recording")
+
+
+def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:
+    """Find those whose outputs an earlier run made. Each folder of outputs is listed once."""
+    if options.overwrite or options.in_place:
+        return set()
+    tasks = [task for task in tasks if task.destination != STREAM]
+    outputs = {task.destination for task in tasks}
+    listed: dict[Path, dict[str, list[Path]]] = {}
+    done = set()
+    for task in tasks:
+        folder = task.destination.parent
+        if folder not in listed:
+            listed[folder] = _files_by_name(folder)
+        for path in listed[folder].get(folded(task.destination.name), []):
+            # Of another case or Unicode form, it is the output where it is no other's.
+            if path == task.destination or (path not in outputs and _names_meet(path, task.destination)):
+                done.add(task)
+    return done
+
+
+def _files_by_name(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_file():
+                    found.setdefault(folded(entry.name), []).append(folder / entry.name)
+    return found
+
+
+def _names_meet(path: Path, output: Path) -> bool:
+    same_form = unicodedata.normalize("NFC", path.name) == unicodedata.normalize("NFC", output.name)
+    return same_form or exists(output)

@@ -12,6 +12,7 @@ from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.batch import diagnostics
 from slimclean.batch.plan import Task
 from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
@@ -23,15 +24,23 @@ Progress = Callable[[float], None]
 
 
 def enhance_file(
-    task: Task, enhancer: Enhancer, form: OutputForm | None = None, progress: Progress = lambda _: None
+    task: Task,
+    enhancer: Enhancer,
+    form: OutputForm | None = None,
+    progress: Progress = lambda _: None,
+    look: Look | None = None,
 ) -> FileResult:
-    """Enhance one recording; whatever goes wrong is in the row, and the destination then is as it was."""
+    """Enhance one recording; whatever goes wrong is in the row, and the destination then is as it was.
+
+    What `look` makes of the recording is the row's `view`.
+    """
     result = FileResult(str(task.source), str(task.destination), uf=str(enhancer.uf))
     if enhancer.uf == "auto":
         result.target_uf = enhancer.target_uf
     started = time.perf_counter()
+    trace: Trace | None = None
     try:
-        _enhance_into(result, task, enhancer, form or OutputForm(), progress)
+        trace = _enhance_into(result, task, enhancer, form or OutputForm(), progress, traced=look is not None)
         result.status = "enhanced"
     except SlimcleanError as error:
         result.error = str(error)
@@ -44,12 +53,14 @@ def enhance_file(
         result.rtf = result.processing_s / result.duration_s
     if task.reference is not None and result.status == "enhanced":
         _score(result, task)
+    if look is not None and trace is not None:
+        result.view = look(result, trace.comparison(enhancer))
     return result
 
 
 def _enhance_into(
-    result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress
-) -> None:
+    result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
+) -> Trace | None:
     """Two passes over the file: its level and faults, then its sound."""
     with AudioReader(task.source) as reader:
         info, tags = reader.info, reader.tags
@@ -58,8 +69,11 @@ def _enhance_into(
         result.duration_s = info.duration_s if info.frames else None
         stored = audio.output_info(info, task.destination, form)
         given, after = diagnostics.Input(info.sample_rate), Level()
+        trace = Trace(info.sample_rate) if traced else None
         for block in reader.read_blocks(mono=form.mono):
             given.add(block)
+            if trace:
+                trace.heard(block)
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
     ufs: list[np.ndarray] = []
     frames = 0
@@ -69,6 +83,8 @@ def _enhance_into(
         blocks = reader.read_blocks(mono=form.mono)
         for out, uf in enhancer.stream(blocks, info.sample_rate, given.level):
             after.add(out, info.sample_rate)
+            if trace:
+                trace.made(out, uf)
             ufs.append(uf)
             frames += out.shape[1]
             yield out
@@ -90,6 +106,7 @@ def _enhance_into(
         result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
         result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
         result.warnings = "; ".join(diagnostics.warnings(given, after))
+    return trace
 
 
 def _score(result: FileResult, task: Task) -> None:

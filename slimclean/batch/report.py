@@ -53,9 +53,11 @@ class FileResult:
     pesq_wb: float | None = None
     stoi: float | None = None
     si_sdr_db: float | None = None
+    view: object = dataclasses.field(default=None, repr=False, compare=False)
+    """No column: what a page or picture of the recording needs, where one was asked for."""
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult))
+COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.name != "view")
 _DECIMALS = {
     "duration_s": 3,
     "mean_uf": 4,
@@ -192,7 +194,7 @@ def read_report(path: Path) -> list[FileResult]:
                     raise ValueError("a line is no object")
                 if missing := {"file", "output", "status"} - {*row}:
                     raise ValueError(f"no column {sorted(missing)[0]}")
-                cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in kinds}
+                cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in COLUMNS}
                 if cells["status"] not in get_args(Status):
                     raise ValueError(f"a status of {cells['status']!r}")
                 results.append(FileResult(**cells))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import unicodedata
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
-from slimclean.audio import OutputForm
-from slimclean.audio.folder import exists
-from slimclean.batch.collisions import RealPaths, folded
-from slimclean.batch.plan import Task, plan
+from slimclean.batch.options import Options, Watch
+from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult, ReportWriter
 from slimclean.enhancer import Enhancer
@@ -29,33 +26,6 @@ WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
 WORKER_BYTES = 900e6
 CONNECT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What a caller wants to hear while a batch runs; by default nothing."""
-
-    planned: Callable[[float], None] = lambda _: None
-    """Seconds of audio ahead, as far as headers tell."""
-    progressed: Callable[[float], None] = lambda _: None
-    """Seconds of audio just done."""
-    finished: Callable[[FileResult], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s."""
-
-    form: OutputForm = field(default_factory=OutputForm)
-    overwrite: bool = False
-    in_place: bool = False
-    fail_fast: bool = False
-    references: str | Path | None = None
-    report: str | Path | None = None
-    jobs: int = 1
-    """Processes; 0 chooses by the amount of audio, the cores and the memory."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
 
 
 def enhance_paths(
@@ -74,8 +44,13 @@ def enhance_paths(
     work where the request contradicts itself.
     """
     options = replace(options or Options(), **changes)
-    tasks = plan_batch(paths, output, options)
-    enhancer = enhancer or Enhancer()
+    return enhance_tasks(plan_batch(paths, output, options), enhancer or Enhancer(), options, watch)
+
+
+def enhance_tasks(
+    tasks: Sequence[Task], enhancer: Enhancer, options: Options, watch: Watch | None = None
+) -> list[FileResult]:
+    """Do what `plan_batch` planned with the same options; see `enhance_paths`."""
     watch = watch or Watch()
     done = done_tasks(tasks, options)
     todo = [task for task in tasks if task not in done and not task.problem]
@@ -106,7 +81,10 @@ def enhance_paths(
             _check_travels(enhancer)
             run = _in_processes(ahead, enhancer, options, jobs)
         else:
-            run = ((task, enhance_file(task, enhancer, options.form, watch.progressed)) for task in ahead)
+            run = (
+                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look))
+                for task in ahead
+            )
         with contextlib.closing(run):
             for task, result in run:
                 finish(task, result)
@@ -118,56 +96,6 @@ def enhance_paths(
             if task not in results:
                 finish(task, _skipped(task, "not begun: an earlier recording failed"))
     return [results[task] for task in tasks]
-
-
-def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: Options) -> list[Task]:
-    """The plan of `enhance_paths`; raises `UsageError`."""
-    tasks = plan(
-        [Path(path) for path in paths],
-        Path(output) if output is not None else None,
-        options.form,
-        in_place=options.in_place,
-        references=Path(options.references) if options.references else None,
-    )
-    if options.report is not None:
-        real_path = RealPaths()
-        recordings = {real_path(path) for task in tasks for path in (task.source, task.destination)}
-        if real_path(Path(options.report)) in recordings:
-            raise UsageError(f"the report {options.report} is also a recording")
-    return tasks
-
-
-def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:
-    """Those whose outputs an earlier run made. Each folder of outputs is listed once."""
-    if options.overwrite or options.in_place:
-        return set()
-    outputs = {task.destination for task in tasks}
-    listed: dict[Path, dict[str, list[Path]]] = {}
-    done = set()
-    for task in tasks:
-        folder = task.destination.parent
-        if folder not in listed:
-            listed[folder] = _files_by_name(folder)
-        for path in listed[folder].get(folded(task.destination.name), []):
-            # Of another case or Unicode form, it is the output where it is no other's.
-            if path == task.destination or (path not in outputs and _names_meet(path, task.destination)):
-                done.add(task)
-    return done
-
-
-def _files_by_name(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if entry.is_file():
-                    found.setdefault(folded(entry.name), []).append(folder / entry.name)
-    return found
-
-
-def _names_meet(path: Path, output: Path) -> bool:
-    same_form = unicodedata.normalize("NFC", path.name) == unicodedata.normalize("NFC", output.name)
-    return same_form or exists(output)
 
 
 def pick_jobs(durations_s: list[float], device: str) -> int:
@@ -210,7 +138,7 @@ def _in_processes(
     with _backend(options.scheduler, jobs):
         try:
             while remaining:
-                results = _parallel(list(remaining), enhancer, options.form, jobs)
+                results = _parallel(list(remaining), enhancer, options, jobs)
                 try:
                     for task, result in results:
                         del remaining[task]
@@ -218,7 +146,7 @@ def _in_processes(
                 except Exception:  # `enhance_file` raises nothing: this is a dead worker
                     for task in list(remaining)[: 3 * jobs]:
                         del remaining[task]
-                        yield task, _alone(task, enhancer, options.form, jobs)
+                        yield task, _alone(task, enhancer, options, jobs)
                 finally:
                     _cancel(results)
         finally:
@@ -236,9 +164,9 @@ def _check_travels(enhancer: Enhancer) -> None:
 
 
 def _parallel(
-    tasks: list[Task], enhancer: Enhancer, form: OutputForm, jobs: int
+    tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    work = (delayed(_enhance)(task, _anywhere(task), enhancer, form) for task in tasks)
+    work = (delayed(_enhance)(task, _anywhere(task), enhancer, options) for task in tasks)
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
     results: Generator[tuple[Task, FileResult], None, None] = pool(work)
     return results
@@ -251,16 +179,16 @@ def _cancel(results: Generator[Any, None, None]) -> None:
         results.close()
 
 
-def _alone(task: Task, enhancer: Enhancer, form: OutputForm, jobs: int) -> FileResult:
+def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileResult:
     try:
-        return next(_parallel([task], enhancer, form, jobs))[1]
+        return next(_parallel([task], enhancer, options, jobs))[1]
     except Exception as error:
         audio.remove_leftovers(task.destination.parent)
         return _failed(task, f"its worker process died ({type(error).__name__}); out of memory?")
 
 
-def _enhance(task: Task, here: Task, enhancer: Enhancer, form: OutputForm) -> tuple[Task, FileResult]:
-    result = enhance_file(here, enhancer, form)
+def _enhance(task: Task, here: Task, enhancer: Enhancer, options: Options) -> tuple[Task, FileResult]:
+    result = enhance_file(here, enhancer, options.form, look=options.look)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +25,9 @@ from slimclean.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from slimclean.batch.options import Options, Watch
+    from slimclean.batch.plan import Task
     from slimclean.batch.report import FileResult
-    from slimclean.batch.run import Options, Watch
     from slimclean.enhancer import Enhancer
 
 STREAM = Path("-")
@@ -135,8 +138,9 @@ def enhance(
     with one_line_errors():
         parsed_uf = parse_uf(uf)
         from slimclean.audio import OutputForm
+        from slimclean.batch.options import Options
         from slimclean.batch.report import summary
-        from slimclean.batch.run import Options, enhance_paths
+        from slimclean.batch.run import enhance_tasks
         from slimclean.enhancer import Enhancer
         from slimclean.model.macs import macs_per_sample
 
@@ -161,7 +165,7 @@ def enhance(
         )
         inputs = _inputs(paths or [], input_list)
         if dry_run:
-            _print_plan(inputs, output, options)
+            _print_plan(_plan(inputs, output, options), options)
             return
         reports.check(plots, html)
         use_threads(threads if threads is not None else jobs or None)
@@ -176,15 +180,18 @@ def enhance(
             attenuation_limit_db=atten_lim_db,
             residual=residual,
         )
+        tasks = _plan(inputs, output, options)
+        pictures = reports.pictures(tasks, inputs, plots)
+        options = replace(options, look=reports.look(pictures, html))
         with _Progress(quiet) as progress:
             if STREAM in (*inputs, output):
-                results = [_enhance_stream(inputs, output, enhancer, options, progress.watch())]
+                results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
             else:
-                results = enhance_paths(inputs, output, enhancer, options, progress.watch())
+                results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
             print(f"slimclean: {summary(results, full)}", file=sys.stderr)
-        reports.write(results, inputs, enhancer, plots=plots, html=html)
+        reports.write(results, enhancer, pictures, html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
@@ -194,41 +201,46 @@ def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
         from slimclean.batch.pipe import read_text
         from slimclean.batch.plan import read_list
 
+        if input_list == STREAM and STREAM in paths:
+            raise typer.BadParameter("standard input is either a recording or the list of inputs")
         paths = [*paths, *read_list(input_list, read_text(input_list, sys.stdin.buffer))]
     if not paths:
         raise typer.BadParameter("give recordings, folders, - or --input-list")
     return paths
 
 
-def _print_plan(inputs: list[Path], output: Path | None, options: Options) -> None:
-    """One line per recording on stdout: what would be done, from where, to where."""
-    from slimclean.batch.run import done_tasks, plan_batch
+def _plan(inputs: list[Path], output: Path | None, options: Options) -> list[Task]:
+    from slimclean.batch.plan import plan_batch, plan_stream
 
-    tasks = plan_batch(inputs, output, options)
+    if STREAM in (*inputs, output):
+        return [plan_stream(inputs, output, options)]
+    return plan_batch(inputs, output, options)
+
+
+def _print_plan(tasks: Sequence[Task], options: Options) -> None:
+    """Print one line per recording on stdout: what would be done, from where, to where."""
+    from slimclean.batch.plan import done_tasks
+
     done = done_tasks(tasks, options)
     for task in tasks:
-        verb = "skip" if task in done else "fail" if task.problem else "enhance"
+        verb = "fail" if task.problem else "skip" if task in done else "enhance"
         line = f"{verb}\t{task.source}\t{task.destination}\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
 
 
-def _enhance_stream(
-    inputs: list[Path], output: Path | None, enhancer: Enhancer, options: Options, watch: Watch
-) -> FileResult:
-    """One recording of which an end or both is `-`."""
-    from slimclean.audio.folder import is_file
+def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Watch) -> FileResult:
+    """Enhance one recording of which an end or both is `-`."""
     from slimclean.batch.pipe import enhance_pipe
-    from slimclean.batch.report import ReportWriter
-    from slimclean.errors import UsageError
+    from slimclean.batch.plan import done_tasks
+    from slimclean.batch.report import FileResult, ReportWriter
 
-    if len(inputs) != 1 or options.in_place or options.references:
-        raise UsageError("- is one recording, alone, without --in-place and --reference")
-    if inputs[0] != STREAM and not is_file(inputs[0]):
-        raise UsageError(f"{inputs[0]}: one file goes to -, not a folder or nothing")
-    streams = (sys.stdin.buffer, sys.stdout.buffer)
-    target = output or STREAM
-    result = enhance_pipe(inputs[0], target, streams, enhancer, options.form, watch.progressed)
+    if done_tasks([task], options):
+        result = FileResult(str(task.source), str(task.destination), "skipped", "the output exists")
+    else:
+        streams = (sys.stdin.buffer, sys.stdout.buffer)
+        ends = task.source, task.destination
+        result = enhance_pipe(*ends, streams, enhancer, options.form, watch.progressed, options.look)
     if options.report is not None:
         with ReportWriter(Path(options.report)) as writer:
             writer.add(result)
@@ -245,7 +257,7 @@ class _Progress:
         self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
 
     def watch(self) -> Watch:
-        from slimclean.batch.run import Watch
+        from slimclean.batch.options import Watch
 
         return Watch(self._planned, self._bar.update, self._finished)
 

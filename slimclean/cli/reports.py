@@ -1,15 +1,18 @@
-"""What `slimclean enhance` draws and writes after a run, for people to look at."""
+"""What `slimclean enhance` draws and writes for people to look at: pictures and a page."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from slimclean.batch.plan import Task
     from slimclean.batch.report import FileResult
     from slimclean.enhancer import Enhancer
+    from slimclean.show.look import Look
 
 
 def check(plots: Path | None, html: Path | None) -> None:
@@ -24,23 +27,38 @@ def check(plots: Path | None, html: Path | None) -> None:
         require_matplotlib()
 
 
+def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:
+    """Say where the picture of each recording goes, by its path; nowhere without a folder `plots`."""
+    if plots is None:
+        return {}
+    from slimclean.show.plot import picture_names
+
+    files = [str(task.source) for task in tasks]
+    names = picture_names(files, [path for path in inputs if path.is_dir()])
+    return {os.path.abspath(file): plots.absolute() / name for file, name in zip(files, names, strict=True)}  # noqa: PTH100
+
+
+def look(pictures: Mapping[str, Path], html: Path | None) -> Look | None:
+    """Return what draws while the run goes on, where anything is to be drawn."""
+    if not pictures and html is None:
+        return None
+    from slimclean.show.look import Look
+
+    return Look(pictures, page=html is not None)
+
+
 def write(
-    results: Sequence[FileResult],
-    paths: Sequence[Path],
-    enhancer: Enhancer,
-    *,
-    plots: Path | None,
-    html: Path | None,
+    results: Sequence[FileResult], enhancer: Enhancer, pictures: Mapping[str, Path], html: Path | None
 ) -> None:
-    """Pictures into the folder `plots`, a page to `html`; what cannot be drawn is a line on stderr."""
+    """Draw what the run did not, and write the page `html`; what cannot be drawn is a line on stderr."""
 
     def complain(message: str) -> None:
         print(f"slimclean: {message}", file=sys.stderr)
 
-    if plots is not None:
+    if pictures:
         from slimclean.show.plot import plot_results
 
-        plot_results(results, [path for path in paths if path.is_dir()], plots, enhancer, complain)
+        plot_results(results, pictures, enhancer, complain)
     if html is not None:
         from slimclean.show.page import write_report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,39 +10,14 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Comparison
 from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
 
-AUDIBLE_DBFS = -80.0
-"""Below it, how much was removed says nothing."""
 LENGTHS_AGREE_S = 0.5
 """Lossy encoders pad a little."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a picture needs: `uf` [F] at `frame_rate_hz`, and the candidates of the router in `ufs`.
-
-    All three are empty or 0 where nobody knows at what UF the recording was enhanced.
-    """
-
-    before: Spectrogram
-    after: Spectrogram
-    uf: np.ndarray
-    frame_rate_hz: float = 0.0
-    ufs: tuple[float, ...] = ()
-
-    @property
-    def mean_uf(self) -> float | None:
-        return float(self.uf.mean()) if len(self.uf) else None
-
-    @property
-    def removed_db(self) -> np.ndarray:
-        """By how much the level fell in each column of `before`; NaN where there was nothing to hear, [N]."""
-        after = np.interp(self.before.times_s, self.after.times_s, self.after.dbfs)
-        return np.where(self.before.dbfs > AUDIBLE_DBFS, self.before.dbfs - after, np.nan)
 
 
 def preview(recording: Path, enhancer: Enhancer) -> Comparison:

@@ -6,8 +6,8 @@ that anyone may have chosen: they reach the page through `html.escape` and `urll
 
 from __future__ import annotations
 
-import base64
 import html
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,16 +16,15 @@ import numpy as np
 
 from slimclean.audio.atomic import replacing
 from slimclean.batch.report import FileResult, totals
-from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.show import player, png
+from slimclean.show import player
 from slimclean.show.assets import asset
-from slimclean.show.comparison import Comparison, compare_result, reason
+from slimclean.show.comparison import compare_result, reason
+from slimclean.show.view import Strip, View, view_of
 
 SHOWN = 200
 """Recordings with pictures and players; the table holds all. Each takes up to 300 KB of the page."""
-THUMBNAIL = (64, 640)
 
 
 class Column(NamedTuple):
@@ -73,7 +72,8 @@ def write_report(
 ) -> None:
     """Write the page on a run's results; `enhancer` holds the network that made them.
 
-    A recording that cannot be read any more is told to `failed`, and its section says so.
+    A result with a `view` is shown as the run saw it; others are decoded again. A recording that cannot be read
+    any more is told to `failed`, and its section says so.
     """
     check_page(page)
     try:
@@ -148,87 +148,58 @@ def _recording(
 ) -> Iterator[str]:
     yield f"<section class='recording' id='r{number}'>\n<h3>{_text(result.file)}</h3>\n"
     try:
-        comparison = compare_result(result, enhancer)
-        rows = [*_sound_rows(result, comparison, page), *_uf_row(comparison)]
+        view = result.view if isinstance(result.view, View) else view_of(compare_result(result, enhancer))
+        if view.before is None:
+            raise SlimcleanError(view.problem)
+        rows = [*_sound_rows(result, view, page), *_uf_row(view)]
     except Exception as error:  # whatever one recording does, the others get their sections
         failed(f"no picture: {reason(error)}")
         rows = [f"<p class='failed'>{_text(reason(error))}</p>\n"]
     else:
-        yield f"<p class='soft'>{_text(result.output)}{_removed(comparison)}</p>\n"
+        removed = f" · level removed: {view.removed}" if view.removed else ""
+        yield f"<p class='soft'>{_text(result.output)}{removed}</p>\n"
     yield from rows
     yield "</section>\n"
 
 
-def _removed(comparison: Comparison) -> str:
-    removed = comparison.removed_db[np.isfinite(comparison.removed_db)]
-    if not len(removed):
-        return ""
-    median, most = np.percentile(removed, [50, 95])
-    return f" · level removed: median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
-
-
-def _sound_rows(result: FileResult, comparison: Comparison, page: Path) -> Iterator[str]:
-    top = max(float(s.level_db.max()) for s in (comparison.before, comparison.after))
-    start_s = player.most_audible_s(comparison.after.dbfs, comparison.after.column_s)
-    for name, file, seen in (
-        ("before", result.file, comparison.before),
-        ("after", result.output, comparison.after),
-    ):
+def _sound_rows(result: FileResult, view: View, page: Path) -> Iterator[str]:
+    for name, file, strip in (("before", result.file, view.before), ("after", result.output, view.after)):
+        assert strip is not None
         yield f"<div class='row'><div class='name'>{name}<br><span class='soft'>0 to "
-        yield f"{seen.sample_rate / 2000:.3g} kHz</span></div>"
-        yield f"<img alt='spectrogram {name}' src='{thumbnail(seen, top)}'>"
-        url = player.link(Path(file), page)
-        if url is not None:
-            sound, what = url, "the whole recording, linked"
-        else:
-            sound = player.excerpt(Path(file), start_s)
-            stop_s = min(start_s + player.EXCERPT_S, seen.duration_s)
-            what = f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
-        yield f"<div><audio controls preload='none' src='{html.escape(sound)}'></audio>"
-        yield f"<div class='soft'>{what}</div></div></div>\n"
+        yield f"{strip.top_khz:.3g} kHz</span></div>"
+        yield f"<img alt='spectrogram {name}' src='{strip.image}'>"
+        sound, what = _sound(name, file, result, strip, view.start_s, page)
+        player_ = f"<audio controls preload='none' src='{html.escape(sound)}'></audio>" if sound else ""
+        yield f"<div>{player_}<div class='soft'>{what}</div></div></div>\n"
 
 
-def _uf_row(comparison: Comparison) -> Iterator[str]:
-    scale = "".join(f"<span>{_clock(comparison.before.duration_s * part / 4)}</span>" for part in range(5))
+def _sound(
+    name: str, file: str, result: FileResult, strip: Strip, start_s: float, page: Path
+) -> tuple[str, str]:
+    """Return where a player gets its sound from, "" for nowhere, and what it is."""
+    if file == "-":
+        return "", "went through a pipe"
+    if name == "before" and os.path.realpath(result.file) == os.path.realpath(result.output):
+        return "", "was replaced in place"
+    url = player.link(Path(file), page)
+    if url is not None:
+        return url, "the whole recording, linked"
+    stop_s = min(start_s + player.EXCERPT_S, strip.duration_s)
+    return player.excerpt(Path(file), start_s), f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
+
+
+def _uf_row(view: View) -> Iterator[str]:
+    assert view.before is not None
+    scale = "".join(f"<span>{_clock(view.before.duration_s * part / 4)}</span>" for part in range(5))
     yield "<div class='row'><div class='name'>UF</div><div>"
-    if comparison.mean_uf is None:
+    if view.mean_uf is None:
         yield f"<div class='scale soft'>{scale}</div></div>"
         yield "<div class='soft'>not known: enhanced in an earlier run</div>"
     else:
-        yield f"{uf_timeline(comparison)}<div class='scale soft'>{scale}</div></div>"
-        marks = ", ".join(f"{uf:g}" for uf in comparison.ufs)
-        yield f"<div class='soft'>mean {comparison.mean_uf:.3f} (line); marks at {marks}</div>"
+        yield f"{view.uf_svg}<div class='scale soft'>{scale}</div></div>"
+        marks = ", ".join(f"{uf:g}" for uf in view.ufs)
+        yield f"<div class='soft'>mean {view.mean_uf:.3f} (line); marks at {marks}</div>"
     yield "</div>\n"
-
-
-def thumbnail(spectrogram: Spectrogram, top_db: float) -> str:
-    """A small spectrogram from `top_db` down to 80 dB below it, as a data URI."""
-    height, width = THUMBNAIL
-    power = reduce_columns(reduce_columns(spectrogram.power, width).T, height).T
-    level = 10 * np.log10(np.maximum(power, 1e-12))
-    steps = len(png.MAGMA)
-    indices = np.clip((level - top_db + SHOWN_DB) / SHOWN_DB * steps, 0, steps - 1).astype(np.uint8)
-    return "data:image/png;base64," + base64.b64encode(png.encode(indices[::-1])).decode()
-
-
-def uf_timeline(comparison: Comparison, columns: int = 300) -> str:
-    """The UF over time as inline SVG, logarithmic up to 1, with lines at the candidates and at the mean."""
-    uf = reduce_columns(comparison.uf, columns)
-    lowest = min(min(comparison.ufs), float(uf.min())) * 0.7
-
-    def y(value: float) -> int:
-        return round(1000 * float(np.log(value) / np.log(lowest)))
-
-    points = "".join(f"H{k}V{y(v)}H{k + 1}" for k, v in enumerate(uf))
-    grid = "".join(f"M0 {y(v)}H{len(uf)}" for v in comparison.ufs[:-1])
-    mean = y(float(comparison.uf.mean()))
-    thin = "vector-effect='non-scaling-stroke' fill='none'"
-    return (
-        f"<svg viewBox='0 0 {len(uf)} 1000' preserveAspectRatio='none' role='img' aria-label='UF over time'>"
-        f"<path d='M0 1000{points}V1000Z' fill='var(--accent)'/>"
-        f"<path d='{grid}' stroke='var(--line)' stroke-width='1' {thin}/>"
-        f"<path d='M0 {mean}H{len(uf)}' stroke='var(--mean)' stroke-width='2' {thin}/></svg>"
-    )
 
 
 def _clock(seconds: float) -> str:

@@ -6,7 +6,8 @@ Okabe and Ito (2008) and matplotlib's perceptually uniform magma, which the colo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ import numpy as np
 
 from slimclean.audio.atomic import replacing
 from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
 from slimclean.errors import MissingDependencyError, SlimcleanError
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
-from slimclean.show.comparison import Comparison, compare_result, reason
+from slimclean.show.comparison import compare_result, reason
+from slimclean.show.view import View, removed
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
@@ -105,11 +108,8 @@ def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
     axis.set(ylabel="level (dBFS)", ylim=(max(-100.0, loudest - SHOWN_DB), loudest + 3))
     axis.yaxis.set_major_locator(MultipleLocator(20))
     axis.grid(axis="y", color="#dddddd", lw=0.6)
-    removed = comparison.removed_db[np.isfinite(comparison.removed_db)]
-    if len(removed):
-        median, most = np.percentile(removed, [50, 95])
-        text = f"removed: median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
-        axis.set_title(text, loc="left", fontsize="medium")
+    if text := removed(comparison):
+        axis.set_title(f"removed: {text}", loc="left", fontsize="medium")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize="small", frameon=False)
 
 
@@ -138,32 +138,33 @@ def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
 
 def plot_results(
     results: Sequence[FileResult],
-    roots: Sequence[Path],
-    folder: Path,
+    pictures: Mapping[str, Path],
     enhancer: Enhancer,
     failed: Callable[[str], None] = lambda _: None,
-) -> list[Path]:
-    """A PNG per recording whose result is there, under `folder` as the recordings lie under `roots`.
+) -> None:
+    """Draw a picture of each result that the run did not draw itself; `pictures` says where they go.
 
-    What cannot be drawn is told to `failed` and does not stop the others.
+    What cannot be drawn, or could not, is told to `failed` and does not stop the others.
     """
-    pictures = []
-    for result, name in zip(results, picture_names([r.file for r in results], roots), strict=True):
+    for result in results:
         if result.status == "failed":
             continue
+        if isinstance(result.view, View):
+            if result.view.problem:
+                failed(f"no picture: {result.view.problem}")
+            continue
         try:
-            plot_comparison(compare_result(result, enhancer), folder / name, Path(result.file).name)
-            pictures.append(folder / name)
+            picture = pictures[os.path.abspath(result.file)]  # noqa: PTH100
+            plot_comparison(compare_result(result, enhancer), picture, Path(result.file).name)
         except Exception as error:  # whatever one recording does, the others get theirs
             failed(f"no picture: {reason(error)}")
-    return pictures
 
 
 def picture_names(files: Sequence[str], roots: Sequence[Path]) -> list[Path]:
-    """Where each file's picture goes: its path under the root it came from, as PNG, each name once."""
+    """Return where each file's picture goes: its path under the root it came from, as PNG, each name once."""
     taken: set[Path] = set()
     names = []
-    for file in map(Path, files):
+    for file in (Path("stdin" if file == "-" else file) for file in files):
         root = next((r for r in roots if r in file.parents), None)
         inside = file.relative_to(root or file.parent)
         name = (root.resolve().name / inside if root and len(roots) > 1 else inside).with_suffix(".png")

@@ -18,7 +18,8 @@ import torch
 from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
-from slimclean.batch.run import Watch, enhance_paths, pick_jobs
+from slimclean.batch.options import Watch
+from slimclean.batch.run import enhance_paths, pick_jobs
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
 DEADLY_HZ = 11_025

@@ -9,7 +9,8 @@ import soundfile
 from conftest import voice
 
 from slimclean.audio import OutputForm
-from slimclean.batch.plan import is_our_output, plan, read_list
+from slimclean.batch.options import Options
+from slimclean.batch.plan import STREAM, Task, done_tasks, is_our_output, plan, plan_stream, read_list
 from slimclean.errors import UsageError
 
 
@@ -47,6 +48,51 @@ def test_our_own_outputs_are_no_input(folder):
     assert names(plan([Path("takes/one*")])) == ["one.wav"]
     assert names(plan([folder / "one-enhanced.wav"])) == ["one-enhanced.wav"]  # asked for by name
     assert not is_our_output(Path("never-enhanced.wav"))
+
+
+def test_a_pattern_that_matches_our_own_outputs_alone_says_so(folder):
+    for name in ("one-enhanced.wav", "two-enhanced.wav"):
+        soundfile.write(folder / name, voice(0.05), 16_000)
+    (folder.parent / "takes-enhanced").mkdir()
+    for pattern in ("takes/*-enhanced.wav", "takes-e*"):
+        with pytest.raises(UsageError, match=r"matches only outputs of earlier runs, such as takes.*-enhanced"):
+            plan([Path(pattern)])
+    with pytest.raises(UsageError, match="only outputs"):  # and beside others
+        plan([folder / "one.wav", Path("takes/*-enhanced.wav")])
+
+
+def test_a_stream_is_planned_like_a_file(folder):
+    """One recording, to a file of a known container, which is done where it exists."""
+    out = folder / "out.wav"
+    assert plan_stream(["-"], None, Options()) == Task(STREAM, STREAM)
+    task = plan_stream(["-"], out, Options())
+    assert done_tasks([task], Options()) == set()
+    out.write_bytes(b"")
+    assert done_tasks([task], Options()) == {task}
+    assert done_tasks([task], Options(overwrite=True)) == set()
+    Path("-").write_bytes(b"")  # a file of that name is no output of ours
+    assert done_tasks([Task(STREAM, STREAM)], Options()) == set()
+
+
+@pytest.mark.parametrize(
+    ("paths", "output", "options", "message"),
+    [
+        (["-", "takes/one.wav"], None, {}, "one recording, alone"),
+        (["takes"], "-", {}, "one file goes to -"),
+        (["absent.wav"], "-", {}, "one file goes to -"),
+        (["-"], "takes", {}, "has no name"),
+        (["-"], "out.xyz", {}, r"cannot write \.xyz; there are \.aif"),
+        (["-"], "out", {}, "no extension, so no container"),
+        (["-"], None, {"in_place": True}, "without `in_place`"),
+        (["-"], None, {"references": "takes"}, "`references`"),
+        (["-"], None, {"scheduler": "tcp://x"}, "`scheduler`"),
+        (["-"], None, {"form": OutputForm(keep_mtime=True)}, "`keep_mtime`"),
+        (["-"], "out.wav", {"report": "out.wav"}, "is also a recording"),
+    ],
+)
+def test_what_a_pipe_cannot_do_is_refused(folder, paths, output, options, message):
+    with pytest.raises(UsageError, match=message):
+        plan_stream(paths, output, Options(**options))
 
 
 def test_the_format_names_the_output(folder):

@@ -12,8 +12,10 @@ from conftest import SMALL, identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.audio import OutputForm
+from slimclean.batch.options import Options, Watch
+from slimclean.batch.plan import plan
 from slimclean.batch.report import COLUMNS
-from slimclean.batch.run import Options, Watch, enhance_paths, plan
+from slimclean.batch.run import enhance_paths
 from slimclean.errors import UsageError
 
 

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import run, voice
+from typer.testing import CliRunner
 
 from slimclean import __version__
+from slimclean.cli import app
 from slimclean.model import checkpoint
 from slimclean.scoring.pairs import ScorePair, score_pair
 
@@ -138,6 +140,50 @@ def test_a_dry_run_prints_the_plan(tmp_path, weights):
         f"enhance\t{takes / 'b.wav'}\t{tmp_path / 'out' / 'b.wav'}",
     ]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
+
+
+def through(data, *arguments):
+    """The command line with bytes at its standard input."""
+    return CliRunner().invoke(app, ["enhance", *map(str, arguments)], input=data)
+
+
+def test_a_stream_heeds_what_exists(tmp_path, weights):
+    """Without --overwrite, a file stays; a dry run and a page work with pipes too."""
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    sound, out = (tmp_path / "a.wav").read_bytes(), tmp_path / "o.wav"
+    planned = through(sound, "-", "-o", out, "--dry-run")
+    assert (planned.exit_code, planned.stdout) == (0, f"enhance\t-\t{out}\n")
+    assert through(sound, "-", "--dry-run").stdout == "enhance\t-\t-\n"
+    out.write_bytes(b"precious")
+    assert through(sound, "-", "-o", out, "--dry-run").stdout == f"skip\t-\t{out}\n"
+    done = through(sound, "-", "-o", out, "-m", weights, "--report", tmp_path / "r.csv")
+    assert (done.exit_code, "1 skipped" in done.stderr) == (0, True)
+    assert out.read_bytes() == b"precious"
+    assert b"-," + str(out).encode() + b",skipped" in (tmp_path / "r.csv").read_bytes()
+    done = through(sound, "-", "-o", out, "-m", weights, "--overwrite", "--html", tmp_path / "p.html")
+    assert (done.exit_code, "no picture" in done.stderr) == (0, False), done.stderr
+    assert soundfile.info(out).frames == 8_000
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("<img") == 2
+    assert page.count("<audio") == 1
+    assert "went through a pipe" in page
+
+
+def test_a_picture_of_a_stream(tmp_path, weights):
+    pytest.importorskip("matplotlib")
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    sound = (tmp_path / "a.wav").read_bytes()
+    done = through(sound, "-", "-m", weights, "--plots", tmp_path / "p", "--html", tmp_path / "p.html")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout_bytes.startswith(b"RIFF")
+    assert [p.name for p in (tmp_path / "p").iterdir()] == ["stdin.png"]
+    assert (tmp_path / "p.html").read_text().count("<audio") == 0
+
+
+def test_standard_input_is_one_thing(weights):
+    done = through(b"", "-", "--input-list", "-", "-m", weights)
+    assert done.exit_code == 2
+    assert "either a recording or the list" in done.output
 
 
 def test_a_list_of_inputs_and_a_report_in_json(tmp_path, weights):

@@ -11,6 +11,8 @@ import pytest
 import soundfile
 from conftest import SMALL, identity_enhancer, run, voice
 
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
@@ -176,8 +178,57 @@ def test_what_an_earlier_run_made_is_drawn_without_its_uf(tmp_path, weights):
     assert png_size(tmp_path / "p" / "a.png")[0] == 1200
     told = []
     strange = FileResult(str(tmp_path / "a.wav"), "b.wav", "enhanced", uf="much")
-    assert plot_results([strange], [], tmp_path / "p", identity_enhancer(), told.append) == []
+    plot_results([strange], {strange.file: tmp_path / "p" / "b.png"}, identity_enhancer(), told.append)
     assert "'much' is no UF" in told[0]
+    assert not (tmp_path / "p" / "b.png").exists()
+
+
+@pytest.fixture
+def no_second_look(monkeypatch):
+    """Decoding for a picture, and asking the router again, are failures."""
+
+    def refuse(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("slimclean.show.comparison.compare", refuse)
+    monkeypatch.setattr("slimclean.enhancer.Enhancer.route_stream", refuse)
+
+
+@needs_matplotlib
+@pytest.mark.usefixtures("no_second_look")
+def test_a_run_draws_what_it_saw(tmp_path, weights):
+    """In place too, where nothing is left to be compared afterwards."""
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    page = tmp_path / "p.html"
+    done = run(
+        "enhance", tmp_path / "a.wav", "--in-place", "-m", weights, "--plots", tmp_path / "p", "--html", page
+    )
+    assert (done.exit_code, "no picture" in done.stderr) == (0, False), done.stderr
+    assert png_size(tmp_path / "p" / "a.png")[0] == 1200
+    text = page.read_text()
+    assert text.count("<img") == 2
+    assert "was replaced in place" in text
+    assert text.count("<audio") == 1
+
+
+def test_what_was_seen_is_what_is_in_the_files(tmp_path):
+    """Spectrograms and UFs of the run against those of its decoded files, over a cut between chunks."""
+    x = np.stack([voice(19.0, 44_100, seed=c) for c in range(2)], axis=1)
+    soundfile.write(tmp_path / "a.wav", x, 44_100, "FLOAT")
+    seen = []
+    enhancer = identity_enhancer("auto", 0.5)
+    task = Task(tmp_path / "a.wav", tmp_path / "b.wav")
+    result = enhance_file(
+        task, enhancer, look=lambda result, comparison: seen.append(comparison) or result.status
+    )
+    assert (result.status, result.view) == ("enhanced", "enhanced")
+    then = compare(tmp_path / "a.wav", tmp_path / "b.wav", enhancer)
+    np.testing.assert_array_equal(seen[0].uf, then.uf)
+    assert seen[0].mean_uf == pytest.approx(result.mean_uf)
+    for side in ("before", "after"):
+        one, two = getattr(seen[0], side), getattr(then, side)
+        np.testing.assert_allclose(one.power, two.power, rtol=1e-4, atol=1e-9)
+        assert (one.duration_s, one.column_s) == (two.duration_s, two.column_s)
 
 
 def test_pictures_have_names_of_their_own(tmp_path):

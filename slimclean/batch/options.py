@@ -1,0 +1,40 @@
+"""How a batch is run, and what its caller wants to hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slimclean.audio import OutputForm
+from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Look
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a caller wants to hear while a batch runs; by default nothing."""
+
+    planned: Callable[[float], None] = lambda _: None
+    """Seconds of audio ahead, as far as headers tell."""
+    progressed: Callable[[float], None] = lambda _: None
+    """Seconds of audio just done."""
+    finished: Callable[[FileResult], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s."""
+
+    form: OutputForm = field(default_factory=OutputForm)
+    overwrite: bool = False
+    in_place: bool = False
+    fail_fast: bool = False
+    references: str | Path | None = None
+    report: str | Path | None = None
+    jobs: int = 1
+    """Processes; 0 chooses by the amount of audio, the cores and the memory."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
+    look: Look | None = None
+    """Makes the `view` of a row from what was seen, where the recording was enhanced; picklable."""

@@ -1,0 +1,39 @@
+"""What is made of a recording for people to look at, in the process that enhanced it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Comparison
+from slimclean.show.comparison import reason
+from slimclean.show.plot import plot_comparison
+from slimclean.show.view import View, view_of
+
+
+@dataclass(frozen=True)
+class Look:
+    """Draws the picture of a recording and returns the `View` of it; picklable.
+
+    `pictures` says where the picture of each absolute path goes, none without an entry; `page` whether a page
+    follows.
+    """
+
+    pictures: Mapping[str, Path]
+    page: bool
+
+    def __call__(self, result: FileResult, comparison: Comparison) -> View:
+        """Raise nothing: the recording is enhanced, whatever its picture does."""
+        view, picture = View(), self.pictures.get(os.path.abspath(result.file))  # noqa: PTH100
+        try:
+            if self.page:
+                view = view_of(comparison)
+            if picture is not None:
+                plot_comparison(comparison, picture, Path(result.file).name)
+        except Exception as error:
+            return dataclasses.replace(view, problem=reason(error))
+        return view

@@ -65,6 +65,8 @@ MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
 LOUDEST = 1e6
 """Times full scale: what is louder is no recording, and would overflow."""
+LOUDNESS_LUFS = (-60.0, -5.0)
+TRUE_PEAK_DBTP = (-20.0, 0.0)
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 _LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC")
@@ -108,8 +110,9 @@ class AudioInfo:
 class OutputForm:
     """What outputs should be like where they should not be like their inputs; None is "as it came".
 
-    `extension` is that of the new container, such as ".flac"; `subtype` one of libsndfile's names.
-    Raises `UsageError` for what cannot be.
+    `extension` is that of the new container, such as ".flac"; `subtype` one of libsndfile's names;
+    `loudness_lufs` the integrated loudness that they get, with a true peak of at most `true_peak_dbtp`. Raises
+    `UsageError` for what cannot be.
     """
 
     extension: str | None = None
@@ -117,6 +120,8 @@ class OutputForm:
     sample_rate: int | None = None
     mono: bool = False
     keep_mtime: bool = False
+    loudness_lufs: float | None = None
+    true_peak_dbtp: float = -1.0
 
     def __post_init__(self) -> None:
         if self.extension is not None and self.extension not in WRITABLE:
@@ -131,6 +136,12 @@ class OutputForm:
             container = BY_EXTENSION[self.extension].sndfile
             if container and not soundfile.check_format(container, self.subtype):
                 raise UsageError(f"{container} does not hold {self.subtype}")
+        for name, value, (softest, loudest) in (
+            ("loudness_lufs", self.loudness_lufs, LOUDNESS_LUFS),
+            ("true_peak_dbtp", self.true_peak_dbtp, TRUE_PEAK_DBTP),
+        ):
+            if value is not None and not softest <= value <= loudest:
+                raise UsageError(f"`{name}` takes a number from {softest:g} to {loudest:g}, not {value:g}")
 
 
 def file_name(path: Path) -> str | bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimclean.audio import OutputForm
+from slimclean.batch.mastering import check_loudness
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look
 
@@ -24,7 +25,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Options:
-    """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s."""
+    """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s.
+
+    Raises `UsageError` where the `form` asks for a loudness and the meter is not installed.
+    """
 
     form: OutputForm = field(default_factory=OutputForm)
     overwrite: bool = False
@@ -38,3 +42,6 @@ class Options:
     """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
     look: Look | None = None
     """Makes the `view` of a row from what was seen, where the recording was enhanced; picklable."""
+
+    def __post_init__(self) -> None:
+        check_loudness(self.form)

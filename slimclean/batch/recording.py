@@ -10,10 +10,12 @@ import numpy as np
 from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.batch import diagnostics
+from slimclean.batch.mastering import MasteredWriter, mastered
 from slimclean.batch.plan import Task
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
+from slimclean.dsp.loudness import LoudnessMeter
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError
@@ -70,8 +72,12 @@ def _enhance_into(
         stored = audio.output_info(info, task.destination, form)
         given, after = diagnostics.Input(info.sample_rate), Level()
         trace = Trace(info.sample_rate) if traced else None
+        wanted = form.loudness_lufs is not None
+        heard = LoudnessMeter(info.sample_rate, channels, info.channel_layout) if wanted else None
         for block in reader.read_blocks(mono=form.mono):
             given.add(block)
+            if heard:
+                heard.add(block)
             if trace:
                 trace.heard(block)
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
@@ -90,11 +96,14 @@ def _enhance_into(
             yield out
             progress(out.shape[1] / info.sample_rate)
 
-    with AudioWriter(task.destination, stored, tags, like=task.source) as writer:
+    with (
+        AudioWriter(task.destination, stored, tags, like=task.source) as writer,
+        mastered(writer, task.destination, stored, form) as sink,
+    ):
         with AudioReader(task.source) as reader:
             for out in resample_blocks(enhanced(reader), info.sample_rate, stored.sample_rate):
-                writer.write(out)
-        writer.commit(mtime)
+                sink.write(out)
+        sink.commit(mtime)
     result.duration_s = frames / info.sample_rate
     result.clipped_samples = writer.clipped
     per_frame = np.concatenate(ufs)
@@ -106,6 +115,9 @@ def _enhance_into(
         result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
         result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
         result.warnings = "; ".join(diagnostics.warnings(given, after))
+    if heard and isinstance(sink, MasteredWriter):
+        result.loudness_in_lufs = heard.finish().integrated_lufs
+        sink.mastered.tell(result)
     return trace
 
 

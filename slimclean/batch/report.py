@@ -25,7 +25,8 @@ class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
 
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
-    softest tenth of the recording fell. The last three need a reference.
+    softest tenth of the recording fell. The last three need a reference. Loudness and true peak
+    (ITU-R BS.1770, of what was written, before any lossy encoding) are there where a loudness was asked for.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 15.6 % more in a long recording, is left out.
@@ -47,6 +48,9 @@ class FileResult:
     rtf: float | None = None
     level_in_dbfs: float | None = None
     level_out_dbfs: float | None = None
+    loudness_in_lufs: float | None = None
+    loudness_out_lufs: float | None = None
+    true_peak_dbtp: float | None = None
     clipped_samples: int | None = None
     noise_reduction_db: float | None = None
     warnings: str = ""
@@ -67,6 +71,9 @@ _DECIMALS = {
     "rtf": 5,
     "level_in_dbfs": 2,
     "level_out_dbfs": 2,
+    "loudness_in_lufs": 2,
+    "loudness_out_lufs": 2,
+    "true_peak_dbtp": 2,
     "noise_reduction_db": 2,
     "pesq_wb": 4,
     "stoi": 5,

@@ -31,7 +31,9 @@ _OPTIONS = {
     "attenuation_limit_db": "--atten-lim-db",
     "corpus_weights": "--corpus-weight",
     "extension": "--format",
+    "loudness_lufs": "--loudness",
     "references": "--reference",
+    "true_peak_dbtp": "--true-peak",
 }
 """What is called otherwise on the command line than in Python."""
 

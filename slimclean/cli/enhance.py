@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STREAM = Path("-")
 
-_STRENGTH, _OUTPUTS, _RUN = "Strength", "Outputs", "Running"
+_STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Running"
 
 
 def enhance(
@@ -99,6 +99,18 @@ def enhance(
             "--overwrite", help="Replace outputs that exist instead of skipping.", rich_help_panel=_OUTPUTS
         ),
     ] = False,
+    loudness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LUFS", help="Make outputs this loud, such as -16 (needs PyAV).", rich_help_panel=_LOUDNESS
+        ),
+    ] = None,
+    true_peak: Annotated[
+        float,
+        typer.Option(
+            metavar="DBTP", help="Ceiling of the true peak; a limiter keeps it.", rich_help_panel=_LOUDNESS
+        ),
+    ] = -1.0,
     input_list: Annotated[
         Path | None,
         typer.Option(help="File with one path a line, or - for stdin.", rich_help_panel=_RUN),
@@ -150,6 +162,8 @@ def enhance(
             sample_rate,
             mono,
             keep_mtime,
+            loudness,
+            true_peak,
         )
         if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
             raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")

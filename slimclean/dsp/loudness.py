@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,13 +68,15 @@ class LoudnessMeter:
     """Measures one recording: `add` its blocks [C, T] in order, then `finish`.
 
     `layout` is FFmpeg's name of a channel layout, such as "5.1": by it the standard leaves the bass channel out
-    and takes surround channels as 1.5 dB louder. Without one, all channels count alike. Raises
-    `MissingDependencyError`.
+    and takes surround channels as 1.5 dB louder. Without one, or with one for another number of channels, all
+    channels count alike. Raises `MissingDependencyError`.
     """
 
     def __init__(self, sample_rate: int, channels: int, layout: str | None = None) -> None:
         self._av = av = require_meter()
-        self._layout = layout or {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+        if layout is None or av.AudioLayout(layout).nb_channels != channels:
+            layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+        self._layout = layout
         self._sample_rate = sample_rate
         self._samples = 0
         self._integrated = -math.inf
@@ -87,7 +89,6 @@ class LoudnessMeter:
         if sample_rate < LEAST_RATE_HZ or sample_rate % STEPS_PER_S:
             filters.append(graph.add("aresample", "48000"))
         folder = tempfile.mkdtemp(prefix="slimclean-")
-        self._close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         said = Path(folder, "said")
         filters += [
             graph.add("ebur128", peak="true", metadata="1", framelog="quiet"),
@@ -99,6 +100,7 @@ class LoudnessMeter:
         graph.configure()
         self._in, self._out = filters[0], filters[-1]
         self._said = said.open(encoding="ascii")
+        self._close = weakref.finalize(self, _close, self._said, folder)
 
     def add(self, block: np.ndarray) -> None:
         """Take in the next samples, [C, T]."""
@@ -109,7 +111,6 @@ class LoudnessMeter:
         # The last samples are still on their way through the filter that looks for peaks between samples.
         rest = np.zeros((self._channels, 2 * self._sample_rate // STEPS_PER_S), np.float32)
         self._take(rest if self._samples else rest[:, :0], final=True)
-        self._said.close()
         self._close()
         peak = 20 * math.log10(self._peak) if self._peak else -math.inf
         return Loudness(self._integrated, peak, dict(self._blocks))
@@ -134,6 +135,11 @@ class LoudnessMeter:
                 self._blocks[round(float(value) * PER_LU)] += 1
             elif name == "I" and not final and float(value) > GATE_LUFS:
                 self._integrated = float(value)
+
+
+def _close(said: IO[str], folder: str) -> None:
+    said.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def together_lufs(parts: Iterable[Loudness]) -> float:

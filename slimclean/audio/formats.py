@@ -287,7 +287,8 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
         out = replace(out, subtype=subtype, bits_per_sample=None)
     if not _is_written(out.format, out.subtype, out.endian):
         raise AudioError(
-            f"{out.format} with {out.subtype} can be read but not written; set `extension` wav or `extension` flac"
+            f"{out.format} with {out.subtype} can be read but not written; "
+            "set `extension` wav or `extension` flac"
         )
     return out
 

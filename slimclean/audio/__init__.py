@@ -14,10 +14,10 @@ from slimclean.audio.atomic import remove_leftovers
 from slimclean.audio.folder import walk
 from slimclean.audio.formats import (
     EXTENSIONS,
+    FOREIGN,
     LOUDEST,
     MAX_CHANNELS,
     SAMPLE_RATES_HZ,
-    VIDEO_AND_AAC,
     WRITABLE,
     AudioInfo,
     OutputForm,
@@ -25,15 +25,15 @@ from slimclean.audio.formats import (
     output_suffix,
 )
 from slimclean.audio.reader import AudioReader
-from slimclean.audio.writer import AudioWriter, plan_output
+from slimclean.audio.writer import AudioWriter
 from slimclean.errors import AudioError
 
 __all__ = [
     "EXTENSIONS",
+    "FOREIGN",
     "LOUDEST",
     "MAX_CHANNELS",
     "SAMPLE_RATES_HZ",
-    "VIDEO_AND_AAC",
     "WRITABLE",
     "AudioInfo",
     "AudioReader",
@@ -41,7 +41,6 @@ __all__ = [
     "OutputForm",
     "output_info",
     "output_suffix",
-    "plan_output",
     "probe",
     "read",
     "remove_leftovers",

@@ -1,9 +1,7 @@
-"""Reading, block by block: through libsndfile, or PyAV for what that cannot read."""
+"""Reading, block by block, with the decoder that delivers most of what a file holds."""
 
 from __future__ import annotations
 
-import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,18 +10,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import soundfile
 
-from slimclean.audio.formats import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, VIDEO_AND_AAC, AudioInfo, file_name
-from slimclean.errors import AudioError
+from slimclean.audio import flac, mpeg, ogg, open_size, riff
+from slimclean.audio.formats import FOREIGN, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
+from slimclean.audio.kinds import kind_of
+from slimclean.audio.sndfile import SndfileSource, UnknownFormatError
+from slimclean.audio.view import Peek, Structure
+from slimclean.errors import AudioError, MissingDependencyError
 
 if TYPE_CHECKING:
     from typing import Self
 
 BLOCK_S = 8.0
-UNKNOWN_FRAMES = 1 << 62
-OGG_PAGE = 65_307
-"""The largest page of an Ogg file, in bytes."""
 
 
 class Source(Protocol):
@@ -31,27 +29,33 @@ class Source(Protocol):
 
     info: AudioInfo
     tags: dict[str, str]
+    warnings: list[str]
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage and lost sound."""
 
     def close(self) -> None: ...
 
 
 class AudioReader:
-    """A recording opened for reading in blocks; a context manager. `tags` are title, artist and so on."""
+    """A recording opened for reading in blocks; a context manager.
 
-    def __init__(self, path: Path) -> None:
+    `tags` are title, artist and so on. `warnings` tell what was odd about the file and what was done about it;
+    they are complete after the last block. `track` counts sound tracks from 1; None takes the default one.
+    """
+
+    def __init__(self, path: Path, track: int | None = None) -> None:
         self.path = path
         _check_readable(path)
-        if path.suffix.lower() in VIDEO_AND_AAC:
-            from slimclean.audio.av import AvSource  # PyAV is an extra
-
-            self._source: Source = AvSource(path)
-        else:
-            self._source = _SoundFileSource(path)
+        try:
+            self._source = _open(path, track)
+        except PermissionError as error:
+            raise AudioError("cannot be read (permission denied)") from error
+        except OSError as error:
+            raise AudioError(f"cannot be read ({error.strerror or error})") from error
         self.info = info = self._source.info
         self.tags = self._source.tags
+        self.warnings = self._source.warnings
         low, high = SAMPLE_RATES_HZ
         problem = None
         if not low <= info.sample_rate <= high:
@@ -77,13 +81,8 @@ class AudioReader:
                 raise AudioError(f"holds {kind} samples, first at {first_s:.3f} s")
             seen += len(block)
             yield np.ascontiguousarray(block.T)
-        if seen == 0 == self.info.frames:
+        if seen == 0:
             yield np.zeros((self.info.channels, 0), np.float32)
-        # A lossy stream may lack a little at its end; how much an MP3 or a WMA holds is an estimate.
-        tolerance = 1.0 if not self.info.lossy else 0.5 if "MPEG" in self.info.subtype else 0.98
-        slack = self.info.sample_rate // 2 if self.info.format == "ASF" else 0
-        if seen < self.info.frames * tolerance - slack:
-            raise AudioError(f"truncated: {seen} of {self.info.frames} frames are there")
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
         """`blocks` of `BLOCK_S` seconds, on request mixed down."""
@@ -117,68 +116,52 @@ def _check_readable(path: Path) -> None:
         raise AudioError("the file is empty")
 
 
-class _SoundFileSource:
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = file = soundfile.SoundFile(file_name(path))
-        except OSError as error:
-            raise AudioError(f"cannot be read ({error.strerror or error})") from error
-        except (soundfile.LibsndfileError, TypeError) as error:
-            if not os.access(path, os.R_OK):
-                raise AudioError("cannot be read (permission denied)") from error
-            reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-            raise AudioError(f"not a readable recording ({reason})") from error
-        # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
-        frames = file.frames if file.frames < UNKNOWN_FRAMES else 0
-        self.info = info = AudioInfo(
-            file.samplerate, file.channels, frames, file.format, file.subtype, file.endian
-        )
-        if info.lossy and frames:
-            self.info = replace(info, bit_rate=round(path.stat().st_size * 8 / info.duration_s))
-        self.tags = file.copy_metadata()
-        if problem := _missing_data(path, file.format, file.extra_info):
-            file.close()
-            raise AudioError(problem)
-        self._seen = 0
-
-    def read(self, frames: int) -> np.ndarray:
-        try:
-            block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            if self._file.frames >= UNKNOWN_FRAMES:
-                raise AudioError("its header does not say how long it is; convert it first") from error
-            raise AudioError(f"damaged at {self._seen / self.info.sample_rate:.2f} s ({error})") from error
-        self._seen += len(block)
-        return block
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _missing_data(path: Path, container: str, log: str) -> str | None:
-    """What says that a file was cut short, where libsndfile reads it as whole: its log, an Ogg page.
-
-    Sizes near 2 and 4 GiB stand for "unknown" in files that were written to a pipe.
-    """
-    if container == "OGG" and not _ogg_ends(path):
-        return "truncated: its Ogg stream has no end; what is there can be had with ffmpeg -i IN -c copy OUT"
-    found = re.search(r"^\s*(?:data|SSND|riff|Data Size) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
-        return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
-    found = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", log)
-    if found and int(found[1]) < int(found[2]):
-        return f"truncated: {found[1]} of {found[2]} frames are there"
-    length = re.search(r"^Length : (\d+)", log, re.MULTILINE)
-    if length and re.search(r"^data : 0$", log, re.MULTILINE) and int(length[1]) > 4096:
-        return "truncated: its header was never finished (it says 0 bytes of sound)"
-    return None
-
-
-def _ogg_ends(path: Path) -> bool:
-    """Whether the last page of an Ogg file is marked as its end (RFC 3533: bit 2 of byte 5)."""
+def _open(path: Path, track: int | None) -> Source:
+    """What decodes `path` best, by its content: libsndfile where headers can be put right, else PyAV."""
     with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 2 * OGG_PAGE))
-        end = file.read()
-    page = end.rfind(b"OggS")
-    return page < 0 or page + 5 >= len(end) or bool(end[page + 5] & 4)
+        peek = Peek(file)
+        kind = kind_of(peek, path.suffix.lower())
+        name = kind.name
+        structure: Structure | None = None
+        to_av = kind.family == "av"
+        if kind.family == "riff":
+            wave = riff.scan(peek) if kind.start == 0 else None
+            if wave is not None and wave.codec in riff.MPEG:
+                structure = mpeg.scan(peek, wave.data.start, wave.data.stop)
+                structure = replace(structure, format="WAV") if structure else None
+            elif wave is not None and not wave.regular:
+                structure = riff.mended(peek, wave)
+            name = f"WAV with {riff.codec_name(wave.codec)}" if wave and wave.codec in riff.CODECS else name
+        elif kind.family == "ogg":
+            structure = ogg.scan(peek)
+            to_av = structure is None
+        elif kind.family == "flac":
+            structure = flac.scan(peek, kind.start)
+        elif kind.family == "sndfile":
+            structure = open_size.scan(peek)
+        elif kind.family == "mpeg":
+            structure = mpeg.scan(peek)
+    if track is not None and track > 1 and not to_av:
+        raise AudioError(f"has one sound track, not {track}")
+    if to_av:
+        return _with_av(path, name, track)
+    try:
+        return SndfileSource(path, structure)
+    except UnknownFormatError as error:
+        if structure is not None and kind.family != "riff":
+            raise
+        named = bool(name) or path.suffix.lower() in FOREIGN
+        try:
+            return _with_av(path, name or path.suffix.lower(), track)
+        except MissingDependencyError:
+            if named:
+                raise
+            raise error from None
+        except AudioError as other:
+            raise (other if " with " in name else error) from None
+
+
+def _with_av(path: Path, name: str, track: int | None) -> Source:
+    from slimclean.audio.av import AvSource  # PyAV is an extra
+
+    return AvSource(path, name, track)

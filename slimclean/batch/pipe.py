@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
-from slimclean.audio.formats import extension_of
 from slimclean.batch.plan import STREAM, Task
 from slimclean.batch.recording import Progress, enhance_file
 from slimclean.batch.report import FileResult
@@ -62,9 +61,7 @@ def _spool(stream: BinaryIO, folder: Path) -> Path:
     path = folder / "in"
     with path.open("wb") as file:
         shutil.copyfileobj(stream, file)
-    with path.open("rb") as file:
-        extension = extension_of(file.read(16))
-    return path.rename(path.with_suffix(extension)) if extension else path
+    return path
 
 
 def read_text(path: Path, stream: BinaryIO) -> str:

@@ -167,20 +167,18 @@ def test_what_is_cut_short_is_never_taken_for_whole(tmp_path):
     start = data.index(b"data") + 4
     data[start : start + 4] = bytes(4)
     path.write_bytes(data)
-    with pytest.raises(AudioError, match="never finished"):
-        audio.read(path)
+    assert audio.read(path)[0].shape == (1, 96_000)  # the recorder died; its header says 0 bytes
 
 
-def test_a_flac_from_a_pipe_is_read_or_says_why_not(tmp_path):
+def test_a_flac_from_a_pipe_is_read(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, voice(0.5), 16_000)
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the length in STREAMINFO: unknown
     data[22:26] = bytes(4)
     path.write_bytes(data)
-    assert audio.probe(path).frames == 0
-    with pytest.raises(AudioError, match="does not say how long it is"):
-        audio.read(path)
+    assert audio.probe(path).frames == 8_000
+    assert audio.read(path)[0].shape == (1, 8_000)
 
 
 def test_long_blocks_are_encoded_in_pieces(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from slimclean.audio.formats import BY_EXTENSION, CONTAINERS, WRITABLE, OutputForm, extension_of, output_suffix
+from slimclean.audio.formats import BY_EXTENSION, CONTAINERS, WRITABLE, OutputForm, container_of, output_suffix
 
 
 def test_no_extension_stands_for_two_containers():
@@ -28,8 +28,9 @@ def test_somebody_reads_it_and_writes_it_or_what_it_becomes(container):
         assert output_suffix(Path(f"a{extension}"), OutputForm()) in WRITABLE
 
 
-def test_what_libsndfile_cannot_tell_is_known_by_its_beginning():
-    assert extension_of(b"\0\0\0\x20ftypM4A \0\0\0\0") == ".m4a"
-    assert extension_of(b"\x1a\x45\xdf\xa3" + bytes(12)) == ".mkv"
-    assert extension_of(b"RIFF\0\0\0\0WAVEfmt ") == ""
-    assert extension_of(b"") == ""
+def test_a_container_is_known_by_its_beginning():
+    assert container_of(b"\0\0\0\x20ftypM4A \0\0\0\0") == BY_EXTENSION[".m4a"]
+    assert container_of(b"\x1a\x45\xdf\xa3" + bytes(12)) == BY_EXTENSION[".mkv"]
+    assert container_of(b"RIFF\0\0\0\0WAVEfmt ") == BY_EXTENSION[".wav"]
+    assert container_of(b"") is None
+    assert container_of(b"Dear diary, what a day this was") is None

@@ -1,0 +1,45 @@
+"""What a file holds by its first bytes, for its name may say anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slimclean.audio import mpeg
+from slimclean.audio.formats import BY_EXTENSION, container_of
+from slimclean.audio.view import Peek
+
+Family = Literal["riff", "ogg", "flac", "mpeg", "sndfile", "av", "unknown"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What should read a file, what people call it, and where it begins behind tags."""
+
+    family: Family
+    name: str
+    start: int = 0
+
+
+_FAMILIES: dict[str | None, Family] = {"WAV": "riff", "RF64": "riff", "OGG": "ogg", "FLAC": "flac", None: "av"}
+_TS_PACKET = 188
+
+
+def kind_of(peek: Peek, extension: str) -> Kind:
+    """What is in a file; `extension` decides only where its bytes do not."""
+    start = mpeg.after_tags(peek, 0, peek.size)
+    head = peek.at(start, 64)
+    if head[:4] == b"RIFX":
+        return Kind("sndfile", "WAV", start)
+    if container := container_of(head):
+        return Kind(_FAMILIES.get(container.sndfile, "sndfile"), container.name, start)
+    if len(head) > 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and (head[2] >> 2 & 15) < 13:
+        return Kind("av", "AAC", start)
+    if mpeg.begins(peek, start, 3):
+        return Kind("mpeg", "MP3", start)
+    if all(peek.at(_TS_PACKET * index, 1) == b"\x47" for index in range(4)):
+        return Kind("av", "MPEG transport stream")
+    named = BY_EXTENSION.get(extension)
+    if named and named.sndfile == "MP3":
+        return Kind("mpeg", named.name, start)
+    return Kind("unknown", named.name if named and named.sndfile is None else "")

@@ -1,0 +1,233 @@
+"""Ogg page by page (RFC 3533): the links of a chain, pages that are lost, an end that is missing or wrong."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from slimclean.audio.view import Part, Peek, Piece, Structure
+from slimclean.errors import AudioError
+
+PAGE_BYTES = 65_307
+"""The largest page."""
+_CONTINUED, _FIRST, _LAST = 1, 2, 4
+_CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_REMEDY = "; what is there can be had with ffmpeg -i IN -c copy OUT"
+
+
+@dataclass(frozen=True)
+class _Page:
+    start: int
+    body: int
+    """Where its packets begin."""
+    stop: int
+    flags: int
+    granule: int
+    serial: int
+    sequence: int
+    lacing: bytes
+
+    @property
+    def packets(self) -> list[int]:
+        """Sizes of the packets that end on this page."""
+        sizes, size = [], 0
+        for part in self.lacing:
+            size += part
+            if part < 255:
+                sizes.append(size)
+                size = 0
+        return sizes
+
+
+@dataclass
+class _Link:
+    """One logical stream of sound in a chain, its pages merged to stretches of the file."""
+
+    serial: int
+    codec: str
+    rate: int
+    pieces: list[range] = field(default_factory=list)
+    packets: list[range] = field(default_factory=list)
+    """The bodies of the pages."""
+    last: _Page | None = None
+    granule: int = 0
+    """Of the last page but one that has any."""
+    pages: int = 0
+
+    def add(self, page: _Page) -> None:
+        if self.last is not None and self.last.granule >= 0:
+            self.granule = self.last.granule
+        _append(self.pieces, page.start, page.stop)
+        _append(self.packets, page.body, page.stop)
+        self.last = page
+        self.pages += 1
+
+
+def scan(peek: Peek) -> Structure | None:
+    """The links of Vorbis, Opus or FLAC in an Ogg file; None where there are none.
+
+    Raises `AudioError` where pages are lost or cut off.
+    """
+    links: list[_Link] = []
+    junk = 0
+    cut = False
+    for page in _pages(peek):
+        if isinstance(page, int):
+            junk += page
+            continue
+        if page is None:
+            cut = True
+            break
+        if page.flags & _FIRST:
+            # The first stream of sound of a link counts; others lie beside it.
+            opens = not links or links[-1].pages > 1
+            if opens and (found := _codec(peek, page)):
+                links.append(_Link(page.serial, *found))
+                links[-1].add(page)
+            continue
+        link = links[-1] if links else None
+        if link is None or page.serial != link.serial:
+            continue
+        assert link.last is not None
+        gap = page.sequence - link.last.sequence
+        # Who joins a broadcast gets its headers and then whatever page is on.
+        if gap != 1 and link.last.granule > 0:
+            seconds = link.last.granule / link.rate
+            raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
+        link.add(page)
+    links = [link for link in links if link.pages > 1]
+    if not links:
+        return None
+    end = links[-1].last
+    assert end is not None
+    if cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
+        raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
+    warnings = []
+    if not end.flags & _LAST:
+        warnings.append("the Ogg stream has no end mark; all that is there was read")
+    if junk:
+        warnings.append(f"{junk} bytes between or after the Ogg pages were left out")
+    return Structure(tuple(_part(peek, link) for link in links), tuple(warnings), "OGG")
+
+
+def _pages(peek: Peek) -> Iterator[_Page | int | None]:
+    """The pages; numbers of bytes that are no pages; None for a page that the end of the file cuts."""
+    position = 0
+    while position < peek.size:
+        head = peek.at(position, 27)
+        if not head.startswith(b"OggS"):
+            if b"OggS".startswith(head[:4]):
+                yield None
+                return
+            found = peek.find(b"OggS", position + 1, peek.size)
+            found = peek.size if found < 0 else found
+            # What names itself a tag is not sound that was lost.
+            if peek.at(position, 3) not in (b"TAG", b"ID3", b"APE"):
+                yield found - position
+            position = found
+            continue
+        if len(head) < 27:
+            yield None
+            return
+        flags, granule, serial, sequence, checksum, count = struct.unpack("<xxxxxBqIIIB", head)
+        lacing = peek.at(position + 27, count)
+        body = position + 27 + count
+        stop = body + sum(lacing)
+        if stop > peek.size or len(lacing) < count:
+            # A page that is cut, or the letters OggS in a page that was lost.
+            after = peek.find(b"OggS", position + 4, peek.size)
+            if after < 0:
+                yield None
+                return
+            yield after - position
+            position = after
+            continue
+        if _checksum(peek.at(position, stop - position)) != checksum:
+            yield 4
+            position += 4
+            continue
+        yield _Page(position, body, stop, flags, granule, serial, sequence, lacing)
+        position = stop
+
+
+def _checksum(page: bytes) -> int:
+    """Ogg's CRC: zlib's with the bits of each byte the other way round, from 0 and not inverted."""
+    plain = page[:22] + bytes(4) + page[26:]
+    value = zlib.crc32(plain.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{value:032b}"[::-1], 2)
+
+
+def _codec(peek: Peek, page: _Page) -> tuple[str, int] | None:
+    """The codec of a stream and the granules of a second, from its first packet."""
+    packet = peek.at(page.body, min(page.stop - page.body, 64))
+    for magic, name in _CODECS.items():
+        if packet.startswith(magic):
+            if name == "opus":
+                return name, 48_000
+            if name == "vorbis" and len(packet) >= 16:
+                return name, int.from_bytes(packet[12:16], "little") or 1
+            if name == "flac" and len(packet) >= 51:
+                return name, int.from_bytes(packet[27:30], "big") >> 4 or 1
+    return None
+
+
+def _part(peek: Peek, link: _Link) -> Part:
+    assert link.last is not None
+    if link.codec == "flac":
+        return _native_flac(peek, link)
+    page = link.last
+    granule = page.granule
+    if granule < link.granule:
+        # An end before the last page but one is no end. Vorbis ends with its packets, if allowed to.
+        granule = link.granule + (_opus_samples(peek, page) if link.codec == "opus" else link.rate)
+    if page.flags & _LAST and granule == page.granule:
+        return Part(tuple(link.pieces))
+    # libsndfile looks for an end mark, and stops where the last granule says.
+    ended = bytearray(peek.at(page.start, page.stop - page.start))
+    ended[5] |= _LAST
+    ended[6:14] = struct.pack("<q", granule)
+    ended[22:26] = struct.pack("<I", _checksum(bytes(ended)))
+    pieces: list[Piece] = [*link.pieces[:-1], range(link.pieces[-1].start, page.start), bytes(ended)]
+    return Part(tuple(pieces))
+
+
+def _native_flac(peek: Peek, link: _Link) -> Part:
+    """FLAC without Ogg around it (its packets in a row), the length from the last granule."""
+    assert link.last is not None
+    first = link.packets[0].start + 9  # behind "\x7fFLAC", version and number of headers
+    head = bytearray(peek.at(first, 42))
+    samples = max(link.last.granule, link.granule)
+    head[21] = head[21] & 0xF0 | samples >> 32 & 0xF
+    head[22:26] = struct.pack(">I", samples & 0xFFFF_FFFF)
+    rest = [range(first + 42, link.packets[0].stop), *link.packets[1:]]
+    pieces: tuple[Piece, ...] = (bytes(head), *rest)
+    return Part(pieces, samples)
+
+
+def _opus_samples(peek: Peek, page: _Page) -> int:
+    """How many samples at 48 kHz the packets that end on `page` hold (RFC 6716, section 3.1)."""
+    samples, position = 0, page.body
+    for size in page.packets:
+        first = peek.at(position, 2)
+        position += size
+        if not first:
+            continue
+        config, code = first[0] >> 3, first[0] & 3
+        if config < 12:
+            frame = (480, 960, 1920, 2880)[config & 3]
+        elif config < 16:
+            frame = (480, 960)[config & 1]
+        else:
+            frame = (120, 240, 480, 960)[config & 3]
+        samples += frame * ((1, 2, 2)[code] if code < 3 else (first[1] & 63 if len(first) > 1 else 0))
+    return samples
+
+
+def _append(stretches: list[range], start: int, stop: int) -> None:
+    if stretches and stretches[-1].stop == start:
+        stretches[-1] = range(stretches[-1].start, stop)
+    else:
+        stretches.append(range(start, stop))

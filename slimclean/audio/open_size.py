@@ -1,0 +1,79 @@
+"""CAF, AIFF and AU files whose size of sound was left open, or is less than there is."""
+
+from __future__ import annotations
+
+import struct
+
+from slimclean.audio.view import Part, Peek, Structure
+from slimclean.errors import AudioError
+
+_UNKNOWN = 0xFFFF_FFFF
+
+
+def scan(peek: Peek) -> Structure | None:
+    """The file with its size filled in; None where libsndfile reads it as it is.
+
+    Raises `AudioError` where sound is cut off.
+    """
+    head = peek.at(0, 24)
+    if head.startswith(b"caff"):
+        return _caf(peek)
+    if head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff(peek)
+    if head[:4] in (b".snd", b"dns.") and len(head) == 24:
+        return _au(peek, head, ">" if head.startswith(b".snd") else "<")
+    return None
+
+
+def _caf(peek: Peek) -> Structure | None:
+    position = 8
+    while position + 12 <= peek.size:
+        name, size = struct.unpack(">4sq", peek.at(position, 12))
+        body = position + 12
+        if name == b"data":
+            return _filled(peek, body - 8, ">q", size, body)
+        if size < 0:
+            return None
+        position = body + size
+    return None
+
+
+def _aiff(peek: Peek) -> Structure | None:
+    position = 12
+    while position + 8 <= peek.size:
+        name, size = struct.unpack(">4sI", peek.at(position, 8))
+        if name == b"SSND":
+            # libsndfile takes 0 for "to the end of the file", and says itself where too little is there.
+            return _filled(peek, position + 4, ">I", size, position + 8) if size else None
+        position += 8 + size + size % 2
+    return None
+
+
+def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structure | None:
+    """The file with the size at `place` made that of all sound from `body` on, if it is not already."""
+    there = peek.size - body
+    if size > there:
+        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
+    if size >= 0 and (there - size < 12 or _is_name(peek.at(body + size + size % 2, 4))):
+        return None
+    after = place + struct.calcsize(form)
+    filled = peek.at(0, place) + struct.pack(form, there) + peek.at(after, body - after)
+    warning = f"its header says {size} bytes of sound, {there} are there and were read"
+    return Structure((Part((filled, range(body, peek.size))),), (warning,) if size >= 0 else ())
+
+
+def _is_name(data: bytes) -> bool:
+    """Whether this can be the name of a chunk."""
+    return all(0x20 <= byte < 0x7F for byte in data)
+
+
+def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:
+    offset, size = struct.unpack(endian + "II", head[4:12])
+    there = peek.size - offset
+    if size == _UNKNOWN or offset < 24 or there == size:
+        return None
+    if size > there:
+        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
+    filled = head[:8] + struct.pack(endian + "I", _UNKNOWN) + head[12:]
+    warning = f"its header says {size} bytes of sound, {there} are there and were read"
+    return Structure((Part((filled, range(24, peek.size))),), (warning,))

@@ -1,0 +1,224 @@
+"""Decoding with libsndfile, part by part: a chain of files laid end to end reads like one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from slimclean.audio.formats import AudioInfo, file_name
+from slimclean.audio.view import Part, Structure, View
+from slimclean.errors import AudioError
+
+UNKNOWN_FRAMES = 1 << 62
+REMARKED_S = 0.1
+"""A lossy recording may be shorter than its header says by so much without a remark."""
+
+
+class UnknownFormatError(AudioError):
+    """libsndfile does not know what this is; something else may."""
+
+
+class SndfileSource:
+    """The parts of a file, decoded to float32 in the rate and the channels of the first.
+
+    Without `structure`, libsndfile is shown the file as it is and believed. Raises `AudioError`.
+    """
+
+    def __init__(self, path: Path, structure: Structure | None = None) -> None:
+        self._path = path
+        self._sure = structure is not None
+        whole = Part((range(path.stat().st_size),))
+        self._parts = list(structure.parts) if structure else [whole]
+        self.warnings = list(structure.warnings) if structure else []
+        self._file = self._open(self._parts[0])
+        file = self._file
+        self.info = info = AudioInfo(file.samplerate, file.channels, 0, file.format, file.subtype, file.endian)
+        if structure and structure.format:
+            self.info = info = replace(info, format=structure.format)
+        self.tags = file.copy_metadata()
+        if structure is None and (problem := _missing_data(file.extra_info)):
+            self.close()
+            raise AudioError(problem)
+        frames = self._frames()
+        self.info = replace(info, frames=frames)
+        if info.lossy and frames:
+            self.info = replace(self.info, bit_rate=round(path.stat().st_size * 8 / self.info.duration_s))
+        self._index, self._seen = 0, 0
+        self._adapt = _Adapter(info, file.samplerate, file.channels)
+
+    def _open(self, part: Part) -> soundfile.SoundFile:
+        view = None
+        try:
+            with _quiet():
+                if part.pieces == (range(self._path.stat().st_size),):
+                    return soundfile.SoundFile(file_name(self._path))
+                view = View(self._path, part.pieces)
+                return soundfile.SoundFile(view)
+        except OSError as error:
+            raise AudioError(f"cannot be read ({error.strerror or error})") from error
+        except (soundfile.LibsndfileError, TypeError) as error:
+            if view is not None:
+                view.close()
+            if not os.access(self._path, os.R_OK):
+                raise AudioError("cannot be read (permission denied)") from error
+            reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
+            raise UnknownFormatError(f"not a readable recording ({reason})") from error
+
+    def _frames(self) -> int:
+        """Samples of all parts at the rate of the first, as far as they are known before decoding."""
+        total = 0
+        for index, part in enumerate(self._parts):
+            rate, frames = self.info.sample_rate, part.samples
+            if index or frames is None:
+                file = self._file if index == 0 else self._open(part)
+                rate, frames = file.samplerate, part.samples or file.frames
+                if index:
+                    file.close()
+            # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
+            total += round(frames * self.info.sample_rate / rate) if frames < UNKNOWN_FRAMES else 0
+        return total
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+        blocks, have = [], 0
+        while have < frames:
+            block = self._read(frames - have)
+            last = not len(block)
+            block = self._adapt(block, last=last)
+            blocks.append(block)
+            have += len(block)
+            if last and not self._next():
+                break
+        return np.concatenate(blocks)
+
+    def _read(self, frames: int) -> np.ndarray:
+        try:
+            with _quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
+                block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            if self._file.frames >= UNKNOWN_FRAMES:
+                raise AudioError("its header does not say how long it is; convert it first") from error
+            at_s = self._seen / self._file.samplerate
+            raise AudioError(f"damaged at {at_s:.2f} s ({error})") from error
+        self._seen += len(block)
+        return block
+
+    def _next(self) -> bool:
+        """Judge the part that just ended, and go on to the next, if there is one."""
+        if self._index == len(self._parts):
+            return False
+        declared = self._parts[self._index].samples or self._file.frames
+        declared = declared if declared < UNKNOWN_FRAMES else 0
+        missing = declared - self._seen
+        rate = self._file.samplerate
+        if self._sure and self.info.lossy:
+            if missing > REMARKED_S * rate:
+                there = self._seen / rate
+                self.warnings.append(
+                    f"its header says {declared / rate:.2f} s, {there:.2f} s are there and were read"
+                )
+        elif missing > (0.02 * declared if self.info.lossy else 0):
+            raise AudioError(f"truncated: {self._seen} of {declared} frames are there")
+        self._index, self._seen = self._index + 1, 0
+        if self._index == len(self._parts):
+            return False
+        self._file.close()
+        self._file = file = self._open(self._parts[self._index])
+        form = (file.samplerate, file.channels)
+        self._adapt = _Adapter(self.info, *form)
+        if form != (self.info.sample_rate, self.info.channels):
+            self.warnings.append(
+                f"part {self._index + 1} of {len(self._parts)} has {form[0]} Hz and {_channels(form[1])}; "
+                f"it was made {self.info.sample_rate} Hz and {_channels(self.info.channels)} like the first"
+            )
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Adapter:
+    """Makes blocks of another rate or number of channels like those of `info`."""
+
+    def __init__(self, info: AudioInfo, rate: int, channels: int) -> None:
+        self._channels = info.channels
+        if channels != info.channels and 1 not in (channels, info.channels):
+            raise AudioError(
+                f"a part with {_channels(channels)} follows one with {_channels(info.channels)}; split it first"
+            )
+        self._resampler = None
+        if rate != info.sample_rate:
+            self._resampler = soxr.ResampleStream(rate, info.sample_rate, info.channels, dtype="float32")
+
+    def __call__(self, block: np.ndarray, *, last: bool) -> np.ndarray:
+        """`block` [T, C] in the form of the first part; `last` when nothing of its part follows."""
+        if block.shape[1] != self._channels:
+            mixed = block.mean(axis=1, keepdims=True) if self._channels == 1 else block
+            block = np.repeat(mixed, self._channels, axis=1) if self._channels > 1 else mixed
+        if self._resampler is not None:
+            block = self._resampler.resample_chunk(np.ascontiguousarray(block), last=last)
+            if last:
+                self._resampler = None
+        return block
+
+
+def _channels(count: int) -> str:
+    return {1: "one channel"}.get(count, f"{count} channels")
+
+
+def _missing_data(log: str) -> str | None:
+    """What libsndfile's log says of an AIFF, CAF or W64 file that was cut short, which it reads as whole.
+
+    Sizes near 2 and 4 GiB stand for "unknown" in files that were written to a pipe.
+    """
+    found = re.search(r"^\s*(?:data|SSND|riff|Data Size) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
+        return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
+    return None
+
+
+class _Quiet:
+    """Where descriptor 2 goes while libmpg123 is at work, which prints to it whatever it is asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved = -1
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._saved = self._turn_off()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0 and self._saved >= 0:
+                    os.dup2(self._saved, 2)
+                    os.close(self._saved)
+
+    @staticmethod
+    def _turn_off() -> int:
+        try:
+            saved = os.dup(2)
+        except OSError:  # there is no standard error to be kept clean
+            return -1
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        return saved
+
+
+_quiet = _Quiet()

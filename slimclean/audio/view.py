@@ -1,0 +1,116 @@
+"""Looking into a file at any place, and a view of it in which headers tell the truth."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK_BYTES = 1 << 20
+
+Piece = bytes | range
+"""Bytes of our own, or the stretch of the file with these positions."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What decodes by itself: the pieces that make it a whole file, and its length where that is sure."""
+
+    pieces: tuple[Piece, ...]
+    samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a file is made of: parts to be decoded one after another, and what is odd about it."""
+
+    parts: tuple[Part, ...]
+    warnings: tuple[str, ...] = ()
+    format: str | None = None
+    """The name of the container, where the parts do not tell it."""
+
+
+class Peek:
+    """Reads a few bytes at a time from anywhere in a file, for walks from header to header."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, io.SEEK_END)
+        self._start, self._block = 0, b""
+
+    def at(self, position: int, count: int) -> bytes:
+        """Up to `count` bytes from `position` on; fewer at the end of the file."""
+        offset = position - self._start
+        if offset < 0 or offset + count > len(self._block):
+            self._file.seek(position)
+            self._block = self._file.read(max(count, min(BLOCK_BYTES, 64 * count)))
+            self._start, offset = position, 0
+        return self._block[offset : offset + count]
+
+    def find(self, pattern: bytes, position: int, end: int) -> int:
+        """Where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
+        while position < end:
+            block = self.at(position, min(BLOCK_BYTES, end - position))
+            if (found := block.find(pattern)) >= 0:
+                return position + found
+            if len(block) < BLOCK_BYTES:
+                return -1
+            position += len(block) - len(pattern) + 1
+        return -1
+
+
+class View(io.RawIOBase):
+    """Pieces of a file as a file of their own, for libsndfile. Never raises: callbacks of C cannot."""
+
+    def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
+        self._file = path.open("rb")
+        self._pieces = [piece for piece in pieces if len(piece)]
+        self._ends = list(accumulate(len(piece) for piece in self._pieces))
+        self._position = 0
+        self.problem: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ends[-1] if self._ends else 0}
+        self._position = max(0, origin[whence] + offset)
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        target, done = memoryview(buffer).cast("B"), 0
+        try:
+            while done < len(target) and (got := self._read(target[done:])):
+                done += got
+        except OSError as error:
+            self.problem = error
+        return done
+
+    def _read(self, target: memoryview) -> int:
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._pieces):
+            return 0
+        piece = self._pieces[index]
+        offset = self._position - (self._ends[index] - len(piece))
+        count = min(len(target), len(piece) - offset)
+        if isinstance(piece, bytes):
+            target[:count] = piece[offset : offset + count]
+        else:
+            self._file.seek(piece.start + offset)
+            count = self._file.readinto(target[:count])
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,306 @@
+"""How long a recording is, is what was decoded: headers that count wrong lose nothing, and are told of."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+import sys
+
+import made
+import numpy as np
+import pytest
+from made import (
+    chunk,
+    counting,
+    encoded,
+    flac_total,
+    id3,
+    id3v1,
+    last_page,
+    mp3,
+    page,
+    pages,
+    pcm,
+    riff,
+    wav,
+    wave_format,
+)
+
+from slimclean import audio
+from slimclean.audio import AudioReader
+from slimclean.errors import AudioError
+
+DATA = chunk(b"data", pcm())
+TOLD = "its header says"
+
+
+def rf64(samples: int, tag: bytes = b"RF64") -> bytes:
+    sizes = struct.pack("<QQQI", 0, 2 * samples, samples, 0)
+    return riff(
+        chunk(b"ds64", sizes), wave_format(), chunk(b"data", pcm(), size=0xFFFF_FFFF), size=0xFFFF_FFFF, tag=tag
+    )
+
+
+def without_page(data: bytes, index: int) -> bytes:
+    kept = pages(data)
+    del kept[index]
+    return b"".join(kept)
+
+
+def shifted(data: bytes, by: int) -> bytes:
+    """An Ogg file whose clock does not start at 0, as one cut from a broadcast."""
+    head, rest = pages(data)[:2], pages(data)[2:]
+    return b"".join([*head, *(page(one, granule=made.granule(one) + by) for one in rest)])
+
+
+KINDS = {
+    # kind: (name, content, seconds, what the warnings say; "" for none)
+    "Info frame, too low": ("a.mp3", lambda: counting(mp3(), lambda n: n // 3), 2.0, "a header says"),
+    "Info frame, too high": ("a.mp3", lambda: counting(mp3(), lambda n: 3 * n), 2.0, "a header says"),
+    "Info frame, zero": ("a.mp3", lambda: counting(mp3(), lambda _: 0), 2.0, ""),
+    "no Info frame": ("a.mp3", lambda: mp3(info=False), 2.03, ""),
+    "joined MP3": ("a.mp3", lambda: mp3() + mp3(seed=1) + mp3(seed=2), 6.0, ""),
+    "joined MP3 without Info": ("a.mp3", lambda: mp3(info=False) + mp3(info=False), 4.07, ""),
+    "Info frame in the middle": ("a.mp3", lambda: mp3(info=False) + mp3(), 4.03, ""),
+    "joined MP3, mono and stereo": (
+        "a.mp3",
+        lambda: mp3() + mp3(channels=2),
+        4.0,
+        "part 2 of 2 has 44100 Hz and 2",
+    ),
+    "joined MP3, another rate": ("a.mp3", lambda: mp3() + mp3(rate=22_050), 4.0, "part 2 of 2 has 22050 Hz"),
+    "three MP3s of three forms": (
+        "a.mp3",
+        lambda: mp3(rate=22_050) + mp3(rate=48_000, channels=2) + mp3(),
+        6.0,
+        "part 3 of 3 has 44100 Hz",
+    ),
+    "ID3 in the middle": ("a.mp3", lambda: id3() + mp3() + id3() + mp3() + id3v1(), 4.0, ""),
+    "rubbish in the middle": ("a.mp3", lambda: mp3() + b"rubbish" * 100 + mp3(), 4.0, "700 bytes at 2.0"),
+    "MP3 with zeros behind": ("a.mp3", lambda: mp3() + bytes(9000), 2.0, ""),
+    "MP3 named WAV": ("a.wav", mp3, 2.0, ""),
+    "chained Vorbis": ("a.ogg", lambda: b"".join(encoded("OGG", "VORBIS", seed=k) for k in range(3)), 6.0, ""),
+    "chained Opus": (
+        "a.opus",
+        lambda: b"".join(encoded("OGG", "OPUS", 48_000, seed=k) for k in range(3)),
+        6.0,
+        "",
+    ),
+    "chain of two rates": (
+        "a.ogg",
+        lambda: encoded("OGG", "VORBIS", 44_100) + encoded("OGG", "VORBIS", 22_050),
+        4.0,
+        "part 2 of 2 has 22050 Hz",
+    ),
+    "chain of stereo and mono": (
+        "a.ogg",
+        lambda: encoded("OGG", "VORBIS", channels=2) + encoded("OGG", "VORBIS"),
+        4.0,
+        "part 2 of 2 has 16000 Hz and one channel",
+    ),
+    "chain of two codecs": (
+        "a.ogg",
+        lambda: encoded("OGG", "VORBIS", 48_000) + encoded("OGG", "OPUS", 48_000),
+        4.0,
+        "",
+    ),
+    "no end mark, Vorbis": ("a.ogg", lambda: last_page(encoded("OGG", "VORBIS"), 0), 2.0, "no end mark"),
+    "no end mark, Opus": ("a.opus", lambda: last_page(encoded("OGG", "OPUS", 48_000), 0), 2.0, "no end mark"),
+    "granule 40 ms too far": (
+        "a.opus",
+        lambda: last_page(encoded("OGG", "OPUS", 48_000), None, lambda g: g + 1920),
+        2.0,
+        "",
+    ),
+    "granule 10 s too far": (
+        "a.ogg",
+        lambda: last_page(encoded("OGG", "VORBIS"), None, lambda g: g + 160_000),
+        2.0,
+        TOLD,
+    ),
+    "granule before its packets, Opus": (
+        "a.opus",
+        lambda: last_page(encoded("OGG", "OPUS", 48_000, 4.0), None, lambda _: 100),
+        4.0,
+        "",
+    ),
+    "granules that start late": ("a.ogg", lambda: shifted(encoded("OGG", "VORBIS"), 10_000_000), 2.0, ""),
+    "granules that start late, Opus": (
+        "a.opus",
+        lambda: shifted(encoded("OGG", "OPUS", 48_000), 10_000_000),
+        2.0,
+        "",
+    ),
+    "joined FLAC": ("a.flac", lambda: b"".join(encoded("FLAC", seed=k) for k in range(3)), 6.0, ""),
+    "joined FLAC of two forms": (
+        "a.flac",
+        lambda: encoded("FLAC") + encoded("FLAC", None, 48_000, channels=2),
+        4.0,
+        "part 2 of 2 has 48000 Hz and 2 channels",
+    ),
+    "FLAC, length unknown": ("a.flac", lambda: flac_total(encoded("FLAC"), 0), 2.0, ""),
+    "joined FLAC, lengths unknown": ("a.flac", lambda: 2 * flac_total(encoded("FLAC"), 0), 4.0, ""),
+    "FLAC, length too low": ("a.flac", lambda: flac_total(encoded("FLAC"), 5_000), 2.0, TOLD),
+    "FLAC, length too high": ("a.flac", lambda: flac_total(encoded("FLAC"), 500_000), 2.0, TOLD),
+    "FLAC between tags": ("a.flac", lambda: id3() + encoded("FLAC") + id3v1(), 2.0, ""),
+    "data of 0 bytes": ("a.wav", lambda: wav(0), 2.0, TOLD),
+    "data and RIFF of 0 bytes": ("a.wav", lambda: wav(0, 0), 2.0, TOLD),
+    "data of unknown size": ("a.wav", lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF), 2.0, ""),
+    "data too small": ("a.wav", lambda: wav(10_000), 2.0, TOLD),
+    "data and RIFF too small": ("a.wav", lambda: wav(10_000, 10_036), 2.0, TOLD),
+    "data of 0 bytes and a chunk behind": (
+        "a.wav",
+        lambda: wav(0, behind=chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Take\0"))),
+        2.0,
+        TOLD,
+    ),
+    "an odd chunk without its pad byte": (
+        "a.wav",
+        lambda: riff(wave_format(), chunk(b"note", b"odd", pad=False), DATA),
+        2.0,
+        "",
+    ),
+    "an odd chunk with its pad byte": (
+        "a.wav",
+        lambda: riff(wave_format(), chunk(b"note", b"odd"), DATA),
+        2.0,
+        "",
+    ),
+    "sound before its format": ("a.wav", lambda: riff(DATA, wave_format()), 2.0, ""),
+    "rubbish behind a WAV": ("a.wav", lambda: wav() + b"rubbish" * 100, 2.0, "700 bytes behind the sound"),
+    "a tag behind a WAV": ("a.wav", lambda: wav() + id3v1(), 2.0, ""),
+    "a LIST of zeros": ("a.wav", lambda: riff(wave_format(), chunk(b"LIST", bytes(393_164)), DATA), 2.0, ""),
+    "RF64": ("a.wav", lambda: rf64(2 * made.RATE), 2.0, ""),
+    "RF64 that says 0": ("a.wav", lambda: rf64(0), 2.0, TOLD),
+    "BW64": ("a.wav", lambda: rf64(2 * made.RATE, b"BW64"), 2.0, ""),
+    "RF64 without sizes": (
+        "a.wav",
+        lambda: riff(wave_format(), chunk(b"data", pcm(), size=0xFFFF_FFFF), size=0xFFFF_FFFF, tag=b"RF64"),
+        2.0,
+        "",
+    ),
+    "MP3 in WAV": (
+        "a.wav",
+        lambda: riff(wave_format(0x55, rate=44_100), chunk(b"data", mp3(info=False))),
+        2.03,
+        "",
+    ),
+    "GSM in WAV": ("a.wav", lambda: encoded("WAV", "GSM610", 8_000), 2.0, ""),
+    "AU of unknown length": ("a.au", lambda: _at(encoded("AU", "PCM_16"), 8, b"\xff" * 4), 2.0, ""),
+    "AU of 0 bytes": ("a.au", lambda: _at(encoded("AU", "PCM_16"), 8, bytes(4)), 2.0, TOLD),
+    "CAF of unknown length": ("a.caf", lambda: _data(encoded("CAF", "PCM_16"), b"data", b"\xff" * 8), 2.0, ""),
+    "CAF too small": (
+        "a.caf",
+        lambda: _data(encoded("CAF", "PCM_16"), b"data", struct.pack(">q", 9_000)),
+        2.0,
+        TOLD,
+    ),
+    "AIFF too small": ("a.aiff", lambda: _data(encoded("AIFF"), b"SSND", struct.pack(">I", 9_000)), 2.0, TOLD),
+}
+
+
+def _at(data: bytes, position: int, new: bytes) -> bytes:
+    return data[:position] + new + data[position + len(new) :]
+
+
+def _data(data: bytes, name: bytes, new: bytes) -> bytes:
+    return _at(data, data.index(name) + 4, new)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_is_there_is_read(tmp_path, monkeypatch, kind):
+    name, content, seconds, warning = KINDS[kind]
+    monkeypatch.setitem(sys.modules, "av", None)  # none of these needs PyAV
+    path = tmp_path / name
+    path.write_bytes(content())
+    with AudioReader(path) as reader:
+        blocks = list(reader.blocks(10_007))
+        told, rate = "; ".join(reader.warnings), reader.info.sample_rate
+    x = np.concatenate(blocks, axis=1)
+    # A decoder of MP3 or Opus may be a block off where nothing tells its delay.
+    lossy = reader.info.lossy or "of two" in kind
+    assert x.shape[1] / rate == pytest.approx(seconds, abs=0.03 if lossy else 1e-9)
+    assert np.abs(x[:, -rate // 2 : -rate // 10]).max() > 0.05  # sound to the end, not silence
+    assert re.search(warning, told) if warning else not told, told
+
+
+CUT = {
+    "WAV": ("a.wav", lambda: wav()[:-9_000], "truncated: 55000 of 64000 bytes"),
+    "RF64": ("a.wav", lambda: rf64(2 * made.RATE)[:-9_000], "truncated"),
+    "MP3 with an Info frame": ("a.mp3", lambda: mp3()[:-3_001], "truncated: .* MPEG frames"),
+    "MP3 with a hole": (
+        "a.mp3",
+        lambda: (lambda d: d[: len(d) // 2] + bytes(3_000) + d[len(d) // 2 + 3_000 :])(mp3()),
+        "damaged: .* MPEG frames",
+    ),
+    "Vorbis": ("a.ogg", lambda: encoded("OGG", "VORBIS")[:-300], "truncated: its last Ogg page"),
+    "Opus": ("a.opus", lambda: encoded("OGG", "OPUS", 48_000)[:-300], "truncated: its last Ogg page"),
+    "Vorbis without a page": (
+        "a.ogg",
+        lambda: without_page(encoded("OGG", "VORBIS", seconds=30.0), 5),
+        "damaged: pages",
+    ),
+    "Opus with a bad page": (
+        "a.opus",
+        lambda: (lambda p: b"".join(p[:4]) + p[4][:-9] + bytes(9) + b"".join(p[5:]))(
+            pages(encoded("OGG", "OPUS", 48_000, 6.0))
+        ),
+        "damaged: pages",
+    ),
+    "FLAC": ("a.flac", lambda: encoded("FLAC")[:-2_000], "truncated"),
+    "FLAC of unknown length": ("a.flac", lambda: flac_total(encoded("FLAC"), 0)[:-2_000], "truncated"),
+    "CAF": ("a.caf", lambda: encoded("CAF", "PCM_16")[:-2_000], "truncated"),
+    "AIFF": ("a.aiff", lambda: encoded("AIFF")[:-2_000], "truncated"),
+    "AU": ("a.au", lambda: encoded("AU", "PCM_16")[:-2_000], "truncated"),
+    "W64": ("a.w64", lambda: encoded("W64", "PCM_16")[:-2_000], "truncated"),
+    "channels that do not fit": (
+        "a.flac",
+        lambda: encoded("FLAC", channels=2) + encoded("FLAC", channels=3),
+        "3 channels follows one with 2 channels",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_sound_that_is_missing_is_an_error(tmp_path, kind):
+    name, content, message = CUT[kind]
+    path = tmp_path / name
+    path.write_bytes(content())
+    with pytest.raises(AudioError, match=message) as caught:
+        audio.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_that_went_round_at_4_gib(tmp_path):
+    """Five gigabytes that take no room: 434 minutes, and not the 61 of the header."""
+    path, size = tmp_path / "a.wav", 5_000_000_000
+    with path.open("wb") as file:
+        file.write(riff(wave_format(channels=2, rate=48_000), size=(size + 36) & 0xFFFF_FFFF))
+        file.write(b"data" + struct.pack("<I", size & 0xFFFF_FFFF))
+        file.truncate(44 + size)
+    with AudioReader(path) as reader:
+        assert reader.info.frames == size // 4
+        assert reader.info.format == "RF64"  # in which it can be written again
+        assert len(reader.warnings) == 1
+
+
+def test_the_decoders_of_libsndfile_print_nothing(tmp_path, capfd):
+    path = tmp_path / "a.mp3"
+    data = mp3(seconds=4.0)
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xfb" * 40 + data[len(data) // 2 :])
+    with contextlib.suppress(AudioError):
+        audio.read(path)
+    path.write_bytes(b"\xff\xfb\x90\x00" + bytes(5_000))
+    with pytest.raises(AudioError):
+        audio.read(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tags_of_a_file_that_was_mended_are_kept(tmp_path):
+    path = tmp_path / "a.mp3"
+    text = b"\0Take 1"
+    frame = b"TIT2" + struct.pack(">I", len(text)) + b"\0\0" + text
+    path.write_bytes(b"ID3\3\0\0\0\0\0" + bytes([len(frame)]) + frame + mp3(info=False))
+    with AudioReader(path) as reader:
+        assert reader.tags["title"] == "Take 1"

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft
 
 from slimclean.errors import SlimcleanError
+from slimclean.scoring.signals import Signal
 
 MAX_DELAY_S = 1.0
 """Delays beyond this are not looked for."""
@@ -39,15 +40,13 @@ class Alignment:
     where it was shorter.
     """
 
-    reference: np.ndarray
-    estimate: np.ndarray
+    reference: Signal
+    estimate: Signal
     delay_samples: int | None
     cut_samples: int
 
 
-def bring_together(
-    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, *, align: bool = False
-) -> Alignment:
+def bring_together(reference: Signal, estimate: Signal, sample_rate: int, *, align: bool = False) -> Alignment:
     """Cut two signals [C, T] of one rate to the shorter length; with `align`, after taking out the delay.
 
     Raises `SlimcleanError` where the lengths differ by more than `MAX_CUT_S` and the delay does not explain it.
@@ -67,7 +66,7 @@ def bring_together(
     return Alignment(reference[:, :length], estimate[:, :length], delay, cut)
 
 
-def delay_samples(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> int | None:
+def delay_samples(reference: Signal, estimate: Signal, sample_rate: int) -> int | None:
     """By how many samples the estimate is late, up to `MAX_DELAY_S` either way; below 0 it is early.
 
     The largest magnitude of the cross-correlation of [C, T] and [C, U], half whitened, over all channels and

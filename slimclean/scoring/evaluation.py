@@ -57,7 +57,8 @@ def folder_pairs(clean: Path, noisy: Path) -> list[Pair]:
             reference, estimate, _ = load_alike(path, estimates[name], {})
         except SlimcleanError as error:
             raise SlimcleanError(f"{name}: {error}") from error
-        pairs.append(Pair(name, reference[0], estimate[0]))
+        first, second = (next(iter(signal))[:] for signal in (reference, estimate))
+        pairs.append(Pair(name, first, second))
     return pairs
 
 

@@ -19,6 +19,7 @@ from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMe
 from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
+from slimclean.scoring.moments import Moments
 
 # --- with packages --------------------------------------------------------------------------------
 
@@ -256,7 +257,9 @@ class Metric:
     unit: str = ""
     best: Literal["high", "low", "zero"] = "high"
     longest_s: float | None = SEGMENT_S
-    """What is longer is taken in equal segments of at most this; None: it takes any length at once."""
+    """What is longer is taken in equal segments of at most this; None: it takes what fits into memory."""
+    running: Callable[[Moments], float] | None = None
+    """How it is found where a recording does not fit into memory; None: in segments."""
     across: Callable[[Sequence[float]], Any] = np.mean
     """What makes one value of those of channels and segments."""
     alone: bool = False
@@ -297,15 +300,21 @@ METRICS = {
         Metric("pesq_nb", pesq_nb, "PESQ, narrow-band", "MOS-LQO"),
         Metric("stoi", stoi, "STOI"),
         Metric("estoi", estoi, "extended STOI"),
-        Metric("si_sdr_db", si_sdr, "SI-SDR", "dB", longest_s=None),
-        Metric("snr_db", snr, "SNR", "dB", longest_s=None),
+        Metric("si_sdr_db", si_sdr, "SI-SDR", "dB", longest_s=None, running=Moments.si_sdr_db),
+        Metric("snr_db", snr, "SNR", "dB", longest_s=None, running=Moments.snr_db),
         Metric("segmental_snr_db", segmental_snr, "segmental SNR", "dB"),
         Metric("lsd_db", log_spectral_distance, "log-spectral distance", "dB", best="low"),
         Metric("csig", composite, "CSIG, signal", "MOS"),
         Metric("cbak", composite, "CBAK, background", "MOS"),
         Metric("covl", composite, "COVL, overall", "MOS"),
         Metric(
-            "level_difference_db", level_difference_db, "level difference", "dB", best="zero", longest_s=None
+            "level_difference_db",
+            level_difference_db,
+            "level difference",
+            "dB",
+            best="zero",
+            longest_s=None,
+            running=Moments.level_difference_db,
         ),
         Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
         Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None, across=np.median),

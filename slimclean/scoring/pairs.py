@@ -5,6 +5,7 @@ measure that is undefined for a pair is None with its reason in `note`, and in n
 reference take recordings alone.
 
 What is longer than a measure stands (see `Metric`) is taken in equal segments, 40 at most, and `note` says so.
+Memory does not grow with the length of recordings.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from slimclean import audio
 from slimclean.audio.names import same_names
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
 from slimclean.scoring.alignment import Alignment, bring_together
 from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, SEGMENT_S, Metric
+from slimclean.scoring.moments import Moments
+from slimclean.scoring.signals import Signal, Stored, blocks_of, read_signal, resampled
 
 BOOTSTRAP_DRAWS = 2000
 SEGMENTS = 40
@@ -177,20 +178,20 @@ def load_alike(
     *,
     align: bool = False,
     called: str = "the estimate",
-) -> tuple[np.ndarray, np.ndarray, float | None]:
+) -> tuple[Signal, Signal, float | None]:
     """Read both, at 16 kHz and [C, T] of one shape, and find the delay of the estimate in samples at 16 kHz.
 
     Raises `SlimcleanError` where they do not belong together. See `bring_together`.
     """
-    r, r_rate = audio.read(reference)
-    e, e_rate = (r, r_rate) if estimate == reference else audio.read(estimate)
+    r, r_rate = read_signal(reference)
+    e, e_rate = (r, r_rate) if estimate == reference else read_signal(estimate)
     for rate in {r_rate: None, e_rate: None}:
         if rate != SAMPLE_RATE:
             notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = False
     if r.shape[0] != e.shape[0]:
         raise SlimcleanError(f"{r.shape[0]} and {e.shape[0]} channels do not pair")
     rate = r_rate if r_rate == e_rate else SAMPLE_RATE
-    r, e = resample(r, r_rate, rate), resample(e, e_rate, rate)
+    r, e = resampled(r, r_rate, rate), resampled(e, e_rate, rate)
     pair = Alignment(r, e, 0, 0) if e is r else bring_together(r, e, rate, align=align)
     if pair.cut_samples and (r_rate == e_rate or abs(pair.cut_samples) > 1):  # not what rounding does
         difference = f"{abs(pair.cut_samples)} samples ({1000 * abs(pair.cut_samples) / rate:.1f} ms)"
@@ -203,13 +204,13 @@ def load_alike(
         notes[f"{LAG} {lag:g}: {called} is {late}, which {then}"] = False
     elif lag is None and align:
         notes[f"not aligned: no delay of {called} stands out"] = False
-    return resample(pair.reference, rate, SAMPLE_RATE), resample(pair.estimate, rate, SAMPLE_RATE), lag
+    return resampled(pair.reference, rate, SAMPLE_RATE), resampled(pair.estimate, rate, SAMPLE_RATE), lag
 
 
 def _measure(
     names: Sequence[str],
-    reference: np.ndarray,
-    estimate: np.ndarray,
+    reference: Signal,
+    estimate: Signal,
     lag: float | None,
     notes: dict[str, bool],
 ) -> dict[str, float | None]:
@@ -218,6 +219,7 @@ def _measure(
     done: dict[object, Found] = {}
     out: dict[str, float | None] = {}
     in_segments: dict[float, list[str]] = {}
+    moments: list[Moments] = []
     for name in names:
         if name == LAG:
             out[name] = lag
@@ -225,7 +227,13 @@ def _measure(
                 notes[f"{LAG}: no delay stands out"] = True
             continue
         metric = METRICS[name]
-        cuts, count = segments(samples, metric.longest_s)
+        longest_s = metric.longest_s
+        if longest_s is None and isinstance(estimate, Stored):
+            if metric.running is not None:
+                out[name] = _running(name, reference, estimate, moments, notes)
+                continue
+            longest_s = SEGMENT_S
+        cuts, count = segments(samples, longest_s)
         values, reasons = [], []
         for channel, (r, e) in enumerate(zip(reference, estimate, strict=True)):
             for cut in cuts:
@@ -238,15 +246,35 @@ def _measure(
             notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
         else:
             notes.update({f"{name}: {reason}": True for reason in reasons})
-        if metric.longest_s is not None and count > 1:
-            in_segments.setdefault(metric.longest_s, []).append(name)
-    for longest_s, segmented in in_segments.items():
-        cuts, count = segments(samples, longest_s)
+        if longest_s is not None and count > 1:
+            in_segments.setdefault(longest_s, []).append(name)
+    for seconds, segmented in in_segments.items():
+        cuts, count = segments(samples, seconds)
         chosen = f"{len(cuts)} of {count}" if len(cuts) < count else f"{count}"
         notes[f"over {chosen} segments of {samples / count / SAMPLE_RATE:.1f} s: {', '.join(segmented)}"] = (
             False
         )
     return out
+
+
+def _running(
+    name: str, reference: Signal, estimate: Signal, moments: list[Moments], notes: dict[str, bool]
+) -> float | None:
+    """Return a measure of signals that do not fit into memory; `moments`, of each channel, are filled once."""
+    metric = METRICS[name]
+    assert metric.running is not None
+    if not moments:
+        moments += [Moments() for _ in range(estimate.shape[0])]
+        for r, e in zip(blocks_of(reference), blocks_of(estimate), strict=True):
+            for running, x, y in zip(moments, r, e, strict=True):
+                running.add(x, y)
+    values = []
+    for running in moments:
+        try:
+            values.append(metric.running(running))
+        except UndefinedMetricError as error:
+            notes[f"{name}: {error}"] = True
+    return float(metric.across(values)) if values else None
 
 
 def _improvement(name: str, before: float | None, after: float | None) -> float | None:

@@ -25,7 +25,7 @@ from slimclean.audio.formats import (
     output_suffix,
 )
 from slimclean.audio.reader import AudioReader
-from slimclean.audio.writer import AudioWriter
+from slimclean.audio.writer import AudioWriter, plan_output
 from slimclean.errors import AudioError
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "OutputForm",
     "output_info",
     "output_suffix",
+    "plan_output",
     "probe",
     "read",
     "remove_leftovers",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import soundfile
 
+from slimclean.audio.encodings import ENCODINGS, check, codec_of
 from slimclean.errors import AudioError, UsageError
 
 
@@ -30,12 +32,23 @@ class Container:
     """Whether browsers play it."""
     becomes: str | None = None
     """The extension of an output where it cannot be written itself."""
+    muxer: str | None = None
+    """FFmpeg's name of what writes it; None: libsndfile writes it, or nobody."""
+    sound_only: bool = False
+    """Whether nobody looks for pictures here."""
+    codecs: tuple[str, ...] = ()
+    """What `muxer` can hold and we can encode, in FFmpeg's names; the first stands in for what is not here."""
     clock: str = ""
     """Whether times stand beside the sound: "absolute", or "relative" to the first of them."""
 
 
 def _foreign(
-    name: str, extensions: str, demuxers: str, *marks: tuple[int, bytes], clock: str = ""
+    name: str,
+    extensions: str,
+    demuxers: str,
+    *marks: tuple[int, bytes],
+    clock: str = "",
+    becomes: str = ".flac",
 ) -> Container:
     """What PyAV reads and nobody writes."""
     return Container(
@@ -43,10 +56,17 @@ def _foreign(
         tuple(extensions.split()),
         demuxers=tuple(demuxers.split(",")),
         marks=marks,
-        becomes=".flac",
+        becomes=becomes,
         clock=clock,
     )
 
+
+_MOV = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2")
+_PCM = (
+    "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_u8", "pcm_s8",
+    "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw",
+)  # fmt: skip
+_MATROSKA = ("flac", "aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "vorbis", "wavpack", "tta", *_PCM)
 
 CONTAINERS = (
     Container(
@@ -72,18 +92,64 @@ CONTAINERS = (
     Container("SPHERE", (".sph",), "NIST", marks=((0, b"NIST_1A"),)),
     Container("VOC", (".voc",), "VOC", marks=((0, b"Creative Voice File"),)),
     Container("GSM", (".gsm",), "RAW", "GSM610", demuxers=("gsm",), becomes=".flac"),
-    _foreign(
-        "MP4",
-        ".m4a .m4b .mp4 .m4v .mov .3gp .3g2",
-        "mov,mp4,m4a,3gp,3g2,mj2",
-        *((4, mark) for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    Container(
+        "M4A",
+        (".m4a", ".m4b"),
+        demuxers=_MOV,
+        muxer="ipod",
+        sound_only=True,
+        codecs=("aac", "alac", "ac3"),
+        in_browsers=True,
         clock="absolute",
     ),
-    _foreign(
-        "Matroska or WebM", ".mkv .webm .mka", "matroska,webm", (0, b"\x1a\x45\xdf\xa3"), clock="absolute"
+    Container(
+        "MP4",
+        (".mp4", ".m4v"),
+        demuxers=_MOV,
+        marks=tuple((4, mark) for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+        muxer="mp4",
+        codecs=("aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "flac"),
+        in_browsers=True,
+        clock="absolute",
+    ),
+    Container(
+        "QuickTime",
+        (".mov",),
+        demuxers=_MOV,
+        muxer="mov",
+        codecs=("aac", "alac", "ac3", "eac3", "mp3", *_PCM),
+        clock="absolute",
+    ),
+    _foreign("3GP", ".3gp .3g2", ",".join(_MOV), clock="absolute"),
+    Container(
+        "Matroska or WebM",
+        (".mkv",),
+        demuxers=("matroska",),
+        marks=((0, b"\x1a\x45\xdf\xa3"),),
+        muxer="matroska",
+        codecs=_MATROSKA,
+        clock="absolute",
+    ),
+    Container(
+        "Matroska sound",
+        (".mka",),
+        demuxers=("matroska",),
+        muxer="matroska",
+        sound_only=True,
+        codecs=_MATROSKA,
+        clock="absolute",
+    ),
+    Container(
+        "WebM",
+        (".webm",),
+        demuxers=("webm",),
+        muxer="webm",
+        codecs=("opus", "vorbis"),
+        in_browsers=True,
+        clock="absolute",
     ),
     _foreign("WMA", ".wma .wmv .asf", "asf", (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), clock="absolute"),
-    _foreign("AAC", ".aac", "aac"),
+    _foreign("AAC", ".aac", "aac", becomes=".m4a"),
     _foreign("AMR", ".amr .awb", "amr,amrnb,amrwb", (0, b"#!AMR")),
     _foreign("AC-3", ".ac3 .eac3", "ac3,eac3", (0, b"\x0b\x77")),
     _foreign("DTS", ".dts", "dts", (0, b"\x7f\xfe\x80\x01")),
@@ -108,16 +174,25 @@ WRITABLE = frozenset(name for name, container in BY_EXTENSION.items() if contain
 FOREIGN = frozenset(name for name, container in BY_EXTENSION.items() if container.sndfile is None)
 """Read through PyAV."""
 
+MUXERS = frozenset((container.muxer or "").upper() for container in CONTAINERS if container.muxer)
+"""`AudioInfo.format` of what is written through FFmpeg."""
+
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
 LOUDEST = 1e6
 """Times full scale: what is louder is no recording, and would overflow."""
 LOUDNESS_LUFS = (-60.0, -5.0)
 TRUE_PEAK_DBTP = (-20.0, 0.0)
-OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 
-_LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC")
-_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "VORBIS", "OPUS")
+_LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC", "FLAC", "WAVPACK", "TTA")
+_CODECS = {
+    "PCM_S8": "pcm_s8", "PCM_U8": "pcm_u8", "PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le",
+    "PCM_32": "pcm_s32le", "FLOAT": "pcm_f32le", "DOUBLE": "pcm_f64le", "VORBIS": "vorbis", "OPUS": "opus",
+    "AAC": "aac", "ALAC": "alac",
+}  # fmt: skip
+"""What `subtype` takes, and FFmpeg's name for it."""
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+BIT_RATES = (4_000, 4_000_000)
 
 
 @dataclass(frozen=True)
@@ -169,26 +244,39 @@ class OutputForm:
     keep_mtime: bool = False
     loudness_lufs: float | None = None
     true_peak_dbtp: float = -1.0
+    bit_rate: int | None = None
+    """Bit/s of what is lossy."""
 
     def __post_init__(self) -> None:
         if self.extension is not None and self.extension not in WRITABLE:
             choices = ", ".join(sorted(name[1:] for name in WRITABLE))
             raise UsageError(f"`extension` takes {choices}, not {self.extension.lstrip('.')}")
-        if self.subtype is not None and self.subtype not in _SUBTYPES:
-            raise UsageError(f"`subtype` takes {', '.join(_SUBTYPES)}, not {self.subtype}")
+        if self.subtype is not None and self.subtype not in _CODECS:
+            raise UsageError(f"`subtype` takes {', '.join(_CODECS)}, not {self.subtype}")
         low, high = SAMPLE_RATES_HZ
         if self.sample_rate is not None and not low <= self.sample_rate <= high:
             raise UsageError(f"`sample_rate` takes {low} to {high} Hz, not {self.sample_rate}")
+        least, most = BIT_RATES
+        if self.bit_rate is not None and not least <= self.bit_rate <= most:
+            raise UsageError(f"`bit_rate` takes {least} to {most} bit/s, not {self.bit_rate}")
         if self.extension and self.subtype:
-            container = BY_EXTENSION[self.extension].sndfile
-            if container and not soundfile.check_format(container, self.subtype):
-                raise UsageError(f"{container} does not hold {self.subtype}")
+            _check_holds(BY_EXTENSION[self.extension], self.subtype)
         for name, value, (softest, loudest) in (
             ("loudness_lufs", self.loudness_lufs, LOUDNESS_LUFS),
             ("true_peak_dbtp", self.true_peak_dbtp, TRUE_PEAK_DBTP),
         ):
             if value is not None and not softest <= value <= loudest:
                 raise UsageError(f"`{name}` takes a number from {softest:g} to {loudest:g}, not {value:g}")
+
+
+def _check_holds(container: Container, subtype: str) -> None:
+    """Raise `UsageError` where `container` has no place for the encoding `subtype`."""
+    if container.muxer:
+        held = _CODECS[subtype] in container.codecs
+    else:
+        held = subtype not in ("AAC", "ALAC") and soundfile.check_format(container.sndfile or "", subtype)
+    if not held:
+        raise UsageError(f"{container.name} does not hold {subtype}")
 
 
 def file_name(path: Path) -> str | bytes:
@@ -215,12 +303,58 @@ def container_of(beginning: bytes) -> Container | None:
 def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> AudioInfo:
     """How to store a recording like `info` under the name `path`.
 
-    The same container and subtype, unless the extension asks for another container; then the subtype
-    stays where that container has it, and is its default (Opus for .opus) where not. `form` has the last
-    word. Raises `AudioError` with the fix where libsndfile cannot write the outcome.
+    The same container and encoding, unless the extension asks for another container; then the encoding stays
+    where that container has it, and is its default where not, with as many bits. `form` has the last word.
+    Raises `AudioError` with the remedy where the outcome cannot be written.
     """
     form = form or OutputForm()
-    wanted = BY_EXTENSION.get(path.suffix.lower())
+    wanted = BY_EXTENSION.get(path.suffix.lower()) or _container_of(info)
+    out = replace(
+        info,
+        sample_rate=form.sample_rate or info.sample_rate,
+        channels=1 if form.mono else info.channels,
+        bit_rate=form.bit_rate or info.bit_rate,
+        channel_layout="mono" if form.mono else info.channel_layout,
+        channel_mask=None if form.mono else info.channel_mask,
+    )
+    if wanted is not None and wanted.muxer:
+        out = _by_ffmpeg(out, wanted, form.subtype)
+        codec = out.codec
+    else:
+        out = _by_libsndfile(out, wanted, form.subtype)
+        codec = codec_of(out.format, out.subtype)
+    check(codec, out.channels, out.sample_rate)
+    if codec not in ENCODINGS or ENCODINGS[codec].kbits is None:
+        out = replace(out, bit_rate=None)
+    return replace(out, codec=codec)
+
+
+def _container_of(info: AudioInfo) -> Container | None:
+    """Return where to store what came without a name, from a pipe, if FFmpeg read it."""
+    extension = {"MOV": ".mp4", "MATROSKA": ".mkv", "ASF": ".flac", "AAC": ".m4a"}.get(info.format)
+    return BY_EXTENSION[extension] if extension else None
+
+
+def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> AudioInfo:
+    codec = _CODECS[subtype] if subtype else info.codec or codec_of(info.format, info.subtype)
+    if codec not in container.codecs:
+        codec = container.codecs[0]
+    bits = None
+    if found := re.match(r"pcm_[suf](\d+)", codec):
+        bits = int(found[1])
+    elif ENCODINGS[codec].kbits is None:
+        bits = 24 if _bits(info) > 16 else 16
+    return replace(
+        info,
+        format=(container.muxer or "").upper(),
+        subtype=codec.upper(),
+        endian="FILE",
+        codec=codec,
+        bits_per_sample=bits,
+    )
+
+
+def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | None) -> AudioInfo:
     container = (wanted and wanted.sndfile) or info.format
     if container == "RAW" or container not in soundfile.available_formats():
         container = "FLAC"  # a name without an extension, and what only PyAV reads
@@ -229,29 +363,34 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
     out = info
     if wanted and wanted.subtype and info.subtype != wanted.subtype:
         out = replace(info, format=container, subtype=wanted.subtype, endian="FILE")
-    elif not same:
-        keeps = info.subtype in soundfile.available_subtypes(container)
-        subtype = info.subtype if keeps else soundfile.default_subtype(container)
-        out = replace(info, format=container, subtype=subtype, endian="FILE")
-    out = replace(
-        out,
-        subtype=form.subtype or out.subtype,
-        sample_rate=form.sample_rate or out.sample_rate,
-        channels=1 if form.mono else out.channels,
-    )
-    _check_writable(out)
+    elif not same or not _is_written(container, info.subtype):
+        out = replace(info, format=container, subtype=_subtype(info, container), endian="FILE")
+    if subtype:
+        out = replace(out, subtype=subtype, bits_per_sample=None)
+    if not _is_written(out.format, out.subtype, out.endian):
+        raise AudioError(
+            f"{out.format} with {out.subtype} can be read but not written; "
+            "set `extension` wav or `extension` flac"
+        )
     return out
 
 
-def _check_writable(info: AudioInfo) -> None:
-    if info.subtype == "OPUS" and info.sample_rate not in OPUS_RATES_HZ:
-        raise AudioError(
-            f"Opus cannot be written at {info.sample_rate} Hz; set `sample_rate` 48000 or `extension` flac"
-        )
-    if info.format not in soundfile.available_formats() or not soundfile.check_format(
-        info.format, info.subtype, info.endian
-    ):
-        raise AudioError(
-            f"{info.format} with {info.subtype} can be read but not written; "
-            "set `extension` wav or `extension` flac"
-        )
+def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
+    """Whether libsndfile writes `subtype` into `container`; of MP3 inside of WAV it only claims so."""
+    if container not in soundfile.available_formats() or (subtype.startswith("MPEG") and container != "MP3"):
+        return False
+    return bool(soundfile.check_format(container, subtype, endian))
+
+
+def _subtype(info: AudioInfo, container: str) -> str:
+    """Return the encoding in another container that keeps what `info` holds, or that container's default."""
+    there = [name for name in soundfile.available_subtypes(container) if _is_written(container, name)]
+    floating = info.subtype in ("FLOAT", "DOUBLE") or (info.codec or "").startswith("pcm_f")
+    deep = ("FLOAT", "PCM_24") if floating else ("PCM_24",) if _bits(info) > 16 else ()
+    choices: tuple[str, ...] = (info.subtype, *deep, soundfile.default_subtype(container))
+    return next(choice for choice in choices if choice in there)
+
+
+def _bits(info: AudioInfo) -> int:
+    """Return how many bits of a sample hold sound; 0 where the encoding is lossy."""
+    return info.bits_per_sample or _BITS.get(info.subtype, 0)

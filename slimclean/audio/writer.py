@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from slimclean.audio import film, tags
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.formats import AudioInfo, file_name
+from slimclean.audio.encodings import codec_of, compression_level
+from slimclean.audio.formats import MUXERS, AudioInfo, OutputForm, file_name, output_info
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
@@ -22,68 +25,113 @@ BLOCK_FRAMES = 1 << 16
 WAV_BYTES = (1 << 32) - (1 << 16)
 """What a WAV file can hold, its header's sizes being 32 bits wide."""
 
-_FULL_SCALE_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | None = None) -> AudioInfo:
+    """How to store the recording `source`, which is like `info`, under the name `path` (see `output_info`).
+
+    Raises `AudioError` with the remedy for all that will not go, before any work is done.
+    """
+    stored = output_info(info, path, form)
+    if stored.format in MUXERS:
+        film.check(stored, source if film.is_film(source) else None)
+    return stored
 
 
 class AudioWriter:
     """Writes blocks to a temporary file beside `path`; `commit` checks it and renames it into place.
 
-    Leaving the context without `commit` removes the temporary file (see `AtomicFile`). `tags` are kept as far
-    as the container holds them. `like` is what it is made from: the output is no more open to others than that.
+    Leaving the context without `commit` removes the temporary file (see `AtomicFile`). What is attached to
+    `source` is kept as far as the container holds it; `warnings` say after `commit` what is not.
     """
 
-    def __init__(
-        self, path: Path, info: AudioInfo, tags: dict[str, str] | None = None, like: Path | None = None
-    ) -> None:
+    def __init__(self, path: Path, info: AudioInfo, source: Path | None = None) -> None:
         self.path = path
         self.info = info
         self.frames = 0
         self.clipped = 0
+        self.warnings: list[str] = []
+        self._source = source
         try:
-            self._whole = AtomicFile(path, like)
+            self._whole = AtomicFile(path, source)
         except OSError as error:
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
         try:
-            self._file = soundfile.SoundFile(
-                file_name(self._whole.temporary),
-                "w",
-                samplerate=info.sample_rate,
-                channels=info.channels,
-                format=info.format,
-                subtype=info.subtype,
-                endian=info.endian,
-            )
+            self._sink = self._open()
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             self._whole.__exit__(None, None, None)
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
-        for name, value in (tags or {}).items():
-            with contextlib.suppress(soundfile.LibsndfileError):  # this container has no such tag
-                setattr(self._file, name, value)
+        except AudioError:
+            self._whole.__exit__(None, None, None)
+            raise
+
+    def _open(self) -> soundfile.SoundFile | film.Film:
+        info = self.info
+        if info.format in MUXERS:
+            source = self._source
+            if source is None or film.is_film(source):
+                return film.Film(self._whole.temporary, info, source)
+            return film.Film(self._whole.temporary, info, None, tags.read(source))
+        level = None
+        codec = codec_of(info.format, info.subtype)
+        if info.bit_rate is not None:
+            level = compression_level(codec, info.bit_rate, info.channels, info.sample_rate)
+        file = soundfile.SoundFile(
+            file_name(self._whole.temporary),
+            "w",
+            samplerate=info.sample_rate,
+            channels=info.channels,
+            format=info.format,
+            subtype=info.subtype,
+            endian=info.endian,
+            compression_level=level,
+            bitrate_mode="CONSTANT" if codec == "mp3" and level is not None else None,
+        )
+        if self._source is not None:
+            for name, value in tags.strings(self._source, info).items():
+                with contextlib.suppress(soundfile.LibsndfileError):  # this container has no such tag
+                    setattr(file, name, value)
+        return file
 
     def write(self, block: np.ndarray) -> None:
         """Append [C, T]; values outside [-1, 1) are clamped and counted in `clipped`."""
-        self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if not self._is_float else 0
+        kind, bits = _numbers(self.info)
+        self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if bits is not None else 0
         self.frames += block.shape[1]
-        bits = _FULL_SCALE_BITS.get(self.info.subtype, 64 if self.info.subtype == "DOUBLE" else 32)
-        if self.info.format.startswith("WAV") and self.frames * self.info.channels * bits // 8 > WAV_BYTES:
+        stored_bits = bits or 32
+        if (
+            self.info.format.startswith("WAV")
+            and self.frames * self.info.channels * stored_bits // 8 > WAV_BYTES
+        ):
             raise AudioError("more than 4 GB do not fit into WAV; set `extension` flac or `extension` rf64")
-        try:
+        with self._errors():
             for start in range(0, block.shape[1], BLOCK_FRAMES):
-                self._file.write(self._encode(block[:, start : start + BLOCK_FRAMES]))
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
+                self._sink.write(_numbered(block[:, start : start + BLOCK_FRAMES], kind, bits))
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
-        try:
-            self._file.close()
+        with self._errors():
+            self._sink.close()
+            self._check()
+            if self._source is not None:
+                is_film = self.info.format in MUXERS and film.is_film(self._source)
+                self.warnings += tags.keep(self._source, self._whole.temporary, self.info, film=is_film)
+            self._whole.commit(mtime)
+        if isinstance(self._sink, film.Film):
+            self.warnings += self._sink.warnings
+
+    def _check(self) -> None:
+        if isinstance(self._sink, film.Film):
+            rate = self.info.sample_rate
+            frames = round(film.length_s(self._whole.temporary) * rate)
+            whole = abs(frames - self.frames) <= film.OFF_S * rate
+        else:
             with soundfile.SoundFile(file_name(self._whole.temporary)) as written:
                 frames = written.frames
-            if frames != self.frames and not self.info.lossy:
-                raise AudioError(f"cannot write {self.path} ({frames} of {self.frames} frames arrived)")
-            self._whole.commit(mtime)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
+            whole = frames == self.frames or self.info.lossy
+        if not whole:
+            raise AudioError(f"cannot write {self.path} ({frames} of {self.frames} frames arrived)")
 
     def __enter__(self) -> Self:
         return self
@@ -92,27 +140,50 @@ class AudioWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            if isinstance(self._sink, film.Film):
+                self._sink.abandon()
+            else:
+                self._sink.close()
         except (soundfile.LibsndfileError, OSError):
             pass  # the error that brought us here says more
         finally:
             self._whole.__exit__(kind, error, trace)
 
-    @property
-    def _is_float(self) -> bool:
-        return self.info.subtype in ("FLOAT", "DOUBLE")
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
 
-    def _encode(self, block: np.ndarray) -> np.ndarray:
-        """To what libsndfile stores without scaling of its own, [T, C]: reading back is then exact."""
-        if self._is_float:
-            return np.ascontiguousarray(block.T)
-        bits = _FULL_SCALE_BITS.get(self.info.subtype)
-        if bits is None:  # lossy, companded, ADPCM
-            return np.asarray(np.clip(block.T, -1, 1 - 2**-15))
-        limit = 2 ** (bits - 1)
-        whole = np.clip(np.rint(block.T.astype(np.float64) * limit), -limit, limit - 1)
-        container = 16 if bits <= 16 else 32
-        return np.asarray(whole * 2 ** (container - bits), np.int16 if container == 16 else np.int32)
+
+def _numbers(info: AudioInfo) -> tuple[str, int | None]:
+    """How samples go to the encoder: as which numbers, and with how many bits; None: floating, as they are."""
+    if info.format in MUXERS:
+        kind = film.sample_format(info)
+        if kind in ("s16", "s32", "u8"):
+            return kind, info.bits_per_sample or 16
+        return kind, None if (info.codec or "").startswith("pcm_f") else 0
+    if info.subtype in ("FLOAT", "DOUBLE"):
+        return "flt", None
+    bits = _BITS.get(info.subtype)
+    if bits is None:  # lossy, companded, ADPCM
+        return "flt", 0
+    return "s16" if bits <= 16 else "s32", min(bits, info.bits_per_sample or bits)
+
+
+def _numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
+    """[C, T] -> [T, C] in numbers that the encoder stores without scaling: reading back is then exact."""
+    if bits is None:
+        return np.ascontiguousarray(block.T, np.float64 if kind == "dbl" else np.float32)
+    if bits == 0:
+        return np.asarray(np.clip(block.T, -1, 1 - 2**-15), np.float32)
+    limit = 2 ** (bits - 1)
+    whole = np.clip(np.rint(block.T.astype(np.float64) * limit), -limit, limit - 1)
+    if kind == "u8":
+        return np.asarray(whole + 128, np.uint8)
+    container = 16 if kind == "s16" else 32
+    return np.asarray(whole * 2 ** (container - bits), np.int16 if container == 16 else np.int32)
 
 
 def _reason(error: Exception) -> str:

@@ -37,7 +37,7 @@ class Task:
 
 def plan(
     paths: Sequence[Path],
-    output: Path | None = None,
+    output: str | Path | None = None,
     form: OutputForm | None = None,
     *,
     in_place: bool = False,
@@ -46,15 +46,18 @@ def plan(
     """Pair every recording under `paths` with its output; nothing is read or written.
 
     A directory is walked recursively and mirrored; hidden files and our own outputs are left out. A path that
-    does not exist but holds `*`, `?` or `[` is a pattern. Without `output`, `take.wav` goes to
-    `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
-    for missing inputs or references, for outputs that collide and for an output that is an input.
+    does not exist but holds `*`, `?` or `[` is a pattern. An `output` that ends in a slash is a folder. Without
+    `output`, `take.wav` goes to `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over
+    the input. Raises `UsageError` for missing inputs or references, for outputs that collide and for an output
+    that is an input.
     """
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     paths = [found for path in paths for found in _expand(path)]
-    tasks = [task for path in paths for task in _plan_one(path, output, form, alone=len(paths) == 1)]
+    into = Path(output) if output is not None else None
+    file = into if len(paths) == 1 and not str(output).endswith(("/", os.sep)) else None
+    tasks = [task for path in paths for task in _plan_one(path, into, form, file=file, alone=len(paths) == 1)]
     if in_place:
         tasks = [replace(task, destination=task.source) for task in tasks]
         names = [task.source for task in tasks if not task.problem]
@@ -101,7 +104,10 @@ def _is_named(path: Path) -> bool:
     return True
 
 
-def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool) -> Iterator[Task]:
+def _plan_one(
+    path: Path, output: Path | None, form: OutputForm, *, file: Path | None, alone: bool
+) -> Iterator[Task]:
+    """The tasks of one input; `file` is `output` where that may be the name of a file."""
     if is_folder(path):
         folder = real(path)
         if not folder.name:
@@ -125,9 +131,9 @@ def _plan_one(path: Path, output: Path | None, form: OutputForm, *, alone: bool)
     elif output is None:
         suffix = output_suffix(path, form)
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))
-    elif alone and not is_folder(output) and output.suffix.lower() in audio.WRITABLE:
-        yield Task(path, output)
-    elif alone and not is_folder(output) and output.suffix:
+    elif file and not is_folder(file) and file.suffix.lower() in audio.WRITABLE:
+        yield Task(path, file)
+    elif file and not is_folder(file) and file.suffix:
         raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
@@ -174,7 +180,7 @@ def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: 
     """Plan what `enhance_paths` does with these arguments; raises `UsageError` like `plan`."""
     tasks = plan(
         [Path(path) for path in paths],
-        Path(output) if output is not None else None,
+        output,
         options.form,
         in_place=options.in_place,
         references=Path(options.references) if options.references else None,

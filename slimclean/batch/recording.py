@@ -65,11 +65,11 @@ def _enhance_into(
 ) -> Trace | None:
     """Two passes over the file: its level and faults, then its sound."""
     with AudioReader(task.source) as reader:
-        info, tags = reader.info, reader.tags
+        info = reader.info
         channels = 1 if form.mono else info.channels
         result.sample_rate, result.channels = info.sample_rate, info.channels
         result.duration_s = info.duration_s if info.frames else None
-        stored = audio.output_info(info, task.destination, form)
+        stored = audio.plan_output(info, task.source, task.destination, form)
         given, after = diagnostics.Input(info.sample_rate), Level()
         trace = Trace(info.sample_rate) if traced else None
         wanted = form.loudness_lufs is not None
@@ -97,7 +97,7 @@ def _enhance_into(
             progress(out.shape[1] / info.sample_rate)
 
     with (
-        AudioWriter(task.destination, stored, tags, like=task.source) as writer,
+        AudioWriter(task.destination, stored, task.source) as writer,
         mastered(writer, task.destination, stored, form) as sink,
     ):
         with AudioReader(task.source) as reader:
@@ -115,7 +115,7 @@ def _enhance_into(
         result.gmacs = result.macs_per_sample * network_samples / 1e9
         result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
         result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
-        remarks = [*remarks, *diagnostics.warnings(given, after)]
+        remarks = [*remarks, *diagnostics.warnings(given, after), *writer.warnings]
     result.warnings = "; ".join(remarks)
     if heard and isinstance(sink, MasteredWriter):
         result.loudness_in_lufs = heard.finish().integrated_lufs

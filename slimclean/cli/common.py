@@ -29,6 +29,7 @@ Model = Annotated[
 
 _OPTIONS = {
     "attenuation_limit_db": "--atten-lim-db",
+    "bit_rate": "--bitrate",
     "corpus_weights": "--corpus-weight",
     "extension": "--format",
     "loudness_lufs": "--loudness",
@@ -77,6 +78,16 @@ def parse_uf(text: str) -> Uf:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"auto or a number above 0 and at most 1, not {text!r}") from error
+
+
+def parse_bit_rate(text: str | None) -> int | None:
+    """Return bit/s of "96k", "96000" or None."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(k?)", text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"a bit rate such as 96k, not {text!r}", param_hint="--bitrate")
+    return round(float(found[1]) * (1000 if found[2] else 1))
 
 
 def use_threads(count: int | None) -> None:

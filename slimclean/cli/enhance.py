@@ -20,6 +20,7 @@ from slimclean.cli.common import (
     UfText,
     complain,
     one_line_errors,
+    parse_bit_rate,
     parse_uf,
     use_threads,
 )
@@ -41,10 +42,11 @@ def enhance(
         typer.Argument(metavar="PATH...", help="Recordings, folders of them, patterns, or - for stdin."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="Folder, a file for one input, or - for stdout. Default: NAME-enhanced beside it.",
         ),
     ] = None,
@@ -84,6 +86,12 @@ def enhance(
         str | None, typer.Option(help="Encoding: PCM_16, PCM_24, FLOAT ...", rich_help_panel=_OUTPUTS)
     ] = None,
     sample_rate: Annotated[int | None, typer.Option(help="In Hz.", rich_help_panel=_OUTPUTS)] = None,
+    bitrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Of MP3, Opus, Vorbis and AAC, such as 96k. Default: the input's.", rich_help_panel=_OUTPUTS
+        ),
+    ] = None,
     mono: Annotated[
         bool, typer.Option("--mono", help="Mix channels down first.", rich_help_panel=_OUTPUTS)
     ] = False,
@@ -164,6 +172,7 @@ def enhance(
             keep_mtime,
             loudness,
             true_peak,
+            parse_bit_rate(bitrate),
         )
         if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
             raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")
@@ -198,7 +207,7 @@ def enhance(
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(pictures, html))
         with _Progress(quiet) as progress:
-            if STREAM in (*inputs, output):
+            if STREAM in inputs or output == str(STREAM):
                 results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
             else:
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
@@ -223,10 +232,10 @@ def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
     return paths
 
 
-def _plan(inputs: list[Path], output: Path | None, options: Options) -> list[Task]:
+def _plan(inputs: list[Path], output: str | None, options: Options) -> list[Task]:
     from slimclean.batch.plan import plan_batch, plan_stream
 
-    if STREAM in (*inputs, output):
+    if STREAM in inputs or output == str(STREAM):
         return [plan_stream(inputs, output, options)]
     return plan_batch(inputs, output, options)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slimclean.engine.blocks import FastDecoder, FastEncoder, FastGRU, FastResampler, FastRouter, Scratch
-from slimclean.engine.order import Order, pick
+from slimclean.engine.order import Order
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
@@ -166,50 +166,80 @@ class _Pass:
     def __init__(self, engine: Engine, scratch: Scratch) -> None:
         self.gru, self.resampler, self.lap = engine.gru, engine.resampler, engine.lap
         self.frame_hop = engine.config.frame_hop
+        shallow = min(SHALLOW, engine.config.depth - 1)
         encoder = list(enumerate(engine.encoder))
-        self.shallow, self.deep = encoder[:SHALLOW], encoder[SHALLOW:]
-        levels = range(len(encoder) - 1, -1, -1)
-        decoder = list(zip(levels, engine.decoder, strict=True))
+        self.shallow, self.deep = encoder[:shallow], encoder[shallow:]
+        decoder = list(zip(range(len(encoder) - 1, -1, -1), engine.decoder, strict=True))
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
         self.scratch = scratch
         self.state: Tensor | None = None
         self.ends: dict[tuple[int, int], Tensor] = {}
-        """What the last frames of a tile add to the next, by level and item."""
+        """What the last rows of a tile add to the first of the next, by level and item."""
 
     def tile(self, noisy: Tensor, ufs: np.ndarray, out: Tensor) -> None:
         """Noisy [B, T + 2 Z] and UFs [B, f]; the enhanced frames to keep are added to `out` [B, T' + 2 Z]."""
         batch, keep = len(out), (out.shape[1] - 2 * ZEROS) // self.frame_hop
-        up = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
+        upsampled = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
         self.lap("upsampling")
-        orders = [Order(ufs[item : item + 1], keep, up.device) for item in range(batch)]
-        order = orders[0] if batch == 1 else Order(ufs, keep, up.device)
+        items = [Order.of(ufs[item : item + 1], keep, noisy.device) for item in range(batch)]
+        order = items[0] if batch == 1 else Order.of(ufs, keep, noisy.device)
         self.lap("order")
-        skips = []
-        for item, own in enumerate(orders):
-            x = self._pick(up[:, item], own.number, 1).permute(1, 2, 0)  # [f, r, S]
-            tops, kept = self._encode(x, self.shallow, own, item, batch)
-            skips.append(kept)
-        x = self._pick(tops, order.joined(orders))
-        x, deep_skips = self._encode(x, self.deep, order, 0, 1)
+        encoded, skips, deep_skips = self._encode(upsampled, items, order)
         self.lap("encoder")
-        x = x.view(batch, -1, x.shape[2])[:, :keep] if order.plain else pick(x, order.kept)
-        x, self.state = self.gru(x.view(batch, keep, -1).float(), self.state)
-        x = pick(x.view(batch * keep, 1, -1), order.time)
+        states = self._recur(encoded, order, keep)
         self.lap("gru")
-        x = self._decode(x, self.rising, deep_skips, order, ALL)
-        columns = self.scratch("down", len(up), batch, keep, up.shape[3], dtype=up.dtype)
-        for item, (own, part) in enumerate(zip(orders, order.parted(orders, x), strict=True)):
-            x = self._decode(part, self.last, skips[item], own, item).permute(2, 0, 1)
-            if own.kept_decoded is None:
-                columns[:, item] = x
-            else:
-                torch.index_select(x, 1, own.kept_decoded, out=columns[:, item])
+        decoded = self.scratch("down", len(upsampled), batch, keep, upsampled.shape[3], dtype=upsampled.dtype)
+        self._decode(states, skips, deep_skips, items, order, decoded)
         self.lap("decoder")
-        self.resampler.down(columns.flatten(2), out)
+        self.resampler.down(decoded.flatten(2), out)
         self.lap("downsampling")
 
+    def _encode(
+        self, upsampled: Tensor, items: list[Order], order: Order
+    ) -> tuple[Tensor, list[dict[int, Tensor]], dict[int, Tensor]]:
+        """[S, B, f, r] -> [B f, 1, C] in the encoder's order, each item's shallow skips, the deep skips."""
+        skips = []
+        for item, own in enumerate(items):
+            of_place = own.indices and own.indices.frame_of_place
+            steps = self._pick(upsampled[:, item], of_place, 1).permute(1, 2, 0)  # [f, r, S]
+            everyone, kept = self._encode_levels(steps, self.shallow, own, item, len(items))
+            skips.append(kept)
+        together = self._pick(everyone, order.joined(items))
+        encoded, deep_skips = self._encode_levels(together, self.deep, order, 0, 1)
+        return encoded, skips, deep_skips
+
+    def _recur(self, encoded: Tensor, order: Order, keep: int) -> Tensor:
+        """Frames in the encoder's order, [B f, 1, C] -> those to keep in the decoder's, [B keep, 1, C]."""
+        if order.indices is None:
+            by_time = encoded.view(order.batch, -1, encoded.shape[2])[:, :keep]
+        else:
+            by_time = encoded.index_select(0, order.indices.place_of_kept).view(order.batch, keep, -1)
+        states, self.state = self.gru(by_time.float(), self.state)
+        states = states.reshape(order.batch * keep, 1, -1)
+        if order.indices is None:
+            return states
+        return states.index_select(0, order.indices.frame_of_decoder_place)
+
+    def _decode(
+        self,
+        states: Tensor,
+        skips: list[dict[int, Tensor]],
+        deep_skips: dict[int, Tensor],
+        items: list[Order],
+        order: Order,
+        out: Tensor,
+    ) -> None:
+        """[B keep, 1, C] in the decoder's order -> `out` [S, B, keep, r], by time."""
+        risen = self._decode_levels(states, self.rising, deep_skips, order, ALL)
+        for item, (own, part) in enumerate(zip(items, order.parted(items, risen), strict=True)):
+            columns = self._decode_levels(part, self.last, skips[item], own, item).permute(2, 0, 1)
+            if own.indices is None:
+                out[:, item] = columns
+            else:
+                torch.index_select(columns, 1, own.indices.decoder_place_of_frame, out=out[:, item])
+
     def _pick(self, x: Tensor, index: Tensor | None, dim: int = 0) -> Tensor:
-        """`pick` into memory that the next call of the same kind uses again."""
+        """`index_select`, if there is an index, into memory that the next call of the same kind uses again."""
         if index is None:
             return x
         shape = [*x.shape[:dim], len(index), *x.shape[dim + 1 :]]
@@ -218,7 +248,7 @@ class _Pass:
     def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x if x.dtype == dtype else self.scratch("cast", *x.shape, dtype=dtype).copy_(x)
 
-    def _encode(
+    def _encode_levels(
         self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int, items: int
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """[f, r, S C] through some levels -> the last one's output and every level's, [f, r', C'].
@@ -227,21 +257,24 @@ class _Pass:
         """
         skips = {}
         for level, encode in blocks:
-            x = self._cast(x, encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
-            frames, rows = x.shape[:2]
-            shape = items * frames, rows, encode.outputs
-            everyone = self.scratch(("skip", level), *shape, dtype=x.dtype)
+            rows = self._cast(x, encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
+            frames = len(rows)
+            shape = items * frames, rows.shape[1], encode.outputs
+            everyone = self.scratch(("skip", level), *shape, dtype=rows.dtype)
             out = everyone[item * frames : (item + 1) * frames]
-            nothing = x.new_zeros(order.batch, encode.inputs)
-            ahead = nothing if order.plain else pick(torch.cat([x[:, 0], nothing[:1]]), order.after)
-            for uf, at in order.encoded:
-                own = ahead if order.plain else ahead[at]
-                encode(x[at].flatten(0, 1), own, uf, out[at].flatten(0, 1), self.scratch)
-            skips[level] = out.unflatten(0, (order.batch, -1)) if order.plain else out
+            nothing = rows.new_zeros(order.batch, encode.inputs)
+            if order.indices is None:
+                encode(rows.flatten(0, 1), nothing, order.encoded[0][0], out.flatten(0, 1), self.scratch)
+                skips[level] = out.unflatten(0, (order.batch, -1))
+            else:
+                ahead = torch.cat([rows[:, 0], nothing[:1]]).index_select(0, order.indices.place_of_next)
+                for uf, at in order.encoded:
+                    encode(rows[at].flatten(0, 1), ahead[at], uf, out[at].flatten(0, 1), self.scratch)
+                skips[level] = out
             x = out
         return everyone, skips
 
-    def _decode(
+    def _decode_levels(
         self,
         x: Tensor,
         blocks: list[tuple[int, FastDecoder]],
@@ -252,26 +285,24 @@ class _Pass:
         """[f, r, C] through some levels, each with its skip added -> [f, r', C']."""
         frames, batch = len(x), order.batch
         for level, decode in blocks:
-            x = self._cast(x, decode.dtype).view(frames, -1, decode.inputs)
-            rows = x.shape[1]
+            rows = self._cast(x, decode.dtype).view(frames, -1, decode.inputs)
+            steps = rows.shape[1]
             if level == 0:
-                out = self.scratch("columns", decode.outputs, frames, rows, dtype=x.dtype).permute(1, 2, 0)
+                out = self.scratch("columns", decode.outputs, frames, steps, dtype=rows.dtype).permute(1, 2, 0)
             else:
-                out = self.scratch(("decoded", level), frames, rows, decode.outputs, dtype=x.dtype)
-            ends = x.new_empty(batch + (batch if order.plain else frames), decode.outputs)
+                out = self.scratch(("decoded", level), frames, steps, decode.outputs, dtype=rows.dtype)
+            ends = rows.new_empty(batch + (batch if order.indices is None else frames), decode.outputs)
             ends[:batch] = self.ends.get((level, item), 0)
-            for uf, kept, at in order.decoded:
-                skip, part = skips[level][kept], x[at]
+            for uf, encoded, at in order.decoded:
+                skip, part = skips[level][encoded], rows[at]
                 part.view(skip.shape).add_(skip)
-                own_ends = ends[batch:] if order.plain else ends[batch:][at]
+                own_ends = ends[batch:] if order.indices is None else ends[batch:][at]
                 decode(part.flatten(0, 1), uf, out[at].flatten(0, 1), own_ends, self.scratch)
-            if order.before is None or order.last is None:
+            if order.indices is None:
                 out.unflatten(0, (batch, -1))[:, 0, 0] += ends[:batch]
                 self.ends[level, item] = ends[batch:]
             else:
-                out[:, 0] += ends[order.before]
-                self.ends[level, item] = ends[order.last]
-            if level > 0:
-                out.relu_()
-            x = out
+                out[:, 0] += ends[order.indices.end_before]
+                self.ends[level, item] = ends[order.indices.end_of_item]
+            x = out.relu_() if level > 0 else out
         return x

@@ -26,6 +26,8 @@ from slimclean.model import ModelConfig, SlimmableDemucs
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 SUFFIX = ".safetensors"
+DEFAULT = WEIGHTS / "DEFAULT"
+"""A file that names the packaged checkpoint to use where none is named."""
 FORMAT = "slimclean 1"
 MAX_BYTES = 256 * 2**20
 
@@ -52,13 +54,18 @@ def packaged() -> list[Checkpoint]:
     return [read_header(path) for path in sorted(WEIGHTS.glob(f"*{SUFFIX}"))]
 
 
+def default_name() -> str:
+    """The packaged checkpoint to use where none is named. Raises `CheckpointError` where there is none."""
+    name = DEFAULT.read_text().strip() if DEFAULT.is_file() else ""
+    if not name or not (WEIGHTS / f"{name}{SUFFIX}").is_file():
+        raise CheckpointError("this installation holds no packaged weights; give a file as `model`")
+    return name
+
+
 def find(model: str | Path | None = None) -> Path:
-    """The file of a packaged checkpoint's name or of a path; None is the first packaged one."""
+    """The file of a packaged checkpoint's name or of a path; None is `default_name`."""
     names = sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
-    if model is None:
-        if not names:
-            raise CheckpointError("this installation holds no packaged weights; give a file as `model`")
-        model = names[0]
+    model = default_name() if model is None else model
     if str(model) in names:
         return WEIGHTS / f"{model}{SUFFIX}"
     path = Path(model)
@@ -71,14 +78,18 @@ def read_header(path: Path) -> Checkpoint:
     """Raises `CheckpointError` where `path` is no checkpoint of ours."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path}: larger than any slimclean checkpoint")
+            raise CheckpointError("larger than any slimclean checkpoint")
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: not a slimclean checkpoint")
+            raise CheckpointError("not a slimclean checkpoint")
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
         info = json.loads(metadata["info"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        if not isinstance(info, dict) or not isinstance(info.get("scores", []), list):
+            raise CheckpointError("cannot be read as a checkpoint (info is no table)")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from error
     return Checkpoint(path.stem, path, config, info)
 

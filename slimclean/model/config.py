@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from typing import Any
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import CheckpointError
+
+BLOCK = 64
+"""Samples that the resampler takes at a time: a frame is a whole number of blocks."""
+
+ALIGNED_S = 2
+"""A recording is cut at multiples of this many seconds, where a frame has to begin."""
+
+MOST_PARAMETERS = 2**27
+"""As many as fit, in half precision, into the largest checkpoint file that is read."""
+
+LIMITS = {
+    "hidden": (2, 4096),  # two channels hold the signal's two signs, from the start of training
+    "depth": (2, 12),
+    "stride": (2, 64),
+    "upsampling": (1, 64),
+    "gru_groups": (1, 4096),
+    "router_channels": (1, 4096),
+    "router_kernel": (2, 8192),
+    "router_stride": (1, 4096),
+}
+"""The least and the most of each size on its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,12 +38,13 @@ class ModelConfig:
 
     `hidden` channels after the first encoder block, doubled by each of the `depth` levels; every
     convolution has kernel `2 * stride`; the network runs at `upsampling` times `sample_rate`.
-    `ufs` are the utilization factors the router chooses from, ascending, in (0, 1]. The paper has not the
+    `ufs` are the utilization factors the router chooses from, ascending, in (0, 1]. The paper's set lacks the
     smallest, which is for pauses.
     `target_knots` are the target UFs between which the router's bias is interpolated.
+    Raises `CheckpointError` for sizes that do not fit each other: whatever is accepted trains and enhances.
     """
 
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     hidden: int = 32
     depth: int = 5
     stride: int = 4
@@ -30,6 +55,52 @@ class ModelConfig:
     router_kernel: int = 64
     router_stride: int = 32
     target_knots: tuple[float, ...] = (0.1, 0.13, 0.16, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise CheckpointError(f"{name} is {value!r}, not a whole number from {least} to {most}")
+        for name in ("ufs", "target_knots"):
+            object.__setattr__(self, name, _ascending(name, getattr(self, name)))
+        if problem := self._misfit():
+            raise CheckpointError(problem)
+
+    def _misfit(self) -> str | None:
+        """What does not fit what, if anything does not."""
+        if type(self.sample_rate) is not int or self.sample_rate != SAMPLE_RATE:
+            return f"sample_rate is {self.sample_rate!r}, where only {SAMPLE_RATE} is known"
+        steps = self.stride**self.depth
+        if steps % self.upsampling or self.frame_hop % BLOCK:
+            return (
+                f"stride {self.stride}, depth {self.depth} and upsampling {self.upsampling} give frames of "
+                f"{steps / self.upsampling:g} samples, not of a multiple of {BLOCK}"
+            )
+        if ALIGNED_S * SAMPLE_RATE % self.frame_hop:
+            return f"frames of {self.frame_hop} samples do not fill {ALIGNED_S} s, where recordings are cut"
+        if BLOCK * self.upsampling % self.stride:
+            return f"stride {self.stride} does not divide {BLOCK} times upsampling {self.upsampling}"
+        if self.channels[-1] % self.gru_groups:
+            return f"gru_groups {self.gru_groups} does not divide the {self.channels[-1]} channels of the GRU"
+        if self.router_kernel != 2 * self.router_stride:
+            return f"router_kernel {self.router_kernel} is not twice router_stride {self.router_stride}"
+        if self.frame_hop % self.router_stride:
+            return f"router_stride {self.router_stride} does not divide a frame of {self.frame_hop} samples"
+        if self.parameters > MOST_PARAMETERS:
+            return f"{self.parameters:,} parameters are more than a checkpoint may hold, {MOST_PARAMETERS:,}"
+        return None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        total = 0
+        for c, c2 in itertools.pairwise((1, *self.channels)):
+            convolutions = 2 * self.kernel * c * c2 + c + c2  # there and back, with a bias each
+            total += convolutions + 2 * (2 * c2 * c2 + 2 * c2)
+        c = self.channels[-1]
+        total += 6 * c * (c // self.gru_groups) + 6 * c
+        r, ufs = self.router_channels, len(self.ufs)
+        return total + r * (self.router_kernel + 3 * r + 8 + ufs) + ufs + len(self.target_knots) * (1 + ufs)
 
     @property
     def kernel(self) -> int:
@@ -57,7 +128,18 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Inverse of `to_dict`; an unknown or missing key is a `CheckpointError`."""
         known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict):
+            raise CheckpointError("model configuration does not fit: it is no table of names and values")
         if wrong := known.symmetric_difference(values):
             raise CheckpointError(f"model configuration does not fit: {', '.join(sorted(wrong))}")
         sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**sizes)
+
+
+def _ascending(name: str, values: Any) -> tuple[float, ...]:
+    """The values as floats. Raises `CheckpointError` unless they are numbers in (0, 1] that rise."""
+    numbers = tuple(values) if isinstance(values, (tuple, list)) else ()
+    fits = len(numbers) >= 2 and all(type(v) in (int, float) and math.isfinite(v) for v in numbers)
+    if not fits or not all(a < b for a, b in itertools.pairwise((0, *numbers))) or numbers[-1] > 1:
+        raise CheckpointError(f"{name} is {values!r}, not two or more rising numbers above 0 and at most 1")
+    return tuple(map(float, numbers))

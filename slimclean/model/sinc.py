@@ -4,7 +4,7 @@ Up by U with a windowed sinc h of Z zero crossings on each side:
 
     y[U n + p] = sum_m x[m] h[U (n - m) + p]           (m within Z samples of n)
 
-Which x a y needs depends on n alone, so 64 inputs and their neighbours, times one constant
+Which x a y needs depends on n alone, so a block of 64 inputs and their neighbours, times one constant
 Toeplitz matrix, give 64 U outputs: a matrix product instead of a one-channel convolution, which
 is what dominates a plain implementation. Coming down is the transposed matrix and an overlap-add.
 
@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slimclean.model.config import BLOCK as BLOCK
+
 ZEROS = 56
 """Zero crossings on each side, as in the DEMUCS enhancer (arXiv 2006.12847)."""
-
-BLOCK = 64
-"""Input samples per row of the matrix product."""
 
 
 class SincResampler(nn.Module):

@@ -29,7 +29,7 @@ def test_somebody_reads_it_and_writes_it_or_what_it_becomes(container):
 
 
 def test_a_container_is_known_by_its_beginning():
-    assert container_of(b"\0\0\0\x20ftypM4A \0\0\0\0") == BY_EXTENSION[".m4a"]
+    assert container_of(b"\0\0\0\x20ftypM4A \0\0\0\0") == BY_EXTENSION[".mp4"]
     assert container_of(b"\x1a\x45\xdf\xa3" + bytes(12)) == BY_EXTENSION[".mkv"]
     assert container_of(b"RIFF\0\0\0\0WAVEfmt ") == BY_EXTENSION[".wav"]
     assert container_of(b"") is None

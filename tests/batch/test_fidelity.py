@@ -102,7 +102,7 @@ def test_blocks_are_resampled_like_the_whole(lengths, rates):
 @pytest.mark.parametrize(
     "form",
     [
-        {"extension": ".m4a"},
+        {"extension": ".wma"},
         {"subtype": "PCM_12"},
         {"sample_rate": 10},
         {"extension": ".flac", "subtype": "FLOAT"},

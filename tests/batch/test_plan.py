@@ -99,7 +99,9 @@ def test_the_format_names_the_output(folder):
     outputs = [task.destination.name for task in plan([folder], form=OutputForm(".flac"))]
     assert outputs == ["one.flac", "two.flac", "three.flac"]
     (folder / "film.mp4").write_bytes(b"x")
-    assert plan([folder / "film.mp4"])[0].destination == folder / "film-enhanced.flac"
+    assert plan([folder / "film.mp4"])[0].destination == folder / "film-enhanced.mp4"
+    (folder / "talk.wma").write_bytes(b"x")
+    assert plan([folder / "talk.wma"])[0].destination == folder / "talk-enhanced.flac"
     with pytest.raises(UsageError, match="cannot be written in place"):
         plan([folder], in_place=True)
 
@@ -128,3 +130,14 @@ def test_lists_of_inputs():
     assert read_list(Path("l"), "a\nb.wav\0c.wav\0") == [Path("a\nb.wav"), Path("c.wav")]
     with pytest.raises(UsageError, match="lists no recordings"):
         read_list(Path("l"), "\n# nothing\n")
+
+
+@pytest.mark.parametrize("name", ["out.v2/", "out.mp4/", "out/"])
+def test_a_slash_makes_a_folder_of_an_output(folder, name):
+    assert plan([folder / "one.wav"], name)[0].destination == Path(name) / "one.wav"
+
+
+def test_an_output_that_is_no_recording_is_refused(folder):
+    assert plan([folder / "one.wav"], "out.m4a")[0].destination == Path("out.m4a")
+    with pytest.raises(UsageError, match=r"cannot write \.v2; a folder's name ends in /"):
+        plan([folder / "one.wav"], "out.v2")

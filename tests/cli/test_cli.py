@@ -108,7 +108,7 @@ def test_a_failed_file_is_exit_code_1_and_one_line(tmp_path, weights):
         (["enhance", ".", "--nonsense"], "No such option"),
         (["enhance"], "give recordings"),
         (["enhance", ".", "--dry", "2"], "--dry takes"),
-        (["enhance", ".", "--format", "m4a"], "--format takes"),
+        (["enhance", ".", "--format", "wma"], "--format takes"),
         (["enhance", "-", "x.wav"], "alone"),
         (["enhance", ".", "--backend", "dask"], "goes with --scheduler"),
         (["enhance", ".", "-o", "-"], "one file goes to -"),

@@ -126,21 +126,41 @@ def test_bf16_stays_close(uf):
 def test_orders_of_frames_agree_with_time():
     """In a tile of two items, of which the last two frames only lead up to the others."""
     ufs = np.random.default_rng(0).choice([0.25, 0.5, 1.0], size=(2, 9))
-    order = Order(ufs, 7, torch.device("cpu"))
+    order = Order.of(ufs, 7, torch.device("cpu"))
+    indices = order.indices
     flat = torch.from_numpy(ufs.reshape(-1))
     numbers = torch.arange(18).view(2, 9)
-    assert order.number[torch.from_numpy(order.places)].equal(numbers.flatten())
-    assert order.number[order.kept].equal(numbers[:, :7].flatten())
-    kept = numbers[:, :7].flatten()[order.time]  # the frame at each of the decoder's places
+    assert indices.frame_of_place[torch.from_numpy(order.place_of_frame)].equal(numbers.flatten())
+    assert indices.frame_of_place[indices.place_of_kept].equal(numbers[:, :7].flatten())
+    kept = numbers[:, :7].flatten()[indices.frame_of_decoder_place]  # the frame at each of the decoder's places
     for uf, at in order.encoded:
-        assert (flat[order.number[at]] == uf).all()
+        assert (flat[indices.frame_of_place[at]] == uf).all()
     for uf, encoded, decoded in order.decoded:
         assert (flat[kept[decoded]] == uf).all()
-        assert order.number[encoded].equal(kept[decoded])
+        assert indices.frame_of_place[encoded].equal(kept[decoded])
     assert sum(at.stop - at.start for _, at in order.encoded) == 18
     assert sum(at.stop - at.start for _, _, at in order.decoded) == 14
-    before = torch.cat([torch.tensor([-1, 8]), kept])[order.before]
+    before = torch.cat([torch.tensor([-1, 8]), kept])[indices.end_before]
     assert before.equal(kept - 1)
-    after = torch.cat([order.number, torch.tensor([-1])])[order.after]
-    assert after.equal(torch.where(order.number % 9 == 8, -1, order.number + 1))
-    assert kept[order.last - 2].equal(torch.tensor([6, 15]))
+    after = torch.cat([indices.frame_of_place, torch.tensor([-1])])[indices.place_of_next]
+    assert after.equal(torch.where(indices.frame_of_place % 9 == 8, -1, indices.frame_of_place + 1))
+    assert kept[indices.end_of_item - 2].equal(torch.tensor([6, 15]))
+
+
+def test_the_order_drawn_in_the_docstring():
+    """Five frames at three UFs, four of them to keep, worked out by hand."""
+    order = Order.of(np.array([[0.5, 0.25, 1.0, 0.25, 0.5]]), 4, torch.device("cpu"))
+    drawn = {
+        "frame_of_place": [1, 3, 0, 4, 2],
+        "place_of_next": [4, 3, 0, 5, 1],
+        "place_of_kept": [2, 0, 4, 1],
+        "frame_of_decoder_place": [1, 3, 0, 2],
+        "decoder_place_of_frame": [2, 0, 3, 1],
+        "end_before": [3, 4, 0, 1],
+        "end_of_item": [2],
+    }
+    assert {name: index.tolist() for name, index in order.indices._asdict().items()} == drawn
+    assert order.place_of_frame.tolist() == [2, 0, 4, 1, 3]
+    assert order.encoded == [(0.25, slice(0, 2)), (0.5, slice(2, 4)), (1.0, slice(4, 5))]
+    three = [(0.25, slice(0, 2), slice(0, 2)), (0.5, slice(2, 3), slice(2, 3)), (1.0, slice(4, 5), slice(3, 4))]
+    assert [tuple(kept) for kept in order.decoded] == three

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, run
 from safetensors.torch import save_file
 
 from slimclean.errors import CheckpointError
@@ -58,4 +58,24 @@ def test_packaged_checkpoints_are_complete():
         assert len(entry.sha256()) == 64
         assert {"licence", "scores"} <= set(entry.info)
         assert (checkpoint.WEIGHTS / "MODEL_CARD.md").read_text().count(entry.name)
-    assert checkpoint.load()[1].name == entries[0].name
+    assert checkpoint.load()[1].name == checkpoint.default_name()
+
+
+def test_the_default_is_named_whatever_else_is_packaged(tmp_path, monkeypatch, small):
+    """A second checkpoint is a file in weights/; which one is the default says weights/DEFAULT."""
+    for name in ("slim-10", "slim-5", "a"):
+        checkpoint.save(tmp_path / f"{name}.safetensors", SMALL, small.state_dict(), {})
+    monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(checkpoint, "DEFAULT", tmp_path / "DEFAULT")
+    with pytest.raises(CheckpointError, match="no packaged weights"):
+        checkpoint.find()
+    for name in ("slim-5", "slim-10"):
+        (tmp_path / "DEFAULT").write_text(f"{name}\n")
+        assert checkpoint.load()[1].name == checkpoint.default_name() == name
+        listed = run("models").stdout.splitlines()
+        assert [line.split()[0] for line in listed if line.endswith("(default)")] == [name]
+    assert checkpoint.find("a") == tmp_path / "a.safetensors"
+    assert [entry.name for entry in checkpoint.packaged()] == ["a", "slim-10", "slim-5"]
+    (tmp_path / "DEFAULT").write_text("gone")
+    with pytest.raises(CheckpointError, match="no packaged weights"):
+        checkpoint.load()

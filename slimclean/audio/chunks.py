@@ -1,0 +1,346 @@
+"""The chunks of WAV, RF64 and AIFF files: markers, time codes and descriptions move to the new file.
+
+libsndfile writes the sound; a walk over both files then puts in what it leaves out. Positions in samples are
+scaled where the sample rate changes, what the new sound makes untrue is corrected, all else is copied as bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from slimclean.audio.formats import AudioInfo
+
+OF_THE_SOUND = frozenset(
+    (b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"levl", b"slnt", b"COMM", b"SSND", b"FVER")
+)
+"""Chunks that describe how the sound is stored: the new file has its own."""
+PADDING = frozenset((b"JUNK", b"junk", b"PAD ", b"FLLR", b"filr"))
+SMALL = 1 << 26
+"""Bytes of a chunk that is looked into; a larger one is copied as it is."""
+NOT_MEASURED = 0x7FFF
+"""A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
+AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
+"""The end of the format GUID of ambisonic sound."""
+BLOCK = 1 << 20
+WAV_BYTES = (1 << 32) - (1 << 16)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk's name, where its content begins, and how long that is."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks of a file in order; `form` is RIFF, RF64 or FORM, or empty for a file of another kind."""
+
+    form: bytes
+    chunks: tuple[Chunk, ...] = ()
+
+    @property
+    def order(self) -> str:
+        return ">" if self.form == b"FORM" else "<"
+
+    def find(self, *names: bytes) -> Chunk | None:
+        return next((chunk for chunk in self.chunks if chunk.name in names), None)
+
+
+def walk(path: Path) -> Chunks:
+    """Return the chunks of `path`; those that the end of the file cuts off are left out."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        form = head[:4]
+        if len(head) < 12 or form not in (b"RIFF", b"RF64", b"FORM"):
+            return Chunks(b"")
+        end = os.fstat(file.fileno()).st_size
+        order = ">" if form == b"FORM" else "<"
+        found, data_bytes = [], None
+        while len(head := file.read(8)) == 8:
+            name, size = struct.unpack(order + "4sI", head)
+            start = file.tell()
+            if name == b"ds64":
+                data_bytes = struct.unpack("<QQ", file.read(16))[1] if size >= 16 else None
+            if name == b"data" and size == 0xFFFF_FFFF and data_bytes is not None:
+                size = data_bytes
+            if start + size > end and name in (b"data", b"SSND"):
+                size = end - start
+            if start + size > end:
+                break
+            found.append(Chunk(name, start, size))
+            file.seek(start + size + size % 2)
+    return Chunks(form, tuple(found))
+
+
+def content(path: Path, chunk: Chunk) -> bytes:
+    """Return what is in `chunk` of `path`."""
+    with path.open("rb") as file:
+        file.seek(chunk.start)
+        return file.read(chunk.size)
+
+
+def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, bytes], ...] = ()) -> list[str]:
+    """Put the chunks of `source` into `written`, whose sound is like `info`, and `put` after the sound.
+
+    Returns warnings. Chunks that stood before the sound do so again. Nothing is lost where this fails: an
+    `OSError` leaves the sound as it was.
+    """
+    old, new = walk(source), walk(written)
+    if not new.form:
+        return []
+    families = {b"RIFF": "wave", b"RF64": "wave", b"FORM": "aiff"}
+    same = old.form and families[old.form] == families[new.form]
+    kept = [chunk for chunk in old.chunks if chunk.name not in OF_THE_SOUND | PADDING] if same else []
+    scale = _scale(source, old, info) if same else 1.0
+    if same:
+        _patch_fmt(source, old, written, new, info)
+    change = _changes(info, scale, old.order)
+    sound = old.find(b"data", b"SSND")
+    before: list[tuple[bytes, bytes | Chunk]] = []
+    after: list[tuple[bytes, bytes | Chunk]] = [*put]
+    for chunk in kept:
+        body: bytes | Chunk = chunk
+        if chunk.size <= SMALL:
+            body = content(source, chunk)
+            body = change[chunk.name](body) if chunk.name in change else body
+        (before if sound and chunk.start < sound.start else after).append((chunk.name, body))
+    size = sum(8 + (body.size if isinstance(body, Chunk) else len(body)) for _, body in (*before, *after))
+    if new.form != b"RF64" and written.stat().st_size + size > WAV_BYTES:
+        return ["markers and descriptions do not fit beside 4 GB of sound; set `extension` rf64"]
+    with source.open("rb") as given:
+        if before:
+            _insert(written, new, before, given)
+        with written.open("r+b") as file:
+            _to_end(file)
+            for name, body in after:
+                _write(file, name, body, new.order, given)
+    _set_size(written, new.form)
+    return []
+
+
+def lost(source: Path) -> list[str]:
+    """Return the names of the chunks of `source` that only its own kind of file can hold."""
+    tags = (b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"ANNO", b"(c) ")
+    names = [chunk.name for chunk in walk(source).chunks if chunk.name not in OF_THE_SOUND | PADDING | {*tags}]
+    return [name.decode("latin-1").strip() for name in dict.fromkeys(names)]
+
+
+# --- what changes with the sound ---------------------------------------------------------------------
+
+
+def _scale(source: Path, old: Chunks, info: AudioInfo) -> float:
+    """By how much positions in samples grow."""
+    if (fmt := old.find(b"fmt ")) and fmt.size >= 8:
+        rate = struct.unpack("<I", content(source, fmt)[4:8])[0]
+        return info.sample_rate / rate if rate else 1.0
+    if (common := old.find(b"COMM")) and common.size >= 18:
+        exponent, mantissa = struct.unpack(">HQ", content(source, common)[8:18])
+        rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
+        return float(info.sample_rate / rate) if rate else 1.0
+    return 1.0
+
+
+def _changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[bytes], bytes]]:
+    def scaled(value: int) -> int:
+        return min(0xFFFF_FFFF, round(value * scale))
+
+    def words(body: bytes, first: int, step: int, places: tuple[int, ...], count: int) -> bytes:
+        """`count` records of `step` bytes from `first` on, with the 32-bit numbers at `places` scaled."""
+        new = bytearray(body)
+        for record in range(first, min(first + count * step, len(body) - step + 1), step):
+            for place in places:
+                (value,) = struct.unpack_from(order + "I", new, record + place)
+                struct.pack_into(order + "I", new, record + place, scaled(value))
+        return bytes(new)
+
+    def number(body: bytes, at: int) -> int:
+        return int(struct.unpack_from(order + "I", body, at)[0]) if len(body) >= at + 4 else 0
+
+    def labels(body: bytes) -> bytes:
+        """A LIST of notes to markers: `ltxt` holds a length."""
+        if body[:4] != b"adtl":
+            return body
+        new, at = bytearray(body), 4
+        while at + 8 <= len(new):
+            size = number(body, at + 4)
+            if new[at : at + 4] == b"ltxt" and size >= 8 and at + 16 <= len(new):
+                struct.pack_into(order + "I", new, at + 12, scaled(number(body, at + 12)))
+            at += 8 + size + size % 2
+        return bytes(new)
+
+    def sampler(body: bytes) -> bytes:
+        new = bytearray(words(body, 36, 24, (8, 12), number(body, 28)))
+        if len(new) >= 12:
+            struct.pack_into(order + "I", new, 8, round(1e9 / info.sample_rate))
+        return bytes(new)
+
+    return {
+        b"bext": lambda body: _broadcast(body, info, scale),
+        b"iXML": lambda body: _ixml(body, info, scale),
+        b"cue ": lambda body: words(body, 4, 24, (4, 20), number(body, 0)),
+        b"plst": lambda body: words(body, 4, 12, (4,), number(body, 0)),
+        b"smpl": sampler,
+        b"LIST": labels,
+        b"MARK": lambda body: _markers(body, scaled),
+        b"id3 ": _id3,
+        b"ID3 ": _id3,
+    }
+
+
+def _broadcast(body: bytes, info: AudioInfo, scale: float) -> bytes:
+    """`bext` (EBU Tech 3285): the time in samples, no loudness any more, one more line of coding history."""
+    if len(body) < 602:
+        return body
+    new = bytearray(body)
+    (time,) = struct.unpack_from("<Q", new, 338)
+    struct.pack_into("<Q", new, 338, min((1 << 64) - 1, round(time * scale) if scale != 1 else time))
+    if struct.unpack_from("<H", new, 346)[0] >= 2:
+        struct.pack_into("<5H", new, 412, *[NOT_MEASURED] * 5)
+    history = bytes(new[602:]).rstrip(b"\0")
+    if history and not history.endswith(b"\r\n"):
+        history += b"\r\n"
+    mode = {1: "mono", 2: "stereo"}.get(info.channels, "multitrack")
+    width = f",W={bits}" if (bits := _bits(info)) else ""
+    history += f"A=PCM,F={info.sample_rate}{width},M={mode},T=slimclean\r\n".encode()
+    return bytes(new[:602]) + history
+
+
+def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
+    def replaced(tag: bytes, value: int) -> None:
+        nonlocal body
+        body = re.sub(rb"(<%b>)\s*\d+\s*(</%b>)" % (tag, tag), rb"\g<1>%d\g<2>" % value, body)
+
+    def number(tag: bytes) -> int | None:
+        found = re.search(rb"<%b>\s*(\d+)\s*</%b>" % (tag, tag), body)
+        return int(found[1]) if found else None
+
+    replaced(b"FILE_SAMPLE_RATE", info.sample_rate)
+    if bits := _bits(info):
+        replaced(b"AUDIO_BIT_DEPTH", bits)
+    if scale == 1:
+        return body
+    replaced(b"TIMESTAMP_SAMPLE_RATE", info.sample_rate)
+    for high, low in (
+        (b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_HI", b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_LO"),
+        (b"BWF_TIME_REFERENCE_HIGH", b"BWF_TIME_REFERENCE_LOW"),
+    ):
+        if (least := number(low)) is not None:
+            time = round((((number(high) or 0) << 32) + least) * scale)
+            replaced(high, time >> 32)
+            replaced(low, time & 0xFFFF_FFFF)
+    return body
+
+
+def _id3(body: bytes) -> bytes:
+    """Tags as in MP3, without the loudness of the old sound."""
+    if b"replaygain_" not in body.lower():
+        return body
+    try:
+        import mutagen.id3
+    except ModuleNotFoundError:
+        return body
+    memory = io.BytesIO(body)
+    try:
+        tags = mutagen.id3.ID3(memory, translate=False)
+        for key in [key for key in tags if "replaygain_" in key.lower()]:
+            del tags[key]
+        memory = io.BytesIO()
+        tags.save(memory, v1=0, v2_version=max(3, tags.version[1]), padding=lambda _: 0)
+    except mutagen.MutagenError:
+        return body
+    return memory.getvalue()
+
+
+def _markers(body: bytes, scaled: Callable[[int], int]) -> bytes:
+    """AIFF's MARK: number, position, name with its length before it, padded to even."""
+    new, at = bytearray(body), 2
+    while at + 7 <= len(new):
+        (position,) = struct.unpack_from(">I", new, at + 2)
+        struct.pack_into(">I", new, at + 2, scaled(position))
+        at += 6 + (new[at + 6] + 2) // 2 * 2
+    return bytes(new)
+
+
+def _bits(info: AudioInfo) -> int:
+    stored = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+    return info.bits_per_sample or stored.get(info.subtype, 0)
+
+
+def _patch_fmt(source: Path, old: Chunks, written: Path, new: Chunks, info: AudioInfo) -> None:
+    """Give the new header the old one's channel mask, valid bits and ambisonic kind, where both have them."""
+    given, ours = old.find(b"fmt "), new.find(b"fmt ")
+    if given is None or ours is None or given.size < 40 or ours.size < 40:
+        return
+    was, now = content(source, given), bytearray(content(written, ours))
+    if was[:2] != b"\xfe\xff" or now[:2] != b"\xfe\xff" or was[2:4] != now[2:4]:
+        return
+    now[20:24] = was[20:24]
+    if info.bits_per_sample and info.bits_per_sample <= int.from_bytes(now[14:16], "little"):
+        now[18:20] = info.bits_per_sample.to_bytes(2, "little")
+    if was[28:40] == AMBISONIC:
+        now[28:40] = AMBISONIC
+    with written.open("r+b") as file:
+        file.seek(ours.start)
+        file.write(now)
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | Chunk]], given: BinaryIO) -> None:
+    """Rewrite `path` with `extra` chunks before the sound."""
+    sound = chunks.find(b"data", b"SSND")
+    assert sound is not None
+    fuller = path.with_name(f"{path.stem}-chunks{path.suffix}")
+    try:
+        with path.open("rb") as old, fuller.open("wb") as file:
+            file.write(old.read(sound.start - 8))
+            for name, body in extra:
+                _write(file, name, body, chunks.order, given)
+            shutil.copyfileobj(old, file, BLOCK)
+        fuller.replace(path)
+    finally:
+        fuller.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, name: bytes, body: bytes | Chunk, order: str, given: BinaryIO) -> None:
+    """Write a chunk whose content is `body`, or lies in `given`."""
+    size = body.size if isinstance(body, Chunk) else len(body)
+    file.write(struct.pack(order + "4sI", name, size))
+    if isinstance(body, Chunk):
+        given.seek(body.start)
+        left = size
+        while left and (block := given.read(min(left, BLOCK))):
+            file.write(block)
+            left -= len(block)
+    else:
+        file.write(body)
+    file.write(b"\0" * (size % 2))
+
+
+def _to_end(file: BinaryIO) -> None:
+    if file.seek(0, os.SEEK_END) % 2:
+        file.write(b"\0")
+
+
+def _set_size(path: Path, form: bytes) -> None:
+    """State the size of the file anew: in the header, or for RF64 in the chunk after it."""
+    size = path.stat().st_size - 8
+    with path.open("r+b") as file:
+        if form == b"RF64":
+            file.seek(20)
+            file.write(struct.pack("<Q", size))
+        else:
+            file.seek(4)
+            file.write(struct.pack(">I" if form == b"FORM" else "<I", size))

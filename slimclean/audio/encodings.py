@@ -1,0 +1,135 @@
+"""What each encoding can hold, and how much of it: channels, rates, bits and bit rates. Opens no recording."""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+
+import soundfile
+
+from slimclean.errors import AudioError
+
+MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+AAC_RATES_HZ = (*MP3_RATES_HZ, 64_000, 88_200, 96_000)
+MP3_KBITS = ((32_000, (32, 320)), (16_000, (8, 160)), (0, (8, 64)))
+"""From which sample rate on MPEG layer III has which least and greatest bit rate."""
+OPUS_KBITS = (6, 256)
+"""A channel's, at libsndfile's compression levels 1 and 0."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What one encoding can hold, as its encoder here takes it."""
+
+    name: str
+    channels: int = 64
+    rates_hz: tuple[int, ...] = ()
+    """The only rates; none: every one up to `greatest_hz`."""
+    greatest_hz: int = 768_000
+    encoder: str | None = None
+    """FFmpeg's encoder, where it is not named like the codec."""
+    sample_format: str | None = None
+    """What samples are handed to FFmpeg's encoder in; None where only libsndfile encodes."""
+    kbits: float | None = None
+    """Kilobits a second and channel where the input does not tell; None: the encoding has no bit rate."""
+    layouts: tuple[tuple[str, str], ...] = ()
+    """Channel layouts that are stored under another name, with that name."""
+
+
+_SIDE = (("5.0(side)", "5.0"), ("5.1(side)", "5.1"))
+_BACK = (("5.0", "5.0(side)"), ("5.1", "5.1(side)"), ("quad", "quad(side)"))
+ENCODINGS = {
+    "mp3": Encoding("MP3", 2, MP3_RATES_HZ, encoder="libmp3lame", sample_format="flt", kbits=64),
+    "opus": Encoding(
+        "Opus", 64, (8_000, 12_000, 16_000, 24_000, 48_000), encoder="libopus", sample_format="flt", kbits=64,
+        layouts=_SIDE,
+    ),
+    "vorbis": Encoding("Vorbis", 64, greatest_hz=192_000, kbits=64),
+    "flac": Encoding("FLAC", 8, greatest_hz=655_350, sample_format="s32"),
+    "alac": Encoding(
+        "ALAC", 8, greatest_hz=384_000, sample_format="s32", layouts=(*_SIDE, ("7.1", "7.1(wide)"))
+    ),
+    "aac": Encoding("AAC", 8, AAC_RATES_HZ, sample_format="flt", kbits=80, layouts=_SIDE),
+    "ac3": Encoding("AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=96, layouts=_BACK),
+    "eac3": Encoding("E-AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=64, layouts=_BACK),
+    "mp2": Encoding("MP2", 2, MP3_RATES_HZ[3:], sample_format="s16", kbits=128),
+    "wavpack": Encoding("WavPack", 64, sample_format="s32"),
+    "tta": Encoding("TTA", 64, sample_format="s32"),
+}  # fmt: skip
+"""By FFmpeg's name of the codec. PCM, which holds anything, is not here."""
+
+_SNDFILE = {"MPEG_LAYER_III": "mp3", "OPUS": "opus", "VORBIS": "vorbis"}
+
+
+def codec_of(container: str, subtype: str) -> str | None:
+    """Return FFmpeg's name of what libsndfile writes as `subtype` into `container`; None for PCM."""
+    if container == "FLAC":
+        return "flac"
+    return "alac" if subtype.startswith("ALAC") else _SNDFILE.get(subtype)
+
+
+def check(codec: str | None, channels: int, sample_rate: int) -> None:
+    """Raise `AudioError` with the remedy where `codec` does not hold so many channels, or at this rate."""
+    limit = ENCODINGS.get(codec or "")
+    if limit is None:
+        return
+    if channels > limit.channels:
+        most = "1 channel" if limit.channels == 1 else f"{limit.channels} channels"
+        raise AudioError(
+            f"{limit.name} holds at most {most}, not {channels}; set `mono`, or `extension` wav to keep them"
+        )
+    lossless = "`extension` wav" if codec == "flac" else "`extension` flac"
+    if limit.rates_hz and sample_rate not in limit.rates_hz:
+        nearest = next((rate for rate in limit.rates_hz if rate >= sample_rate), limit.rates_hz[-1])
+        raise AudioError(
+            f"{limit.name} cannot be written at {sample_rate} Hz; set `sample_rate` {nearest} or {lossless}"
+        )
+    whole = codec != "flac" or sample_rate <= 65_535 or sample_rate % 10 == 0
+    if sample_rate > limit.greatest_hz or not whole:
+        raise AudioError(
+            f"{limit.name} cannot be written at {sample_rate} Hz; set `sample_rate` 48000 or {lossless}"
+        )
+
+
+def compression_level(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> float | None:
+    """Return libsndfile's compression level, in [0, 1), that brings `codec` nearest to `bit_rate` in bit/s."""
+    if codec == "mp3":
+        least, most = next(kbits for from_hz, kbits in MP3_KBITS if sample_rate >= from_hz)
+        kbits = bit_rate / 1000
+    elif codec == "opus":
+        (least, most), kbits = OPUS_KBITS, bit_rate / 1000 / channels
+    elif codec == "vorbis":
+        return _vorbis_level(bit_rate, channels, sample_rate)
+    else:
+        return None
+    return min(0.9999, max(0.0, (most - kbits) / (most - least)))
+
+
+@functools.cache
+def _vorbis_level(bit_rate: int, channels: int, sample_rate: int) -> float:
+    """By halving: the level at which the encoder itself states this bit rate in the header."""
+    low, high = 0.0, 1.0
+    for _ in range(7):
+        middle = (low + high) / 2
+        if _vorbis_nominal(middle, channels, sample_rate) > bit_rate:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _vorbis_nominal(level: float, channels: int, sample_rate: int) -> int:
+    memory = io.BytesIO()
+    with soundfile.SoundFile(
+        memory, "w", sample_rate, channels, "VORBIS", format="OGG", compression_level=level
+    ):
+        pass
+    return vorbis_nominal(memory.getvalue()) or 0
+
+
+def vorbis_nominal(beginning: bytes) -> int | None:
+    """Return the bit rate that the first page of an Ogg Vorbis file states (Vorbis I, 4.2.2), in bit/s."""
+    at = beginning.find(b"\x01vorbis")
+    nominal = int.from_bytes(beginning[at + 20 : at + 24], "little", signed=True) if at >= 0 else 0
+    return nominal if nominal > 0 else None

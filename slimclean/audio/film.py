@@ -1,0 +1,420 @@
+"""Writing through FFmpeg: sound is encoded, and what lay beside it in the source is copied packet by packet.
+
+Needs the extra `av`. Samples are handed over packed, [T, C].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from slimclean.audio.encodings import ENCODINGS, compression_level
+from slimclean.audio.formats import CONTAINERS, AudioInfo, Container, file_name
+from slimclean.audio.tags import Attached
+from slimclean.errors import AudioError, MissingDependencyError
+
+STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "creation_time_utc")
+"""Tags that speak of the old file."""
+STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
+"""Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
+EBML = b"\x1a\x45\xdf\xa3"
+OFF_S = 0.05
+"""By how much a header may round the length of the sound."""
+
+
+class Film:
+    """A file in the container `info.format` with sound like `info` in it; `write` and then `close`.
+
+    With `source`, its other tracks, chapters, attachments and tags come along, and the sound takes the place of
+    the track `info.track`; a source of another kind gives what is `attached` to it. `warnings` say what stays
+    behind. Raises `AudioError`, also where the container cannot hold one of the other tracks.
+    """
+
+    def __init__(
+        self,
+        path: Path | io.BytesIO,
+        info: AudioInfo,
+        source: Path | None = None,
+        attached: Attached | None = None,
+    ) -> None:
+        self._av = _import_av()
+        self._attached = attached or Attached()
+        self.info = info
+        self.warnings: list[str] = []
+        self._path = path
+        self._container = next(c for c in CONTAINERS if (c.muxer or "").upper() == info.format)
+        self._samples = 0
+        self._in: Any = None
+        self._out: Any = None
+        self._sound: Any = None
+        self._copied: dict[int, Any] = {}
+        self._rest: Iterator[Any] = iter(())
+        self._next: Any = None
+        self._ogg: _Ogg | None = None
+        with self._errors():
+            if source is not None:
+                # An absolute path cannot be taken for the name of a protocol.
+                self._in = self._av.open(str(source.resolve()), metadata_errors="surrogateescape")
+            if info.codec == "vorbis":  # FFmpeg's own encoder is no match for libsndfile's
+                self._ogg = _Ogg(path, info)
+            else:
+                self._begin()
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append [T, C] in the encoder's own kind of number (see `sample_format`)."""
+        if self._ogg is not None:
+            self._ogg.write(samples)
+            return
+        rate = self.info.sample_rate
+        with self._errors():
+            packed = np.ascontiguousarray(samples).reshape(1, -1)
+            frame = self._av.AudioFrame.from_ndarray(
+                packed, format=sample_format(self.info), layout=self._layout
+            )
+            frame.rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._samples
+            self._samples += len(samples)
+            self._mux(self._sound.encode(frame))
+
+    def close(self) -> None:
+        """Write what the encoder still holds, the rest of the other tracks and the header."""
+        with self._errors():
+            if self._ogg is not None:
+                self._begin()
+                self._mux(self._ogg.packets(self._av, self._sound))
+            else:
+                self._mux(self._sound.encode(None))
+            self._copy_until(None)
+            self._out.close()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of everything; what was written is of no use unless `close` was called before."""
+        if self._ogg is not None:
+            self._ogg.remove()
+        for container in (self._out, self._in):
+            if container is not None:
+                with contextlib.suppress(Exception):
+                    container.close()
+        self._out = self._in = None
+
+    # --- tracks ------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Open the output with all its tracks and write its header, without data tracks if refused."""
+        try:
+            self._open(data=True)
+        except self._av.error.FFmpegError:
+            if not any(track.type == "data" for track in self._copied.values()):
+                raise
+            self.warnings.append(f"the data track is not kept: {self._container.name} refuses it")
+            self._open(data=False)
+        if self._in is not None:
+            self._rest = (p for p in self._in.demux() if p.size and p.stream.index in self._copied)
+            self._next = next(self._rest, None)
+
+    def _open(self, *, data: bool) -> None:
+        self._copied.clear()
+        name = str(self._path) if isinstance(self._path, Path) else self._path
+        self._out = self._av.open(
+            name,
+            "w",
+            format=self._container.muxer,
+            options=self._options(),
+            metadata_errors="surrogateescape",
+        )
+        replaced = None
+        if self._in is not None:
+            sounds = self._in.streams.audio
+            replaced = sounds[min(self.info.track or 1, len(sounds)) - 1]
+            for stream in self._in.streams:
+                if stream is replaced or stream.index == replaced.index:
+                    self._add_sound(replaced)
+                elif not self._add_copy(stream, data=data):
+                    stream.discard = self._av.stream.Discard.all
+            replaced.discard = self._av.stream.Discard.all
+            stale = (*STALE_TAGS, "replaygain", "r128")
+            self._out.metadata.update(_without(self._in.metadata, stale))
+            self._out.set_chapters(self._in.chapters())
+        else:
+            self._add_sound(None)
+            self._add_attached()
+        self._out.start_encoding()
+
+    def _options(self) -> dict[str, str]:
+        flags = []
+        if self._container.muxer in ("mp4", "mov", "ipod") and self._in is not None:
+            if self._container.muxer == "mov" or any("." in key for key in self._in.metadata):
+                flags.append("use_metadata_tags")  # keys of QuickTime's own kind
+            if isinstance(self._path, Path) and _header_first(Path(self._in.name)):
+                flags.append("faststart")
+        return {"movflags": "+".join(flags)} if flags else {}
+
+    def _add_sound(self, old: Any) -> None:
+        info = self.info
+        if self._ogg is not None:
+            self._sound = self._ogg.add_to(self._out, self._av)
+        else:
+            limit = ENCODINGS.get(info.codec or "")
+            codec = self._av.Codec((limit and limit.encoder) or info.codec, "w")
+            asked = info.channel_layout or ""
+            known = asked and self._av.AudioLayout(asked).nb_channels == info.channels
+            layout = asked if known else _default_layout(self._av, info.channels)
+            self._layout = dict(limit.layouts).get(layout, layout) if limit else layout
+            self._sound = self._out.add_stream(codec.name, rate=info.sample_rate, layout=self._layout)
+            kind = sample_format(info)
+            offered = [each.name for each in codec.audio_formats or ()]
+            self._sound.codec_context.format = kind if kind in offered or not offered else kind + "p"
+            self._sound.time_base = Fraction(1, info.sample_rate)
+            if limit and limit.kbits is not None:
+                self._sound.bit_rate = info.bit_rate or round(1000 * limit.kbits * info.channels)
+        if old is None:
+            return
+        old_codec = old.codec_context.name
+        if old_codec != info.codec and info.codec == self._container.codecs[0] and self._like_source():
+            self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
+        self._sound.metadata.update(_without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
+        self._sound.disposition = old.disposition
+
+    def _add_attached(self) -> None:
+        """Texts, chapters and pictures of a source that is no film."""
+        for name, value in self._attached.texts:
+            key = _KEYS.get(name, name.lower())
+            self._out.metadata[key] = "; ".join(filter(None, [self._out.metadata.get(key), value]))
+        starts = [round(1000 * start_s) for start_s, _ in self._attached.chapters]
+        self._out.set_chapters(
+            [
+                {
+                    "id": k,
+                    "start": start,
+                    "end": end,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": title},
+                }
+                for k, (start, end, (_, title)) in enumerate(
+                    zip(
+                        starts,
+                        [*starts[1:], *(start + 1 for start in starts[-1:])],
+                        self._attached.chapters,
+                        strict=True,
+                    )
+                )
+            ]
+        )
+        if self._container.muxer == "matroska":
+            for picture in self._attached.pictures:
+                kind = picture.mime.removeprefix("image/").replace("jpeg", "jpg")
+                self._out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
+
+    def _like_source(self) -> bool:
+        """Whether the output is in the container of the source."""
+        return any(name in self._container.demuxers for name in self._in.format.name.split(","))
+
+    def _add_copy(self, stream: Any, *, data: bool) -> bool:
+        """Add a track for the packets of `stream`; False where it stays behind."""
+        is_cover = bool(stream.disposition & self._av.stream.Disposition.attached_pic)
+        if self._container.sound_only and not is_cover:
+            return False
+        matroska = self._container.muxer in ("matroska", "webm")
+        if stream.type == "attachment" or (is_cover and matroska):
+            return self._attach(stream, is_cover=is_cover)
+        hidden = stream.discard == self._av.stream.Discard.all  # the chapters as a track of text
+        if (
+            hidden
+            or stream.type not in ("video", "audio", "subtitle", "data")
+            or (stream.type == "data" and not data)
+        ):
+            return False
+        if stream.codec_context is None and stream.type != "data":
+            raise AudioError(f"track {stream.index}, {stream.type}, is in a codec that FFmpeg cannot name")
+        try:
+            track = self._out.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            return self._refused(stream, error)
+        track.metadata.update(_without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
+        track.disposition = stream.disposition
+        if self._like_source() and stream.codec_context is not None:
+            with contextlib.suppress(ValueError, UnicodeError):  # hvc1 or hev1: players care
+                track.codec_context.codec_tag = stream.codec_context.codec_tag
+        self._copied[stream.index] = track
+        return True
+
+    def _attach(self, stream: Any, *, is_cover: bool) -> bool:
+        if self._container.muxer != "matroska":
+            self.warnings.append(
+                f"the attachment {stream.metadata.get('filename', '')} is not kept".replace("  ", " ")
+            )
+            return False
+        if is_cover:
+            kind = "png" if stream.codec_context.name == "png" else "jpeg"
+            data = _first_packet(self._av, Path(self._in.name), stream.index)
+            mime, name = f"image/{kind}", stream.metadata.get("filename", f"cover.{kind.replace('e', '')}")
+        else:
+            data, name = stream.data, stream.metadata.get("filename", "attachment")
+            mime = stream.metadata.get("mimetype", "application/octet-stream")
+        if data:
+            self._out.add_attachment(name, mime, data)
+        return False  # it has no packets
+
+    def _refused(self, stream: Any, error: ValueError) -> bool:
+        """What the container has no place for: data is left out with a warning, the rest is an error."""
+        codec = stream.codec_context.name if stream.codec_context else stream.name
+        if stream.type == "data":
+            self.warnings.append(
+                f"the data track ({codec}) is not kept: {self._container.name} has no place for it"
+            )
+            return False
+        able = [c for c in CONTAINERS if c.muxer and not c.sound_only and _holds(self._av, c, codec)]
+        names = " and ".join(c.extensions[0] for c in able) or "no other"
+        raise AudioError(
+            f"{self._container.name} does not hold the {stream.type} track ({codec}), {names} can; "
+            "`extension` flac takes the sound alone"
+        ) from error
+
+    # --- packets -----------------------------------------------------------------------------------
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        """Write packets of sound, each after what the other tracks hold up to its time."""
+        for packet in packets:
+            self._copy_until(packet.dts * packet.time_base)
+            packet.stream = self._sound
+            self._out.mux_one(packet)
+
+    def _copy_until(self, time_s: Fraction | None) -> None:
+        while (packet := self._next) is not None:
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if time_s is not None and stamp is not None and stamp * packet.time_base > time_s:
+                return
+            packet.stream = self._copied[packet.stream.index]
+            self._out.mux_one(packet)
+            self._next = next(self._rest, None)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
+            raise AudioError(f"cannot write {self._container.name} ({reason})") from error
+
+
+_KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "encoded_by"}
+"""FFmpeg's names of texts, where they are not the usual ones."""
+
+
+class _Ogg:
+    """Vorbis on its way into another container: encoded by libsndfile into a file beside that."""
+
+    def __init__(self, path: Path | io.BytesIO, info: AudioInfo) -> None:
+        self._path = path.with_name(f"{path.stem}-ogg{path.suffix}") if isinstance(path, Path) else None
+        target = file_name(self._path) if self._path else io.BytesIO()
+        bit_rate = info.bit_rate or 64_000 * info.channels
+        level = compression_level("vorbis", bit_rate, info.channels, info.sample_rate)
+        self._file = soundfile.SoundFile(
+            target, "w", info.sample_rate, info.channels, "VORBIS", format="OGG", compression_level=level
+        )
+        self._read: Any = None
+
+    def write(self, samples: np.ndarray) -> None:
+        self._file.write(samples)
+
+    def add_to(self, out: Any, av: Any) -> Any:
+        self._file.close()
+        self._read = av.open(str(self._path), format="ogg")
+        return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
+
+    def packets(self, av: Any, track: Any) -> Iterator[Any]:
+        return (packet for packet in self._read.demux(self._read.streams.audio[0]) if packet.size)
+
+    def remove(self) -> None:
+        with contextlib.suppress(Exception):
+            self._file.close()
+        if self._read is not None:
+            self._read.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def check(info: AudioInfo, source: Path | None) -> None:
+    """Raise what `Film` would for these, before any work; nothing is written."""
+    if info.codec == "vorbis":
+        return
+    trial = Film(io.BytesIO(), info, source)
+    trial.abandon()
+
+
+def is_film(path: Path) -> bool:
+    """Whether `path` is of a container out of which tracks can be copied: QuickTime's family or Matroska's."""
+    with path.open("rb") as file:
+        beginning = file.read(8)
+    return beginning[4:] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip") or beginning[:4] == EBML
+
+
+def length_s(path: Path) -> float:
+    """Return how long the sound in `path` is, in seconds, as its header says."""
+    av = _import_av()
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        if stream.duration:
+            return float(stream.duration * stream.time_base)
+        return float((container.duration or 0) / 1_000_000)
+
+
+def sample_format(info: AudioInfo) -> str:
+    """Return FFmpeg's name for the numbers that `Film.write` takes: flt, dbl, s16, s32 or u8."""
+    codec = info.codec or ""
+    if codec.startswith("pcm_"):
+        return {"pcm_f3": "flt", "pcm_f6": "dbl", "pcm_u8": "u8", "pcm_s8": "u8"}.get(
+            codec[:6], "s16" if (info.bits_per_sample or 16) <= 16 else "s32"
+        )
+    chosen = ENCODINGS[codec].sample_format or "flt"
+    return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("films and M4A need PyAV: pip install 'slimclean[av]'") from error
+    return av
+
+
+def _holds(av: Any, container: Container, codec: str) -> bool:
+    with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
+        return codec in trial.supported_codecs
+
+
+def _default_layout(av: Any, channels: int) -> str:
+    usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    return usual.get(channels, f"{channels} channels")
+
+
+def _first_packet(av: Any, path: Path, index: int) -> bytes:
+    with av.open(str(path)) as container:
+        return next((bytes(p) for p in container.demux(container.streams[index]) if p.size), b"")
+
+
+def _without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
+    """Return `tags` less those whose names begin so."""
+    return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}
+
+
+def _header_first(path: Path) -> bool:
+    """Whether an MP4 has its header before its data, as players on the web like it."""
+    with path.open("rb") as file:
+        while len(head := file.read(16)) == 16:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if kind in (b"moov", b"mdat"):
+                return kind == b"moov"
+            if size == 1:
+                size = int.from_bytes(head[8:], "big")
+            if size < 8:
+                return False
+            file.seek(size - 16, 1)
+    return False

@@ -15,8 +15,10 @@ from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
 from slimclean.cli.models import models
 from slimclean.cli.plot import plot
+from slimclean.cli.presets import presets
 from slimclean.cli.report import report
 from slimclean.cli.score import score
+from slimclean.cli.settings import ConfigurableCommand
 from slimclean.cli.train import train
 
 app = typer.Typer(
@@ -25,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, score, report, plot, evaluate, benchmark, models, train):
+app.command(cls=ConfigurableCommand)(enhance)
+for command in (presets, score, report, plot, evaluate, benchmark, models, train):
     app.command()(command)
 
 

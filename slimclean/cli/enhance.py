@@ -24,6 +24,7 @@ from slimclean.cli.common import (
     parse_uf,
     use_threads,
 )
+from slimclean.cli.settings import held, table
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options, Watch
@@ -37,6 +38,7 @@ _STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Runni
 
 
 def enhance(
+    ctx: typer.Context,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(metavar="PATH...", help="Recordings, folders of them, patterns, or - for stdin."),
@@ -63,6 +65,12 @@ def enhance(
         Path | None, typer.Option(help="Draw a picture per recording into this folder (needs matplotlib).")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with table, pictures and players.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Options for a purpose; see `slimclean presets`.", metavar="NAME")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="File of options. Default: slimclean.toml beside the recordings.")
+    ] = None,
     highband: Annotated[
         str,
         typer.Option(
@@ -124,7 +132,7 @@ def enhance(
         typer.Option(help="File with one path a line, or - for stdin.", rich_help_panel=_RUN),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and do nothing.", rich_help_panel=_RUN)
+        bool, typer.Option("--dry-run", help="Print the plan and the options that hold.", rich_help_panel=_RUN)
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN)
@@ -189,6 +197,7 @@ def enhance(
         inputs = _inputs(paths or [], input_list)
         if dry_run:
             _print_plan(_plan(inputs, output, options), options)
+            print(table(list(held(ctx))), file=sys.stderr)
             return
         reports.check(plots, html)
         use_threads(threads if threads is not None else jobs or None)

@@ -1,0 +1,200 @@
+"""Options that need not be on the command line: presets, and `slimclean.toml` beside the recordings.
+
+The command line goes before the file, the file before the preset, the preset before the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from typer.core import TyperCommand
+
+from slimclean.cli.common import one_line_errors
+from slimclean.errors import UsageError
+
+if TYPE_CHECKING:
+    import typer
+
+FILE_NAME = "slimclean.toml"
+KINDS = (Path, bool, int, float, str)
+NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
+_SOURCES = "slimclean.sources"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a set of options is for, and the options with a reason each."""
+
+    purpose: str
+    options: Mapping[str, tuple[Any, str]]
+
+
+PRESETS: Mapping[str, Preset] = {
+    "podcast": Preset(
+        "an episode or its takes, for a podcast platform",
+        {
+            "target-uf": (0.5, "more of the network than by default: short, and heard with attention"),
+            "loudness": (-16, "LUFS that Apple and most platforms ask for"),
+            "true-peak": (-1, "dBTP, so that MP3 and AAC do not clip"),
+        },
+    ),
+    "interview": Preset(
+        "several people in several files that belong together",
+        {
+            "target-uf": (0.5, "as for a podcast"),
+            "atten-lim-db": (24, "some of the room stays, so that the people sound as if in one"),
+            "loudness": (-16, "LUFS"),
+            "true-peak": (-1, "dBTP"),
+        },
+    ),
+    "lecture": Preset(
+        "hours of one speaker in a hall",
+        {
+            "target-uf": (0.16, "half the compute of the default"),
+            "loudness": (-16, "LUFS, for small loudspeakers"),
+            "true-peak": (-1, "dBTP"),
+        },
+    ),
+    "archive": Preset(
+        "recordings that are kept: gentle, lossless, at the level they came with",
+        {
+            "uf": (1, "all of the network"),
+            "atten-lim-db": (12, "nothing falls by more, so that nothing is lost for good"),
+            "highband": ("keep", "content above 8 kHz stays as it is"),
+            "format": ("flac", "no loss in the encoding"),
+            "keep-mtime": (True, "the time of last change stays"),
+        },
+    ),
+}
+
+
+class ConfigurableCommand(TyperCommand):
+    """A command whose options may come from a preset and from a file."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Fill click's map of defaults from the file and the preset that `args` name, then parse as ever."""
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            with one_line_errors():
+                self._set_defaults(ctx, given)
+        return super().parse_args(ctx, args)
+
+    def _set_defaults(self, ctx: Any, given: Mapping[str, Any]) -> None:
+        parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
+        file = _find(given.get("config"), given.get("paths") or ())
+        values = _read(file, self._kinds(parameters)) if file else {}
+        sources = dict.fromkeys(values, str(file))
+        preset = given.get("preset") or values.get("preset")
+        if preset is not None:
+            for name, (value, _) in _preset(preset).options.items():
+                if name not in values:
+                    values[name], sources[name] = value, f"preset {preset}"
+        ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: v for k, v in values.items()}}
+        ctx.meta[_SOURCES] = {parameters[name].name: source for name, source in sources.items()}
+
+    def _kinds(self, parameters: Mapping[str, Any]) -> dict[str, type]:
+        """Path, bool, int, float or str for each option that a file may hold, from the command's signature."""
+        assert self.callback is not None
+        hints = get_type_hints(inspect.unwrap(self.callback))
+        return {
+            option: next(kind for kind in KINDS if kind in (hints[p.name], *get_args(hints[p.name])))
+            for option, p in parameters.items()
+            if option not in NOT_IN_A_FILE
+        }
+
+
+def _option(parameter: Any) -> str:
+    """The longest name of an option, without dashes."""
+    return str(max(parameter.opts, key=len)).lstrip("-")
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise UsageError(f"`preset` takes {', '.join(PRESETS)}, not {name}{_near(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def _near(name: str, known: Any) -> str:
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _find(named: str | None, paths: Sequence[str]) -> Path | None:
+    """The file named, or the one that lies beside the recordings."""
+    if named is not None:
+        return Path(named)
+    found: list[Path] = []
+    for path in map(Path, paths):
+        beside = (path if path.is_dir() else path.parent) / FILE_NAME
+        if str(path) != "-" and beside.is_file() and not any(beside.samefile(other) for other in found):
+            found.append(beside)
+    if len(found) > 1:
+        raise UsageError(f"{found[0]} and {found[1]}: say with --config which holds")
+    return found[0] if found else None
+
+
+def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Options by their long names, as the file has them; raises `UsageError` in one line."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+        raise UsageError(f"{file}: not TOML: {error}") from error
+    values = {}
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in kinds:
+            raise UsageError(f"{file}: no option {key!r}{_near(name, kinds)}")
+        values[name] = _checked(file, name, value, kinds[name])
+    return values
+
+
+def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
+    """`value` as the option takes it; a path is seen from the file's folder."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits, wanted = {
+        bool: (isinstance(value, bool), "true or false"),
+        int: (number and float(value).is_integer(), "a whole number"),
+        float: (number, "a number"),
+        str: (number or isinstance(value, str), "text"),
+        Path: (isinstance(value, str), "a path in quotes"),
+    }[kind]
+    if not fits:
+        raise UsageError(f"{file}: {name} wants {wanted}, not {value!r}")
+    return str(file.parent / value) if kind is Path and value != "-" else kind(value)
+
+
+def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
+    """The options that hold: name, value, and where it comes from."""
+    sources = ctx.meta.get(_SOURCES, {})
+    for parameter in ctx.command.params:
+        value = ctx.params.get(parameter.name or "")
+        if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE:
+            continue
+        source = ctx.get_parameter_source(parameter.name or "")
+        place = (
+            "command line"
+            if source and source.name == "COMMANDLINE"
+            else sources.get(parameter.name, "default")
+        )
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        yield _option(parameter), text, place
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,129 @@
+"""Presets and slimclean.toml: command line before file before preset before default, and clear refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import soundfile
+from conftest import run, voice
+
+from slimclean.cli.settings import PRESETS
+
+
+@pytest.fixture
+def take(tmp_path):
+    (tmp_path / "takes").mkdir()
+    path = tmp_path / "takes" / "take.wav"
+    soundfile.write(path, voice(0.5), 16_000)
+    return path
+
+
+def held(*arguments):
+    """What --dry-run says of each option: value and source."""
+    done = run("enhance", *arguments, "--dry-run")
+    assert done.exit_code == 0, done.output
+    return {line.split()[0]: tuple(line.split(maxsplit=2)[1:]) for line in done.stderr.splitlines()}
+
+
+def test_each_source_goes_before_the_next(take):
+    file = take.with_name("slimclean.toml")
+    file.write_text('preset = "podcast"\ntarget_uf = 0.3\nloudness = -18\n')
+    found = held(take, "--loudness=-20")
+    assert found["loudness"] == ("-20.0", "command line")
+    assert found["target-uf"] == ("0.3", str(file))
+    assert found["true-peak"] == ("-1.0", "preset podcast")
+    assert found["highband"] == ("gate", "default")
+    assert found["preset"] == ("podcast", str(file))
+    assert held(take, "--preset", "archive")["format"] == ("flac", "preset archive")
+
+
+def test_the_file_is_beside_the_recordings(take, tmp_path, monkeypatch):
+    """Of a folder, of a file, and of neither where another is named; not of the folder one happens to be in."""
+    (take.parent / "slimclean.toml").write_text("dry = 0.2\n")
+    (tmp_path / "other.toml").write_text("dry = 0.3\n")
+    (tmp_path / "slimclean.toml").write_text("dry = 0.4\n")
+    monkeypatch.chdir(tmp_path)
+    assert held("takes")["dry"] == ("0.2", "takes/slimclean.toml")
+    assert held("takes/take.wav")["dry"] == ("0.2", "takes/slimclean.toml")
+    assert held("takes", "takes/take.wav", "-o", "out")["dry"][0] == "0.2"
+    assert held("takes", "--config", "other.toml")["dry"] == ("0.3", "other.toml")
+    soundfile.write("b.wav", voice(0.5), 16_000)
+    refused = run("enhance", "takes", "b.wav", "-o", "out", "--dry-run")
+    assert refused.exit_code == 2
+    assert "say with --config which holds" in refused.output
+
+
+def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
+    (take.parent / "slimclean.toml").write_text('output = "../clean"\nreport = "rows.csv"\n')
+    done = run("enhance", take, "--dry-run")
+    assert str(take.parent / "../clean") in done.stderr
+    assert str(take.parent / "rows.csv") in done.stderr
+    assert "clean" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("loudnes = -16", "no option 'loudnes'; did you mean loudness?"),
+        ("target_fu = 0.5", "no option 'target_fu'; did you mean target-uf?"),
+        ("[enhance]\ndry = 0.5", "no option 'enhance'"),
+        ("config = 'x.toml'", "no option 'config'"),
+        ("dry-run = true", "no option 'dry-run'"),
+        ("paths = 'a.wav'", "no option 'paths'"),
+        ("dry = 'much'", "dry wants a number, not 'much'"),
+        ("mono = 1", "mono wants true or false, not 1"),
+        ("jobs = 1.5", "jobs wants a whole number, not 1.5"),
+        ("jobs = inf", "jobs wants a whole number, not inf"),
+        ("jobs = true", "jobs wants a whole number, not True"),
+        ("report = 3", "report wants a path in quotes, not 3"),
+        ("format = ['flac']", "format wants text, not ['flac']"),
+        ("dry =", "not TOML"),
+        ("\xe9", "not TOML"),
+        (
+            "preset = 'podcst'",
+            "--preset takes podcast, interview, lecture, archive, not podcst; did you mean podcast?",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line_and_no_work(take, text, message):
+    file = take.with_name("slimclean.toml")
+    file.write_bytes(text.encode("latin-1"))
+    done = run("enhance", take)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert len(done.output.splitlines()) == 1
+    assert not (take.parent / "take-enhanced.wav").exists()
+
+
+def test_a_file_that_is_not_there(take):
+    done = run("enhance", take, "--config", "absent.toml")
+    assert (done.exit_code, done.output) == (2, "slimclean: absent.toml: No such file or directory\n")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_hold_and_are_listed(take, name):
+    listed = run("presets").output
+    assert f"{name}: {PRESETS[name].purpose}" in listed
+    found = held(take, "--preset", name)
+    for option, (value, why) in PRESETS[name].options.items():
+        text, source = found[option]
+        assert source == f"preset {name}"
+        assert text == str(value).lower() or float(text) == float(value)
+        assert why in listed
+
+
+def test_a_preset_is_used(take, weights):
+    done = run("enhance", take, "-m", weights, "--preset", "archive", "--report", take.with_name("r.csv"))
+    assert done.exit_code == 0, done.output
+    assert soundfile.info(take.with_name("take-enhanced.flac")).format == "FLAC"
+
+
+def test_settings_load_nothing_heavy():
+    code = (
+        "import sys; from slimclean.cli import app; sys.argv = ['slimclean', 'presets']\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'numpy', 'librosa', 'soundfile', 'av'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -26,13 +26,15 @@ STREAM = Path("-")
 class Task:
     """One recording to enhance, where the result goes, and a clean reference where one was asked for.
 
-    What cannot be begun has a `problem`: a folder that may not be read.
+    What cannot be begun has a `problem`: a folder that may not be read. Where a folder was given, `tree`
+    holds that and the one that mirrors it.
     """
 
     source: Path
     destination: Path
     reference: Path | None = None
     problem: str = ""
+    tree: tuple[Path, Path] | None = None
 
 
 def plan(
@@ -59,7 +61,10 @@ def plan(
     file = into if len(paths) == 1 and not str(output).endswith(("/", os.sep)) else None
     tasks = [task for path in paths for task in _plan_one(path, into, form, file=file, alone=len(paths) == 1)]
     if in_place:
-        tasks = [replace(task, destination=task.source) for task in tasks]
+        tasks = [
+            replace(task, destination=task.source, tree=task.tree and (task.tree[0], task.tree[0]))
+            for task in tasks
+        ]
         names = [task.source for task in tasks if not task.problem]
         if foreign := [name for name in names if name.suffix.lower() not in audio.WRITABLE]:
             raise UsageError(f"{foreign[0]}: cannot be written in place; leave out `in_place`")
@@ -121,13 +126,15 @@ def _plan_one(
         outputs = real(root) if folder in real(root).parents else None
         found = list_folder(path)
         for closed, reason in found.unreadable.items():
-            yield Task(closed, root / closed.relative_to(path), problem=f"cannot be read ({reason})")
+            problem = f"cannot be read ({reason})"
+            yield Task(closed, root / closed.relative_to(path), problem=problem, tree=(path, root))
         for source in found.recordings:
             within = source.relative_to(path)
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
             if not ours and not (outputs and outputs in real(source).parents):
-                yield Task(source, (root / within).with_suffix(output_suffix(source, form)))
+                output = (root / within).with_suffix(output_suffix(source, form))
+                yield Task(source, output, tree=(path, root))
     elif output is None:
         suffix = output_suffix(path, form)
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))

@@ -1,21 +1,10 @@
-"""Result rows: what happened to each recording, as CSV or JSON lines."""
+"""Result rows: what happened to each recording, and what a run comes to."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
-import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
-
-if TYPE_CHECKING:
-    from typing import Self
-
-from slimclean.errors import SlimcleanError
-from slimclean.scoring.tables import open_text
+from typing import Literal, get_args
 
 Status = Literal["enhanced", "skipped", "failed"]
 
@@ -62,77 +51,6 @@ class FileResult:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.name != "view")
-_DECIMALS = {
-    "duration_s": 3,
-    "mean_uf": 4,
-    "macs_per_sample": 1,
-    "gmacs": 3,
-    "processing_s": 3,
-    "rtf": 5,
-    "level_in_dbfs": 2,
-    "level_out_dbfs": 2,
-    "loudness_in_lufs": 2,
-    "loudness_out_lufs": 2,
-    "true_peak_dbtp": 2,
-    "noise_reduction_db": 2,
-    "pesq_wb": 4,
-    "stoi": 5,
-    "si_sdr_db": 3,
-}
-JSON_LINES = ".jsonl"
-LARGEST = 1e15
-"""No number of a report is larger."""
-
-
-class ReportWriter:
-    """A row per recording, each on the disk as it comes; a context manager.
-
-    CSV, or a JSON object a line where the name ends in .jsonl: an absent or infinite value is null.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open_text(path)
-        except OSError as error:
-            raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
-        self._json = path.suffix.lower() == JSON_LINES
-        self._writer = csv.writer(self._file)
-        if not self._json:
-            self._writer.writerow(COLUMNS)
-            self._file.flush()
-
-    def add(self, result: FileResult) -> None:
-        cells = [_cell(name, getattr(result, name)) for name in COLUMNS]
-        if self._json:
-            values = [_number(cell, getattr(result, name)) for name, cell in zip(COLUMNS, cells, strict=True)]
-            self._file.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), allow_nan=False) + "\n")
-        else:
-            self._writer.writerow(cells)
-        self._file.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-def _cell(name: str, value: object) -> object:
-    if value is None or value == float("-inf"):  # the level of silence
-        return ""
-    if isinstance(value, float) and name in _DECIMALS:
-        return f"{value:.{_DECIMALS[name]}f}"
-    return value
-
-
-def _number(cell: object, value: object) -> object:
-    """The cell as JSON has it: numbers as numbers, and null for what is absent or no finite number."""
-    if isinstance(value, float):
-        return float(str(cell)) if math.isfinite(value) else None
-    return None if cell == "" and not isinstance(value, str) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,41 +102,3 @@ def summary(results: list[FileResult], full_macs_per_sample: float | None = None
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
-
-
-def read_report(path: Path) -> list[FileResult]:
-    """Read the rows of a report, CSV or JSON lines; columns that are not known here are left out.
-
-    The file may come from anyone: raises `SlimcleanError` where it is no report.
-    """
-    kinds = get_type_hints(FileResult)
-    results = []
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = map(json.loads, file) if path.suffix.lower() == JSON_LINES else csv.DictReader(file)
-            for row in rows:
-                if not isinstance(row, dict):
-                    raise ValueError("a line is no object")
-                if missing := {"file", "output", "status"} - {*row}:
-                    raise ValueError(f"no column {sorted(missing)[0]}")
-                cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in COLUMNS}
-                if cells["status"] not in get_args(Status):
-                    raise ValueError(f"a status of {cells['status']!r}")
-                results.append(FileResult(**cells))
-    except OSError as error:
-        raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
-    except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-        raise SlimcleanError(f"{path}: not a report of slimclean: {error}") from error
-    return results
-
-
-def _parsed(kind: Any, cell: Any) -> Any:
-    """Return a cell by the annotation of its field: a number where it says so, None without a finite one."""
-    for number in (int, float):
-        if number in get_args(kind):
-            if cell in (None, "") or not math.isfinite(float(cell)):
-                return None
-            if abs(float(cell)) > LARGEST:
-                raise ValueError(f"a number of {cell}")
-            return number(cell)
-    return "" if cell is None else str(cell)

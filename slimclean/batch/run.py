@@ -18,7 +18,8 @@ from slimclean import audio
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
-from slimclean.batch.report import FileResult, ReportWriter
+from slimclean.batch.report import FileResult
+from slimclean.batch.report_file import ReportWriter
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
@@ -40,8 +41,8 @@ def enhance_paths(
 
     Keyword arguments are those of `Options`, and change `options` where both are given. Outputs that exist are
     skipped unless `overwrite` or `in_place`.
-    The report is written row by row, in the order in which recordings finish. Raises `UsageError` before any
-    work where the request contradicts itself.
+    The report is written row by row, and goes on with that of an earlier run over the same set (see
+    `ReportWriter`). Raises `UsageError` before any work where the request contradicts itself.
     """
     options = replace(options or Options(), **changes)
     return enhance_tasks(plan_batch(paths, output, options), enhancer or Enhancer(), options, watch)
@@ -58,7 +59,11 @@ def enhance_tasks(
     watch.planned(sum(durations.values()))
     jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
     results: dict[Task, FileResult] = {}
-    report = ReportWriter(Path(options.report)) if options.report else nullcontext()
+    report = (
+        ReportWriter(Path(options.report), tasks, overwrite=options.overwrite)
+        if options.report
+        else nullcontext()
+    )
     with report as writer:
 
         def finish(task: Task, result: FileResult) -> None:

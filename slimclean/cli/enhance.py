@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -265,16 +266,22 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
     """Enhance one recording of which an end or both is `-`."""
     from slimclean.batch.pipe import enhance_pipe
     from slimclean.batch.plan import done_tasks
-    from slimclean.batch.report import FileResult, ReportWriter
+    from slimclean.batch.report import FileResult
+    from slimclean.batch.report_file import ReportWriter
 
-    if done_tasks([task], options):
-        result = FileResult(str(task.source), str(task.destination), "skipped", "the output exists")
-    else:
-        streams = (sys.stdin.buffer, sys.stdout.buffer)
-        ends = task.source, task.destination
-        result = enhance_pipe(*ends, streams, enhancer, options.form, watch.progressed, options.look)
-    if options.report is not None:
-        with ReportWriter(Path(options.report)) as writer:
+    report = (
+        ReportWriter(Path(options.report), [task], overwrite=options.overwrite)
+        if options.report
+        else nullcontext()
+    )
+    with report as writer:
+        if done_tasks([task], options):
+            result = FileResult(str(task.source), str(task.destination), "skipped", "the output exists")
+        else:
+            streams = (sys.stdin.buffer, sys.stdout.buffer)
+            ends = task.source, task.destination
+            result = enhance_pipe(*ends, streams, enhancer, options.form, watch.progressed, options.look)
+        if writer is not None:
             writer.add(result)
     watch.finished(result)
     return result

@@ -34,7 +34,7 @@ def report(
     """
     complaints: list[str] = []
     with one_line_errors():
-        from slimclean.batch.report import read_report
+        from slimclean.batch.report_file import read_report
         from slimclean.enhancer import Enhancer
         from slimclean.show.page import check_page, write_report
 

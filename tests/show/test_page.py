@@ -19,7 +19,8 @@ import soundfile
 from conftest import SMALL, identity_enhancer, voice
 from typer.testing import CliRunner
 
-from slimclean.batch.report import COLUMNS, FileResult, ReportWriter, read_report
+from slimclean.batch.report import COLUMNS, FileResult
+from slimclean.batch.report_file import ReportWriter, read_report
 from slimclean.cli import app
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import checkpoint

@@ -133,8 +133,8 @@ def _plan_one(
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
             if not ours and not (outputs and outputs in real(source).parents):
-                output = (root / within).with_suffix(output_suffix(source, form))
-                yield Task(source, output, tree=(path, root))
+                mirrored = (root / within).with_suffix(output_suffix(source, form))
+                yield Task(source, mirrored, tree=(path, root))
     elif output is None:
         suffix = output_suffix(path, form)
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))

@@ -83,10 +83,16 @@ class ReportWriter:
                 self._take_over(tasks, overwrite=overwrite)
                 self._write_all()
             self._file = path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+        try:
             if self._stream:
                 self._file.write(self._header())
                 self._file.flush()
         except OSError as error:
+            with suppress(OSError):
+                self._file.close()
             raise _cannot_write(path, error) from error
 
     def _take_over(self, tasks: Sequence[Task], *, overwrite: bool) -> None:

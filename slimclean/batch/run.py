@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -189,7 +190,10 @@ def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileR
         return next(_parallel([task], enhancer, options, jobs))[1]
     except Exception as error:
         audio.remove_leftovers(task.destination.parent)
-        return _failed(task, f"its worker process died ({type(error).__name__}); out of memory?")
+        name = type(error).__name__
+        if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
+            return _failed(task, f"its worker process died ({name}); out of memory?")
+        return _failed(task, f"{name}: {' '.join(str(error).split())}")
 
 
 def _enhance(task: Task, here: Task, enhancer: Enhancer, options: Options) -> tuple[Task, FileResult]:

@@ -1,0 +1,242 @@
+"""The report of several runs: whose rows stay, which are new, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import identity_enhancer, run, voice
+
+from slimclean.batch.report import COLUMNS, FileResult
+from slimclean.batch.report_file import ReportWriter, load, read_report
+from slimclean.batch.run import enhance_paths
+from slimclean.errors import SlimcleanError, UsageError
+
+
+@pytest.fixture(scope="module")
+def enhancer():
+    return identity_enhancer(0.5)
+
+
+@pytest.fixture
+def takes(tmp_path):
+    for name in ("a", "deep/b", "c"):
+        path = tmp_path / "takes" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, voice(0.05), 16_000)
+    return tmp_path / "takes"
+
+
+def statuses(report):
+    """Status by name, of which each is there once."""
+    rows = load(report)[1]
+    names = [Path(row["file"]).name for row in rows]
+    assert len({*names}) == len(names)
+    return {name: row["status"] for name, row in zip(names, rows, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_second_run_ends_with_one_report_of_everything(takes, tmp_path, enhancer, name):
+    out, report = tmp_path / "out", tmp_path / name
+    (takes / "c.wav").rename(tmp_path / "later.wav")
+    (takes / "c.wav").write_bytes(b"no sound")
+    enhance_paths([takes], out, enhancer, report=report)
+    first = read_report(report)
+    (tmp_path / "later.wav").replace(takes / "c.wav")
+    soundfile.write(takes / "0.wav", voice(0.05), 16_000)
+    results = enhance_paths([takes], out, enhancer, report=report)
+    assert sorted(r.status for r in results) == ["enhanced", "enhanced", "skipped", "skipped"]
+    second = read_report(report)
+    assert [row.file for row in second] == [result.file for result in results]  # in the order of the plan
+    assert [row.status for row in second] == ["enhanced"] * 4
+    for row in first:
+        if row.status == "enhanced":
+            assert row in second  # to the last digit
+    enhance_paths([takes], out, enhancer, report=report)
+    assert read_report(report) == second
+
+
+def test_rows_are_on_the_disk_as_they_come_beside_those_of_before(takes, tmp_path, enhancer):
+    report = tmp_path / "r.csv"
+    enhance_paths([takes / "a.wav"], tmp_path / "out" / "a.wav", enhancer, report=report)
+    seen = []
+    from slimclean.batch.options import Watch
+
+    watch = Watch(finished=lambda _: seen.append(len(report.read_text().splitlines())))
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report, watch=watch)
+    assert seen == [2, 3, 4]  # the header and `a`, which is skipped and keeps its row; then the others
+
+
+def test_rows_of_recordings_that_are_gone_stay(takes, tmp_path, enhancer):
+    """An inbox that is emptied: the folder is the same, and so is that of its outputs."""
+    report = tmp_path / "r.csv"
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    for path in takes.rglob("*.wav"):
+        path.unlink()
+    soundfile.write(takes / "new.wav", voice(0.05), 16_000)
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    assert statuses(report) == dict.fromkeys(["new.wav", "a.wav", "c.wav", "b.wav"], "enhanced")
+
+
+def test_the_report_of_another_set_is_refused_before_any_work(takes, tmp_path, enhancer):
+    report = tmp_path / "r.csv"
+    enhance_paths([takes / "deep"], tmp_path / "out", enhancer, report=report)
+    before = report.read_bytes()
+    others = [
+        ([takes], tmp_path / "elsewhere"),  # the same recordings, other outputs
+        ([takes / "a.wav"], tmp_path / "out" / "a.wav"),
+    ]
+    for paths, output in others:
+        with pytest.raises(UsageError, match=r"r\.csv is the report of other recordings, such as .*b\.wav"):
+            enhance_paths(paths, output, enhancer, report=report)
+        assert report.read_bytes() == before
+        assert not output.exists()
+    enhance_paths(*others[1], enhancer, report=report, overwrite=True)
+    assert statuses(report) == {"a.wav": "enhanced"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,2\n", "my notes", "file,output,status\na,b\nc,d,enhanced\n", "\xff\xfe"]
+)
+def test_what_is_no_report_is_left_alone(takes, tmp_path, enhancer, text):
+    for name in ("r.csv", "r.jsonl"):
+        (tmp_path / name).write_text(text)
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match="not a report of slimclean"):
+                enhance_paths([takes], tmp_path / "out", enhancer, report=tmp_path / name, overwrite=overwrite)
+        assert (tmp_path / name).read_text() == text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_half_a_line_at_the_end_is_no_row(takes, tmp_path, enhancer, name):
+    report = tmp_path / name
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    whole = report.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    last = len(lines[-1])
+    for half in (
+        whole[:-1],
+        whole[: -last // 2],
+        whole[: -last + 1],
+        whole[:-last] + bytes(100),
+        whole[:5],
+        b"",
+    ):
+        report.write_bytes(half)
+        rows = 0 if len(half) < 10 else 2
+        assert len(read_report(report)) == rows
+        enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+        assert sorted(statuses(report).values()) == ["enhanced"] * rows + ["skipped"] * (3 - rows)
+
+
+def test_half_a_line_with_a_line_break_in_a_name(tmp_path):
+    report = tmp_path / "r.csv"
+    with ReportWriter(report) as writer:
+        writer.add(FileResult("a", "b", "enhanced"))
+        writer.add(FileResult("new\nline", "c", "enhanced"))
+    report.write_bytes(report.read_bytes()[: report.read_bytes().index(b"line") + 2])
+    assert [row.file for row in read_report(report)] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_columns_of_another_version_stay(takes, tmp_path, enhancer, name):
+    """One that this version does not know keeps its cells, one that is new is empty."""
+    out, report = tmp_path / "out", tmp_path / name
+    enhance_paths([takes / "a.wav"], out / "a.wav", enhancer)
+    row = {"file": str(takes / "a.wav"), "output": str(out / "a.wav"), "status": "enhanced", "heard_by": "Ö"}
+    with report.open("w", newline="", encoding="utf-8-sig" if name == "r.csv" else "utf-8") as file:
+        if name == "r.csv":
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerow(row)
+        else:
+            file.write(json.dumps(row) + "\n")
+    enhance_paths([takes], out, enhancer, report=report)
+    columns, rows = load(report)
+    assert columns == [*COLUMNS, "heard_by"]
+    assert rows[0]["heard_by"] == "Ö"
+    assert not rows[0]["mean_uf"]
+    assert [row["status"] for row in rows] == ["enhanced"] * 3
+
+
+def test_a_row_that_is_not_true_any_more_is_replaced(takes, tmp_path, enhancer):
+    """The output was removed, and the recording damaged since."""
+    report = tmp_path / "r.csv"
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    (tmp_path / "out" / "a.wav").unlink()
+    (takes / "a.wav").write_bytes(b"damaged")
+    enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    assert statuses(report) == {"a.wav": "failed", "c.wav": "enhanced", "b.wav": "enhanced"}
+
+
+def test_another_spelling_of_a_path_is_the_same_recording(takes, tmp_path, enhancer, monkeypatch):
+    enhance_paths([takes], tmp_path / "out", enhancer, report=tmp_path / "r.csv")
+    monkeypatch.chdir(takes)
+    enhance_paths(["."], "../out", enhancer, report="../r.csv")
+    assert sorted(statuses(tmp_path / "r.csv").values()) == ["enhanced"] * 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names and files of POSIX")
+def test_any_name_goes_through_two_runs(tmp_path, enhancer):
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    names = [os.fsdecode(b"latin-\xe9.wav"), "new\nline.wav", "car\rriage.wav", 'quo"te,.wav', "三.wav"]
+    for name in names:
+        soundfile.write(folder / "x.wav", voice(0.05), 16_000)
+        (folder / "x.wav").rename(folder / name)
+    for report in (tmp_path / "r.csv", tmp_path / "r.jsonl"):
+        for _ in range(2):
+            enhance_paths([folder], tmp_path / f"out{report.suffix}", enhancer, report=report)
+        assert {Path(row.file).name for row in read_report(report)} == {*names}
+        assert all(row.status == "enhanced" for row in read_report(report))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_the_report_of_a_private_recording_is_private(takes, tmp_path, enhancer):
+    (takes / "deep" / "b.wav").chmod(0o600)
+    for name, paths in (("open", [takes / "a.wav"]), ("closed", [takes])):
+        enhance_paths(paths, tmp_path / name, enhancer, report=tmp_path / f"{name}.csv")
+    assert (tmp_path / "open.csv").stat().st_mode & 0o777 == 0o666 & ~_umask()
+    assert (tmp_path / "closed.csv").stat().st_mode & 0o777 == 0o600
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_report_that_cannot_be_written_is_known_before_the_work(takes, tmp_path, enhancer):
+    for path in (Path("/dev/full"), takes, takes / "a.wav" / "r.csv", tmp_path / ("n" * 300)):
+        with pytest.raises(SlimcleanError, match="cannot write"):
+            enhance_paths([takes], tmp_path / "out", enhancer, report=path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_find_no_room_do_not_stop_the_work(takes, tmp_path, enhancer, monkeypatch):
+    report = tmp_path / "r.csv"
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ReportWriter, "_line", fail)
+    with pytest.raises(SlimcleanError, match=r"cannot write .*No space left"):
+        enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    assert len(list((tmp_path / "out").rglob("*.wav"))) == 3
+
+
+def test_the_report_of_a_pipe(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.05), 16_000)
+    arguments = ["enhance", tmp_path / "a.wav", "-o", "-", "-m", weights, "--report", tmp_path / "r.csv"]
+    for _ in range(2):
+        assert run(*arguments).exit_code == 0
+    assert statuses(tmp_path / "r.csv") == {"a.wav": "enhanced"}
+    (tmp_path / "r.csv").write_text("mine")
+    assert run(*arguments).exit_code == 2
+    assert (tmp_path / "r.csv").read_text() == "mine"

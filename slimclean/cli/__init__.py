@@ -33,7 +33,7 @@ for command in (presets, score, report, plot, evaluate, benchmark, models, train
 
 
 def main() -> None:
-    """Entry point. Typer exits with 2 for wrong usage and 130 for an interrupt."""
+    """Run the command line. Typer exits with 2 for wrong usage and 130 for an interrupt."""
     app()
 
 

@@ -45,7 +45,7 @@ def with_options(message: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without what would break a line or a terminal: names may hold anything."""
+    """Escape what would break a line or a terminal: names may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

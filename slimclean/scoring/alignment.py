@@ -67,7 +67,7 @@ def bring_together(reference: Signal, estimate: Signal, sample_rate: int, *, ali
 
 
 def delay_samples(reference: Signal, estimate: Signal, sample_rate: int) -> int | None:
-    """By how many samples the estimate is late, up to `MAX_DELAY_S` either way; below 0 it is early.
+    """Find by how many samples the estimate is late, up to `MAX_DELAY_S` either way; below 0 it is early.
 
     The largest magnitude of the cross-correlation of [C, T] and [C, U], half whitened, over all channels and
     pieces of 30 s together; polarity does not matter. None where no value stands out, as for silence and for

@@ -29,7 +29,7 @@ _WIDTHS_HZ = np.array([
 
 
 def log_likelihood_ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """How much worse the estimate's linear predictor fits the reference, 0 to 2, lower is better.
+    """Measure how much worse the estimate's linear predictor fits the reference, 0 to 2, lower is better.
 
     Undefined (`UndefinedMetricError`) below one frame of 30 ms.
     """
@@ -43,7 +43,7 @@ def log_likelihood_ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def weighted_spectral_slope(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Klatt's 1982 distance of spectral slopes in 25 critical bands, 0 or more, lower is better.
+    """Return Klatt's 1982 distance of spectral slopes in 25 critical bands, 0 or more, lower is better.
 
     Undefined (`UndefinedMetricError`) below one frame of 30 ms.
     """
@@ -78,14 +78,14 @@ def windowed_frames(x: np.ndarray) -> np.ndarray:
 
 
 def _predictor(autocorrelation: np.ndarray) -> np.ndarray:
-    """Prediction error filter [1, -a_1 ... -a_16] from r_0 ... r_16."""
+    """Return the prediction error filter [1, -a_1 ... -a_16] for r_0 ... r_16."""
     r = autocorrelation.copy()
     r[0] = r[0] * (1 + 1e-9) + 1e-20  # silence predicts nothing
     return np.concatenate([[1], -linalg.solve_toeplitz(r[:-1], r[1:])])
 
 
 def _critical_bands() -> np.ndarray:
-    """Gaussian filters over 512 bins up to 8 kHz, [25, 512], cut below -30 dB."""
+    """Return Gaussian filters over 512 bins up to 8 kHz, [25, 512], cut below -30 dB."""
     bins = np.arange(512)
     centre = np.floor(_CENTRES_HZ / (SAMPLE_RATE / 2) * 512)[:, None]
     spread = (_WIDTHS_HZ / (SAMPLE_RATE / 2) * 512)[:, None]
@@ -95,7 +95,7 @@ def _critical_bands() -> np.ndarray:
 
 
 def _nearest_peak(level: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Level of the peak that each band's slope leads to: up the right, or back up the left, [frames, 24]."""
+    """Find the level of the peak to which each band's slope leads, to the right or the left, [frames, 24]."""
     frames, bands = slope.shape
     peak = np.empty_like(slope)
     rows = np.arange(frames)
@@ -112,6 +112,6 @@ def _nearest_peak(level: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_nearest(scores: np.ndarray) -> float:
-    """Mean of the lowest 95 %."""
+    """Return the mean of the lowest 95 %."""
     scores = np.sort(scores)
     return float(scores[: max(1, round(len(scores) * KEPT))].mean())

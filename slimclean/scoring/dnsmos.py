@@ -14,7 +14,7 @@ from slimclean.errors import MissingDependencyError, UndefinedMetricError
 
 
 def dnsmos(recording: np.ndarray) -> dict[str, float]:
-    """Predicted mean opinions of [T] at 16 kHz, 1 to 5, higher is better.
+    """Predict mean opinions of [T] at 16 kHz, 1 to 5, higher is better.
 
     `dnsmos_sig`, `dnsmos_bak` and `dnsmos_ovrl` are the scales of ITU-T P.835: signal, background, overall;
     `dnsmos_p808` is the one of P.808. Means over windows of 9 s, each a second later; what is shorter is
@@ -29,7 +29,7 @@ def dnsmos(recording: np.ndarray) -> dict[str, float]:
 
 
 def require_speechmos() -> Any:
-    """The package's DNSMOS, or `MissingDependencyError` with the line that installs it."""
+    """Import the package's DNSMOS; raises `MissingDependencyError` with the line that installs it."""
     try:
         from speechmos import dnsmos as model
     except ImportError as error:

@@ -71,7 +71,7 @@ def evaluate(
     metrics: Sequence[str] = SCORED,
     jobs: int = 1,
 ) -> Iterator[Row]:
-    """Mean scores, a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, `metrics`.
+    """Yield a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, mean `metrics`.
 
     `jobs` processes score, for PESQ takes longer than the network.
     """
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def network_device(network: SlimmableDemucs) -> str:
-    """The name of the device that holds the network, as `Enhancer` takes it."""
+    """Return the name of the device that holds the network, as `Enhancer` takes it."""
     return str(next(network.parameters()).device)
 
 
@@ -99,7 +99,7 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
 
 
 def mean_scores(signals: Iterable[tuple[np.ndarray, np.ndarray]], metrics: Sequence[str], jobs: int = 1) -> Row:
-    """The mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is defined.
+    """Return the mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is defined.
 
     Measures whose package is missing are left empty.
     """

@@ -15,7 +15,7 @@ ALL = "(all)"
 
 
 def grouping(by: str) -> Callable[[str], str]:
-    """From the name of a pair to its group.
+    """Return what finds the group of a pair by its name.
 
     `by` is the level of a folder in the name, 1 for the outermost, or a CSV file with columns `file` and
     `group`, where files are named by their paths in the scored folder, with extension or without. Raises
@@ -67,7 +67,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def summarise_by_group(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:
-    """`summarise` for each group in the order of their names, then for all."""
+    """Summarise each group in the order of their names, then all."""
     groups = sorted({score.group or "" for score in scores})
     rows: list[dict[str, object]] = []
     for group in groups:

@@ -25,7 +25,7 @@ from slimclean.scoring.moments import Moments
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Wide-band PESQ (ITU-T P.862.2), a MOS from 1.04 to 4.64, higher is better.
+    """Return wide-band PESQ (ITU-T P.862.2), a MOS from 1.04 to 4.64, higher is better.
 
     Undefined without an utterance. Source: the package pesq, which wraps the ITU's code.
     """
@@ -33,7 +33,7 @@ def pesq_wb(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Narrow-band PESQ (ITU-T P.862.1) at 8 kHz, a MOS from 1.02 to 4.55, higher is better.
+    """Return narrow-band PESQ (ITU-T P.862.1) at 8 kHz, a MOS from 1.02 to 4.55, higher is better.
 
     Undefined and source like `pesq_wb`.
     """
@@ -59,7 +59,7 @@ def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: s
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011), no unit, about 0 to 1, higher is better.
+    """Return short-time objective intelligibility (Taal et al. 2011), about 0 to 1, higher is better.
 
     Undefined for a silent reference and below about 0.4 s of speech. Source: the package pystoi.
     """
@@ -67,7 +67,7 @@ def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Extended STOI (Jensen and Taal 2016), no unit, about 0 to 1, higher is better.
+    """Return extended STOI (Jensen and Taal 2016), about 0 to 1, higher is better.
 
     Undefined and source like `stoi`.
     """
@@ -93,7 +93,7 @@ def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> flo
 
 
 def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, unbounded, higher is better.
+    """Return the scale-invariant signal-to-distortion ratio in dB, unbounded, higher is better.
 
     Undefined where either signal is silent; above 100 for a scaled copy. Source: Le Roux et al. 2019
     (arXiv 1811.02508), with means removed.
@@ -106,7 +106,7 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def snr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Signal-to-noise ratio in dB, unbounded, higher is better: level errors count as noise.
+    """Return the signal-to-noise ratio in dB, unbounded, higher is better: level errors count as noise.
 
     Energy of the reference over that of the difference. Undefined where the reference is silent; infinite for a
     copy. Source: the definition.
@@ -117,7 +117,7 @@ def snr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def segmental_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Mean over 30 ms Hann frames of the SNR in dB, each limited to -10 to 35 dB, higher is better.
+    """Return the mean SNR in dB of 30 ms Hann frames, each limited to -10 to 35 dB, higher is better.
 
     Undefined below one frame or for a silent reference. Source: Hansen and Pellom 1998, in the form of Loizou's
     `comp_snr`, which the composite measures use.
@@ -130,7 +130,7 @@ def segmental_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Root mean squared difference of log power spectra in dB, 0 or more, lower is better.
+    """Return the root mean squared difference of log power spectra in dB, 0 or more, lower is better.
 
     Over frames of 32 ms, with powers floored 80 dB below the loudest of the reference. Undefined for a silent
     reference and below one frame. Source: Gray and Markel 1976.
@@ -149,7 +149,7 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """RMS level of the estimate minus that of the reference in dB, unbounded, best at 0.
+    """Return the RMS level of the estimate minus that of the reference in dB, unbounded, best at 0.
 
     Undefined where either signal is silent. Source: the definition.
     """
@@ -163,7 +163,7 @@ SILENT_DB = -100.0
 
 
 def pause_db(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Level of the estimate in pauses against its level while somebody speaks, in dB; lower is better.
+    """Return the level of the estimate in pauses against that while somebody speaks, in dB; lower is better.
 
     Pauses are frames of 20 ms in which the reference lies 35 dB under its own active speech, the mean power of
     frames within 30 dB of its loudest; their median counts, and at least -100. Undefined where the reference is
@@ -185,7 +185,7 @@ def pause_db(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def lag_samples(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Delay of the estimate in samples at 16 kHz, up to a second either way; 0 is in time, below 0 early.
+    """Return the delay of the estimate in samples at 16 kHz, up to a second; 0 is in time, below 0 early.
 
     Undefined where nothing of the reference is found in the estimate. Source: `delay_samples`, in `alignment`.
     """

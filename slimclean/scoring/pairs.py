@@ -1,4 +1,4 @@
-"""Paired sets -> rows of scores, and their summary.
+"""Scores of paired recordings, a row each, and their summary.
 
 Pairs are made by relative path; the extension may differ and `-enhanced` at the end of a name is ignored. A
 measure that is undefined for a pair is None with its reason in `note`, and in no mean. Measures without a
@@ -63,7 +63,7 @@ class Score:
     group: str | None = None
 
     def row(self, columns: Sequence[str]) -> dict[str, object]:
-        """Cells of the CSV; six decimals, which do not depend on how the work was shared out."""
+        """Return the cells of the CSV; six decimals do not depend on how the work was shared out."""
         row: dict[str, object] = {"file": self.file, "status": self.status, "error": self.error}
         if self.group is not None:
             row["group"] = self.group
@@ -90,7 +90,7 @@ def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[
 
 
 def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePair]:
-    """A file, or every recording in a folder, for measures without a reference; raises like `pair_up`."""
+    """Find a file, or every recording in a folder, to score without a reference; raises like `pair_up`."""
     if estimate.is_file():
         return [ScorePair(estimate.name, None, estimate, noisy)]
     estimates, *before = same_names(estimate, *([noisy] if noisy else []))
@@ -100,7 +100,7 @@ def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePai
 
 
 def metric_names(text: str, *, alone: bool = False) -> list[str]:
-    """A comma-separated list with its aliases resolved, each measure once; `alone`: without references."""
+    """Resolve a comma-separated list with aliases, each measure once; `alone`: without references."""
     if alone and set(text.split(",")) <= {"core", "pause_db", "mos"}:
         text = "mos"
     names = dict.fromkeys(name for part in text.split(",") for name in ALIASES.get(part, (part,)))
@@ -110,7 +110,7 @@ def metric_names(text: str, *, alone: bool = False) -> list[str]:
 
 
 def columns_of(metrics: Sequence[str], *, improvement: bool) -> list[str]:
-    """The columns of values: each measure, and with noisy recordings its improvement."""
+    """Name the columns of values: each measure, and with noisy recordings its improvement."""
     if unknown := [name for name in metrics if name not in METRICS]:
         raise UsageError(f"no measure named {unknown[0]}; there are {', '.join(METRICS)}")
     return [*metrics, *(f"{name}_improvement" for name in metrics if improvement)]
@@ -308,7 +308,7 @@ def _once(
 
 
 def summarise(scores: Sequence[Score], columns: Sequence[str]) -> list[dict[str, object]]:
-    """A row a measure: mean, standard deviation, 95 % bootstrap interval of the mean, and n.
+    """Return a row a measure: mean, standard deviation, 95 % bootstrap interval of the mean, and n.
 
     The bootstrap is seeded: the same scores give the same interval. Infinite values (a copy's SI-SDR) are left
     out and counted in `infinite`.

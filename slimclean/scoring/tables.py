@@ -12,7 +12,7 @@ from slimclean.errors import SlimcleanError
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows of the same keys as text in aligned columns."""
+    """Format rows of the same keys as text in aligned columns."""
     if not rows:
         return ""
     cells = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]

@@ -84,7 +84,7 @@ def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
 
 
 def reason(error: Exception) -> str:
-    """One line on why a recording could not be shown."""
+    """Say in one line why a recording could not be shown."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SlimcleanError) else f"{type(error).__name__}: {text}"
 

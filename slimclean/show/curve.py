@@ -13,7 +13,7 @@ from slimclean.show.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, s
 
 
 def with_advantage(rows: Sequence[Row]) -> list[Row]:
-    """Rows of `evaluate`, and in those of auto how far PESQ and SI-SDR lie above the static curve.
+    """Add to the rows of auto how far PESQ and SI-SDR lie above the static curve.
 
     The curve runs straight between neighbouring static points; beyond them there is none, and cells are empty.
     """
@@ -32,7 +32,7 @@ def with_advantage(rows: Sequence[Row]) -> list[Row]:
 
 
 def plot_curve(rows: Sequence[Row], picture: Path) -> None:
-    """Each measure against MACs per sample: static UFs as squares on a line, auto as discs."""
+    """Draw each measure against MACs per sample: static UFs as squares on a line, auto as discs."""
     figure = require_matplotlib().figure.Figure(figsize=(WIDTH_IN, 3.6), dpi=DPI, layout="constrained")
     groups = (
         ("fixed UF", [row for row in rows if _is_static(row)], "uf", {"marker": "s", "color": GREY, "ls": "-"}),

@@ -27,7 +27,7 @@ class Look:
     page: bool
 
     def __call__(self, result: FileResult, comparison: Comparison) -> View:
-        """Raise nothing: the recording is enhanced, whatever its picture does."""
+        """Draw, and return the view; what goes wrong is its `problem`, since the recording is enhanced."""
         view, picture = View(), self.pictures.get(os.path.abspath(result.file))  # noqa: PTH100
         try:
             if self.page:

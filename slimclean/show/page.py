@@ -203,7 +203,7 @@ def _uf_row(view: View) -> Iterator[str]:
 
 
 def _clock(seconds: float) -> str:
-    """1:02:03, 2:03 or, below ten seconds, 3.5 s."""
+    """Write a time as 1:02:03, 2:03 or, below ten seconds, 3.5 s."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -211,5 +211,5 @@ def _clock(seconds: float) -> str:
 
 
 def _text(text: str) -> str:
-    """Text for the page, in quotes or out of them; bytes that are no UTF-8 become question marks."""
+    """Escape text for the page, in quotes or out of them; bytes that are no UTF-8 become question marks."""
     return html.escape(text.encode("utf-8", "replace").decode())

@@ -23,7 +23,7 @@ MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 4
 
 
 def link(recording: Path, page: Path) -> str | None:
-    """The URL of `recording` relative to the page, or None where it is not to be linked."""
+    """Return the URL of `recording` relative to the page, or None where it is not to be linked."""
     folder, target = page.resolve().parent, recording.resolve()
     container = BY_EXTENSION.get(target.suffix.lower())
     if container is None or not container.in_browsers or folder not in target.parents:
@@ -33,7 +33,7 @@ def link(recording: Path, page: Path) -> str | None:
 
 
 def excerpt(recording: Path, start_s: float) -> str:
-    """A data URI of the 10 s that begin at `start_s`, in mono."""
+    """Encode the 10 s that begin at `start_s`, in mono, as a data URI."""
     with AudioReader(recording) as reader:
         rate = reader.info.sample_rate
         first, last = round(start_s * rate), round((start_s + EXCERPT_S) * rate)
@@ -55,7 +55,7 @@ def excerpt(recording: Path, start_s: float) -> str:
 
 
 def most_audible_s(dbfs: np.ndarray, column_s: float) -> float:
-    """Where the 10 s with the most energy begin, from levels per column [N]."""
+    """Find where the 10 s with the most energy begin, from levels per column [N]."""
     columns = round(EXCERPT_S / column_s)
     if columns >= len(dbfs):
         return 0.0

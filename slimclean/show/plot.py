@@ -33,7 +33,7 @@ UF_COLUMNS = 1000
 
 
 def require_matplotlib() -> Any:
-    """The package, or `MissingDependencyError` with the line that installs it."""
+    """Import the package; raises `MissingDependencyError` with the line that installs it."""
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -42,7 +42,7 @@ def require_matplotlib() -> Any:
 
 
 def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
-    """Spectrograms before and after, levels over time, and the UF, as a PNG (or what the extension says)."""
+    """Draw spectrograms before and after, levels over time, and the UF, as PNG or what the extension says."""
     figure = require_matplotlib().figure.Figure(figsize=(WIDTH_IN, 8.2), dpi=DPI, layout="constrained")
     before, after, level, uf = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 1.5, 1.5))
     duration, unit, per_unit = _time_axis(comparison.before.duration_s)
@@ -55,7 +55,7 @@ def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
 
 
 def _time_axis(duration_s: float) -> tuple[float, str, float]:
-    """The length in the unit of the axis, that unit, and its seconds."""
+    """Return the length in the unit of the axis, that unit, and its seconds."""
     for unit, seconds, least in (("h", 3600.0, 2 * 3600), ("min", 60.0, 180)):
         if duration_s >= least:
             return duration_s / seconds, unit, seconds
@@ -179,7 +179,7 @@ def picture_names(files: Sequence[str], roots: Sequence[Path]) -> list[Path]:
 
 
 def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) -> None:
-    """How each measure is distributed over the recordings: a panel a measure, before and after where known."""
+    """Draw how each measure is distributed over the recordings, before and after where known."""
     figure_class = require_matplotlib().figure.Figure
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -221,7 +221,7 @@ def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """A file name as text: no mathematics, and something to see for bytes that are no UTF-8."""
+    """Write a file name as text: no mathematics, and question marks for bytes that are no UTF-8."""
     return text.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 

@@ -15,7 +15,7 @@ MAGMA = (
 
 
 def encode(indices: np.ndarray, colours: tuple[str, ...] = MAGMA) -> bytes:
-    """Rows of colour numbers 0 to 15, top row first, [H, W] -> a PNG file."""
+    """Encode rows of colour numbers 0 to 15, top row first, [H, W], as a PNG file."""
     height, width = indices.shape
     even = np.pad(indices.astype(np.uint8), ((0, 0), (0, width % 2)))
     packed = even[:, ::2] << 4 | even[:, 1::2]  # two pixels a byte

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,7 +173,9 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
     }[kind]
     if not fits:
         raise UsageError(f"{file}: {name} wants {wanted}, not {value!r}")
-    return str(file.parent / value) if kind is Path and value != "-" else kind(value)
+    is_path = kind is Path or name == "output" or (name == "model" and (file.parent / str(value)).is_file())
+    # A slash at the end says that an output is a folder, and a `Path` has none.
+    return os.path.join(file.parent, value) if is_path and value != "-" else kind(value)  # noqa: PTH118
 
 
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:

@@ -20,6 +20,11 @@ from slimclean.audio.formats import CONTAINERS, AudioInfo, Container, file_name
 from slimclean.audio.tags import Attached
 from slimclean.errors import AudioError, MissingDependencyError
 
+OGG_OPUS = Container((".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
+"""What libsndfile writes too, but without a hold on the bit rate."""
+_BY_FORMAT = {container.name: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
+MEASURED_S = 600
+"""So much of a recording tells its bit rate."""
 STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "creation_time_utc")
 """Tags that speak of the old file."""
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
@@ -49,8 +54,8 @@ class Film:
         self.info = info
         self.warnings: list[str] = []
         self._path = path
-        self._container = next(c for c in CONTAINERS if (c.muxer or "").upper() == info.format)
-        self._samples = 0
+        self._container = _BY_FORMAT[info.format]
+        self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
@@ -174,6 +179,8 @@ class Film:
             self._sound.time_base = Fraction(1, info.sample_rate)
             if limit and limit.kbits is not None:
                 self._sound.bit_rate = info.bit_rate or round(1000 * limit.kbits * info.channels)
+            if codec.name == "libopus":
+                self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
         if old is None:
             return
         old_codec = old.codec_context.name
@@ -347,6 +354,40 @@ def check(info: AudioInfo, source: Path | None) -> None:
         return
     trial = Film(io.BytesIO(), info, source)
     trial.abandon()
+
+
+def bit_rate(path: Path, info: AudioInfo) -> int | None:
+    """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
+    kind = {"MP3": "mp3", "OGG": "ogg"}.get(info.format)
+    if kind is None and not is_film(path):
+        return None
+    try:
+        av = _import_av()
+    except MissingDependencyError:
+        return None
+    size, length = 0, Fraction(0)
+    try:
+        with av.open(str(path.resolve()), format=kind, metadata_errors="replace") as container:
+            stream = container.streams.audio[min(info.track or 1, len(container.streams.audio)) - 1]
+            for packet in container.demux(stream):
+                size += packet.size
+                length += (packet.duration or 0) * packet.time_base
+                if length > MEASURED_S:
+                    break
+    except (av.error.FFmpegError, OSError, ValueError, IndexError):
+        return None
+    return round(8 * size / length) if length else None
+
+
+def writes_opus(info: AudioInfo) -> bool:
+    """Whether Ogg Opus like `info` is written here: where PyAV is there, and for the usual channels."""
+    if info.format != "OGG" or info.subtype != "OPUS" or info.channels > 2:
+        return False
+    try:
+        _import_av()
+    except MissingDependencyError:
+        return False
+    return True
 
 
 def is_film(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 import soundfile
@@ -174,7 +175,7 @@ WRITABLE = frozenset(name for name, container in BY_EXTENSION.items() if contain
 FOREIGN = frozenset(name for name, container in BY_EXTENSION.items() if container.sndfile is None)
 """Read through PyAV."""
 
-MUXERS = frozenset((container.muxer or "").upper() for container in CONTAINERS if container.muxer)
+MUXERS = frozenset(container.name for container in CONTAINERS if container.muxer)
 """`AudioInfo.format` of what is written through FFmpeg."""
 
 MAX_CHANNELS = 64
@@ -201,8 +202,8 @@ class AudioInfo:
 
     The fields after `endian` describe the source as far as it is known, and do not count when two are compared:
     `codec` and `channel_layout` have FFmpeg's names, `bit_rate` is that of lossy sound in bit/s,
-    `bits_per_sample` counts the bits that hold sound, `channel_mask` is that of a WAVE header, and `track`
-    which of several sound tracks this is, from 1.
+    `bits_per_sample` counts the bits that hold sound, `channel_mask` is that of a WAVE header, `track`
+    which of several sound tracks this is, from 1, and `start_s` the time on a film's clock of the first sample.
     """
 
     sample_rate: int
@@ -217,6 +218,7 @@ class AudioInfo:
     channel_layout: str | None = field(default=None, compare=False)
     channel_mask: int | None = field(default=None, compare=False)
     track: int | None = field(default=None, compare=False)
+    start_s: Fraction = field(default=Fraction(0), compare=False)
 
     @property
     def duration_s(self) -> float:
@@ -346,7 +348,7 @@ def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> Au
         bits = 24 if _bits(info) > 16 else 16
     return replace(
         info,
-        format=(container.muxer or "").upper(),
+        format=container.name,
         subtype=codec.upper(),
         endian="FILE",
         codec=codec,

@@ -166,7 +166,7 @@ def _family(info: AudioInfo) -> str | None:
         return _VORBIS
     if info.format == "MP3":
         return _ID3
-    return _MP4 if info.format in ("MP4", "IPOD", "MOV") else None
+    return _MP4 if info.format in ("MP4", "M4A", "MOV") else None
 
 
 def _opened(path: Path, info: AudioInfo | None = None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import soundfile
 
 from slimclean.audio import film, tags
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.encodings import codec_of, compression_level
+from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level
 from slimclean.audio.formats import MUXERS, AudioInfo, OutputForm, file_name, output_info
 from slimclean.errors import AudioError
 
@@ -25,6 +26,7 @@ BLOCK_FRAMES = 1 << 16
 WAV_BYTES = (1 << 32) - (1 << 16)
 """What a WAV file can hold, its header's sizes being 32 bits wide."""
 
+LOSSY = frozenset(codec for codec, encoding in ENCODINGS.items() if encoding.kbits is not None)
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
@@ -34,6 +36,9 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     Raises `AudioError` with the remedy for all that will not go, before any work is done.
     """
     stored = output_info(info, path, form)
+    if stored.codec in LOSSY:
+        asked = form.bit_rate if form else None
+        stored = replace(stored, bit_rate=asked or film.bit_rate(source, info) or stored.bit_rate)
     if stored.format in MUXERS:
         film.check(stored, source if film.is_film(source) else None)
     return stored
@@ -68,8 +73,10 @@ class AudioWriter:
 
     def _open(self) -> soundfile.SoundFile | film.Film:
         info = self.info
-        if info.format in MUXERS:
+        if info.format in MUXERS or film.writes_opus(info):
             source = self._source
+            if info.format not in MUXERS:
+                return film.Film(self._whole.temporary, info)  # tags come later
             if source is None or film.is_film(source):
                 return film.Film(self._whole.temporary, info, source)
             return film.Film(self._whole.temporary, info, None, tags.read(source))
@@ -159,7 +166,7 @@ class AudioWriter:
 
 def _numbers(info: AudioInfo) -> tuple[str, int | None]:
     """How samples go to the encoder: as which numbers, and with how many bits; None: floating, as they are."""
-    if info.format in MUXERS:
+    if info.format in MUXERS or film.writes_opus(info):
         kind = film.sample_format(info)
         if kind in ("s16", "s32", "u8"):
             return kind, info.bits_per_sample or 16

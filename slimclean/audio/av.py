@@ -104,7 +104,8 @@ class AvSource:
         ahead = self._clock.ahead(_time(first)) if self._clock else 0
         duration = self._container.duration
         estimate = round(duration / self._av.time_base * self.info.sample_rate) if duration else 0
-        self.info = replace(self.info, frames=max(0, length + ahead if length else estimate))
+        begins = (_time(first) or Fraction(0)) - Fraction(ahead, self.info.sample_rate)
+        self.info = replace(self.info, frames=max(0, length + ahead if length else estimate), start_s=begins)
         self._rest = np.zeros((0, self.info.channels), np.float32)
         self._decoded = 0
         self._forms: set[tuple[int, str]] = {(first.sample_rate, first.layout.name)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,24 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from slimclean.audio.av import DEMUXERS
 from slimclean.audio.encodings import ENCODINGS, compression_level
+from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import CONTAINERS, AudioInfo, Container, file_name
 from slimclean.audio.tags import Attached
 from slimclean.errors import AudioError, MissingDependencyError
 
-OGG_OPUS = Container((".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
+OGG_OPUS = Container("Ogg Opus", (".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
 """What libsndfile writes too, but without a hold on the bit rate."""
-_BY_FORMAT = {container.name: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
+_BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
 MEASURED_S = 600
 """So much of a recording tells its bit rate."""
 STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "creation_time_utc")
 """Tags that speak of the old file."""
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
-EBML = b"\x1a\x45\xdf\xa3"
+COVER = 1 << 10
+"""FFmpeg's mark of a picture that stands still."""
 OFF_S = 0.05
 """By how much a header may round the length of the sound."""
 
@@ -51,7 +55,8 @@ class Film:
     ) -> None:
         self._av = _import_av()
         self._attached = attached or Attached()
-        self.info = info
+        self.info = info = replace(info, codec=info.codec or info.subtype.lower())
+        check_holds(info.codec, info.channels, info.sample_rate)
         self.warnings: list[str] = []
         self._path = path
         self._container = _BY_FORMAT[info.format]
@@ -66,7 +71,7 @@ class Film:
         with self._errors():
             if source is not None:
                 # An absolute path cannot be taken for the name of a protocol.
-                self._in = self._av.open(str(source.resolve()), metadata_errors="surrogateescape")
+                self._in = _open(self._av, source)
             if info.codec == "vorbis":  # FFmpeg's own encoder is no match for libsndfile's
                 self._ogg = _Ogg(path, info)
             else:
@@ -118,7 +123,7 @@ class Film:
         except self._av.error.FFmpegError:
             if not any(track.type == "data" for track in self._copied.values()):
                 raise
-            self.warnings.append(f"the data track is not kept: {self._container.name} refuses it")
+            self.warnings.append(f"the data track is not kept: {self._container.key} refuses it")
             self._open(data=False)
         if self._in is not None:
             self._rest = (p for p in self._in.demux() if p.size and p.stream.index in self._copied)
@@ -225,7 +230,7 @@ class Film:
 
     def _add_copy(self, stream: Any, *, data: bool) -> bool:
         """Add a track for the packets of `stream`; False where it stays behind."""
-        is_cover = bool(stream.disposition & self._av.stream.Disposition.attached_pic)
+        is_cover = bool(stream.disposition & COVER)
         if self._container.sound_only and not is_cover:
             return False
         matroska = self._container.muxer in ("matroska", "webm")
@@ -274,13 +279,13 @@ class Film:
         codec = stream.codec_context.name if stream.codec_context else stream.name
         if stream.type == "data":
             self.warnings.append(
-                f"the data track ({codec}) is not kept: {self._container.name} has no place for it"
+                f"the data track ({codec}) is not kept: {self._container.key} has no place for it"
             )
             return False
         able = [c for c in CONTAINERS if c.muxer and not c.sound_only and _holds(self._av, c, codec)]
         names = " and ".join(c.extensions[0] for c in able) or "no other"
         raise AudioError(
-            f"{self._container.name} does not hold the {stream.type} track ({codec}), {names} can; "
+            f"{self._container.key} does not hold the {stream.type} track ({codec}), {names} can; "
             "`extension` flac takes the sound alone"
         ) from error
 
@@ -308,7 +313,7 @@ class Film:
             yield
         except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
-            raise AudioError(f"cannot write {self._container.name} ({reason})") from error
+            raise AudioError(f"cannot write {self._container.key} ({reason})") from error
 
 
 _KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "encoded_by"}
@@ -358,8 +363,7 @@ def check(info: AudioInfo, source: Path | None) -> None:
 
 def bit_rate(path: Path, info: AudioInfo) -> int | None:
     """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
-    kind = {"MP3": "mp3", "OGG": "ogg"}.get(info.format)
-    if kind is None and not is_film(path):
+    if info.format not in ("MP3", "OGG") and not is_film(path):
         return None
     try:
         av = _import_av()
@@ -367,7 +371,7 @@ def bit_rate(path: Path, info: AudioInfo) -> int | None:
         return None
     size, length = 0, Fraction(0)
     try:
-        with av.open(str(path.resolve()), format=kind, metadata_errors="replace") as container:
+        with _open(av, path) as container:
             stream = container.streams.audio[min(info.track or 1, len(container.streams.audio)) - 1]
             for packet in container.demux(stream):
                 size += packet.size
@@ -391,10 +395,22 @@ def writes_opus(info: AudioInfo) -> bool:
 
 
 def is_film(path: Path) -> bool:
-    """Whether `path` is of a container out of which tracks can be copied: QuickTime's family or Matroska's."""
+    """Whether `path` is of a kind that holds several tracks, whatever there is in it."""
     with path.open("rb") as file:
-        beginning = file.read(8)
-    return beginning[4:] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip") or beginning[:4] == EBML
+        beginning = file.read(16)
+    films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
+    by_mark = any(beginning[at:].startswith(mark) for film in films for at, mark in film.marks)
+    return by_mark or path.suffix.lower() in (".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv")
+
+
+def has_picture(path: Path) -> bool:
+    """Whether `path` is a film with a moving picture."""
+    try:
+        av = _import_av()
+        with _open(av, path) as container:
+            return any(not stream.disposition & COVER for stream in container.streams.video)
+    except (MissingDependencyError, OSError, ValueError, EOFError):
+        return False
 
 
 def length_s(path: Path) -> float:
@@ -418,6 +434,12 @@ def sample_format(info: AudioInfo) -> str:
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
 
 
+def _open(av: Any, path: Path) -> Any:
+    # An absolute path cannot be taken for the name of a protocol, nor a playlist for a film.
+    options = {"format_whitelist": DEMUXERS}
+    return av.open(str(path.resolve()), options=options, metadata_errors="surrogateescape")
+
+
 def _import_av() -> Any:
     try:
         import av
@@ -437,7 +459,7 @@ def _default_layout(av: Any, channels: int) -> str:
 
 
 def _first_packet(av: Any, path: Path, index: int) -> bytes:
-    with av.open(str(path)) as container:
+    with _open(av, path) as container:
         return next((bytes(p) for p in container.demux(container.streams[index]) if p.size), b"")
 
 

@@ -42,6 +42,11 @@ class Container:
     clock: str = ""
     """Whether times stand beside the sound: "absolute", or "relative" to the first of them."""
 
+    @property
+    def key(self) -> str:
+        """Its name in `AudioInfo.format` where FFmpeg writes it, and in messages: MP4, MOV, MKV."""
+        return self.extensions[0][1:].upper()
+
 
 def _foreign(
     name: str,
@@ -175,7 +180,7 @@ WRITABLE = frozenset(name for name, container in BY_EXTENSION.items() if contain
 FOREIGN = frozenset(name for name, container in BY_EXTENSION.items() if container.sndfile is None)
 """Read through PyAV."""
 
-MUXERS = frozenset(container.name for container in CONTAINERS if container.muxer)
+MUXERS = frozenset(container.key for container in CONTAINERS if container.muxer)
 """`AudioInfo.format` of what is written through FFmpeg."""
 
 MAX_CHANNELS = 64
@@ -278,7 +283,7 @@ def _check_holds(container: Container, subtype: str) -> None:
     else:
         held = subtype not in ("AAC", "ALAC") and soundfile.check_format(container.sndfile or "", subtype)
     if not held:
-        raise UsageError(f"{container.name} does not hold {subtype}")
+        raise UsageError(f"{container.key} does not hold {subtype}")
 
 
 def file_name(path: Path) -> str | bytes:
@@ -348,7 +353,7 @@ def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> Au
         bits = 24 if _bits(info) > 16 else 16
     return replace(
         info,
-        format=container.name,
+        format=container.key,
         subtype=codec.upper(),
         endian="FILE",
         codec=codec,

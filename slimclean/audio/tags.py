@@ -20,6 +20,7 @@ from typing import Any
 import soundfile
 
 from slimclean.audio import chunks
+from slimclean.audio.av import DEMUXERS
 from slimclean.audio.formats import MUXERS, AudioInfo, file_name
 
 NAMES = (
@@ -344,7 +345,8 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
     except ModuleNotFoundError:
         return
     try:
-        with av.open(str(source.resolve()), metadata_errors="replace") as container:
+        options = {"format_whitelist": DEMUXERS}
+        with av.open(str(source.resolve()), options=options, metadata_errors="replace") as container:
             for chapter in container.chapters():
                 base = chapter["time_base"] or 0
                 found.chapters.append((float(chapter["start"] * base), chapter["metadata"].get("title", "")))

@@ -15,7 +15,7 @@ import soundfile
 from slimclean.audio import film, tags
 from slimclean.audio.atomic import AtomicFile
 from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level
-from slimclean.audio.formats import MUXERS, AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ class AudioWriter:
             self._whole.commit(mtime)
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings
+        elif self._source is not None and _is_foreign(self._source) and film.has_picture(self._source):
+            self.warnings.append("its picture is not kept; an output NAME.mkv keeps it")
 
     def _check(self) -> None:
         if isinstance(self._sink, film.Film):
@@ -162,6 +164,12 @@ class AudioWriter:
             yield
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a recording of this name becomes one of another kind."""
+    container = BY_EXTENSION.get(path.suffix.lower())
+    return container is None or container.becomes is not None
 
 
 def _numbers(info: AudioInfo) -> tuple[str, int | None]:

@@ -212,7 +212,7 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
     if source != STREAM and not is_file(source):
         raise UsageError(f"{source}: one file goes to -, not a folder or nothing")
     if destination != STREAM:
-        if is_folder(destination):
+        if is_folder(destination) or str(output).endswith(("/", os.sep)):
             raise UsageError(f"{destination}: what comes from - has no name; give that of a file, not a folder")
         if destination.suffix.lower() not in audio.WRITABLE:
             what = (

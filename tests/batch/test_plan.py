@@ -81,6 +81,7 @@ def test_a_stream_is_planned_like_a_file(folder):
         (["takes"], "-", {}, "one file goes to -"),
         (["absent.wav"], "-", {}, "one file goes to -"),
         (["-"], "takes", {}, "has no name"),
+        (["-"], "new.wav/", {}, "has no name"),
         (["-"], "out.xyz", {}, r"cannot write \.xyz; there are \.aif"),
         (["-"], "out", {}, "no extension, so no container"),
         (["-"], None, {"in_place": True}, "without `in_place`"),

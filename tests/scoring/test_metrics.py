@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 
 import numpy as np
@@ -80,3 +81,23 @@ def test_missing_packages_name_the_remedy(monkeypatch):
     for measure in (pesq_wb, stoi):
         with pytest.raises(MissingDependencyError, match=r"slimclean\[score\]"):
             measure(np.ones(10), np.ones(10))
+
+
+def test_the_spectral_distance_by_its_definition():
+    """librosa's frames and decibels against a loop over frames."""
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=4000) * np.repeat([1.0, 1e-3], 2000)
+    e = s + 0.1 * rng.normal(size=4000)
+    powers = [
+        [np.abs(np.fft.rfft(x[at : at + 512] * np.hanning(512))) ** 2 for at in range(0, 4000 - 511, 256)]
+        for x in (s, e)
+    ]
+    a, b = (10 * np.log10(np.maximum(p, np.max(powers[0]) * 1e-8)) for p in powers)
+    distance = np.mean([np.sqrt(np.mean((x - y) ** 2)) for x, y in zip(a, b, strict=True)])
+    assert log_spectral_distance(s, e) == pytest.approx(distance, rel=1e-9)
+
+
+def test_librosa_is_imported_where_it_is_used_alone():
+    """It takes a second or more to import."""
+    code = "import sys; from slimclean.scoring import metrics; assert 'librosa' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ import pytest
 from conftest import voice
 
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
-from slimclean.scoring.metrics import pause_db, pesq_wb, si_sdr, stoi
+from slimclean.scoring.metrics import log_spectral_distance, pause_db, pesq_wb, si_sdr, stoi
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 

@@ -90,6 +90,13 @@ def parse_bit_rate(text: str | None) -> int | None:
     return round(float(found[1]) * (1000 if found[2] else 1))
 
 
+def parse_numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option} takes numbers between commas, not {text!r}") from error
+
+
 def use_threads(count: int | None) -> None:
     if count is not None:
         import torch

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from slimclean.cli.common import Device, one_line_errors
+from slimclean.cli.common import Device, one_line_errors, parse_numbers
 from slimclean.train.config import TrainConfig
+
+_SIZES = "Size of the network (default: that of --init, or of slim-demucs)"
 
 
 def train(
@@ -26,6 +28,31 @@ def train(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Decoded audio; default: OUT/cache.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(help="Channels of the first level, doubled by each.", rich_help_panel=_SIZES),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Levels.", rich_help_panel=_SIZES)] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Of every level; kernels are twice as long.", rich_help_panel=_SIZES),
+    ] = None,
+    upsampling: Annotated[
+        int | None, typer.Option(help="Times 16 kHz that the network runs at.", rich_help_panel=_SIZES)
+    ] = None,
+    gru_groups: Annotated[
+        int | None, typer.Option(help="Independent GRUs side by side.", rich_help_panel=_SIZES)
+    ] = None,
+    router_channels: Annotated[
+        int | None, typer.Option(help="Channels of the router.", rich_help_panel=_SIZES)
+    ] = None,
+    router_stride: Annotated[
+        int | None, typer.Option(help="Samples between two of the router's windows.", rich_help_panel=_SIZES)
+    ] = None,
+    ufs: Annotated[
+        str | None,
+        typer.Option(help="What the router chooses from: 0.125,0.25,0.5,1.", rich_help_panel=_SIZES),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the checkpoint written to OUT.")] = "model",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for their header.")] = "",
     steps: Annotated[
@@ -106,6 +133,17 @@ def train(
             precision=precision,
             info={"licence": licence},
         )
+        sizes: dict[str, Any] = {
+            "hidden": hidden,
+            "depth": depth,
+            "stride": stride,
+            "upsampling": upsampling,
+            "gru_groups": gru_groups,
+            "router_channels": router_channels,
+            "router_stride": router_stride,
+            "router_kernel": None if router_stride is None else 2 * router_stride,
+            "ufs": None if ufs is None else parse_numbers("--ufs", ufs),
+        }
         path = train_from_files(
             config,
             manifest=manifest,
@@ -115,6 +153,7 @@ def train(
             corpus_weights=corpus_weight or [],
             cache=cache,
             init=init,
+            sizes={name: size for name, size in sizes.items() if size is not None},
             valid_count=valid_count,
             teach_count=teach_count,
         )

@@ -16,6 +16,7 @@ from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.level import Level
 from slimclean.enhancer import network_input
 from slimclean.model import SlimmableDemucs
+from slimclean.train.hardware import require_cpu
 
 STEPS = 40
 """Of the bisection, over slopes of +-`LIMIT` logits per unit of UF."""
@@ -28,8 +29,9 @@ FLOOR = 1.15
 def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dict[float, float]:
     """Shift the router's logits at each knot; recordings are [T] at 16 kHz.
 
-    Returns the mean UF reached at each knot.
+    Returns the mean UF reached at each knot. Raises `SlimcleanError` for a network that is not on the CPU.
     """
+    require_cpu(network)
     config = network.config
     ufs = torch.tensor(config.ufs)
     reached = {}
@@ -43,7 +45,7 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
                 low = slope
             else:
                 high = slope
-        network.router.target_shift[k] += high * (ufs - ufs.mean()).to(network.router.target_shift)
+        network.router.target_shift[k] += high * (ufs - ufs.mean())
         reached[knot] = float(network.router.likeliest(logits + high * ufs).mean())
     return reached
 
@@ -53,7 +55,5 @@ def _logits(network: SlimmableDemucs, x: np.ndarray, target_uf: float) -> Tensor
     level = Level()
     level.add(x[None], SAMPLE_RATE)
     noisy = network_input(x[None], network.config.frame_hop, level.active_rms)
-    device = next(network.parameters()).device
-    target = torch.tensor([target_uf], device=device)
-    logits: Tensor = network.router(torch.from_numpy(noisy).to(device), target)[0].cpu()
+    logits: Tensor = network.router(torch.from_numpy(noisy), torch.tensor([target_uf]))[0]
     return logits

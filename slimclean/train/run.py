@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from slimclean import audio
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
-from slimclean.errors import UsageError
-from slimclean.model import checkpoint
+from slimclean.errors import CheckpointError, UsageError
+from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
@@ -36,12 +38,18 @@ def train_from_files(
     corpus_weights: Sequence[str] = (),
     cache: Path | None = None,
     init: str | None = None,
+    sizes: Mapping[str, Any] | None = None,
     valid_count: int = 24,
     teach_count: int = 0,
 ) -> Path:
-    """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair."""
+    """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
+
+    `sizes` are fields of `ModelConfig`; what is not among them is as in `init`, or as by default.
+    """
     if (manifest is None) != bool(speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
+    start = checkpoint.find(init) if init else None
+    model = model_config(start, sizes or {}) if start or sizes else None
     cache = cache or config.out / "cache"
     weights = _parse_weights(corpus_weights)
     responses = _read_rooms(rooms) if rooms else None
@@ -64,7 +72,7 @@ def train_from_files(
         )
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
     validate = validator(pairs) if pairs and config.steps else None
-    path = train(config, mixer, init=checkpoint.find(init) if init else None, validate=validate)
+    path = train(config, mixer, model_config=model, init=start, validate=validate)
     if pairs or teach_count:
         network, header = checkpoint.load(path)
         if teach_count:
@@ -73,6 +81,22 @@ def train_from_files(
             calibrate(network, [pair.noisy for pair in pairs])
         checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
     return path
+
+
+def model_config(init: Path | None, sizes: Mapping[str, Any]) -> ModelConfig:
+    """The network to train: the sizes of the weights to start from, or the default ones, but for `sizes`.
+
+    The router's UFs and targets are the default ones, for a router may be new beside old weights.
+    Raises `UsageError` where the sizes do not fit each other.
+    """
+    base = ModelConfig()
+    if init is not None:
+        of_init = checkpoint.read_header(init).config
+        base = dataclasses.replace(of_init, ufs=base.ufs, target_knots=base.target_knots)
+    try:
+        return dataclasses.replace(base, **sizes)
+    except CheckpointError as error:
+        raise UsageError(f"no network has these sizes: {error}") from error
 
 
 def _parse_weights(entries: Sequence[str]) -> dict[str, float]:

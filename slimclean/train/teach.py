@@ -27,10 +27,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slimclean.engine.engine import Engine
-from slimclean.engine.threads import side_by_side
+from slimclean.engine.threads import cores, side_by_side
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
 from slimclean.train import perceptual
+from slimclean.train.hardware import require_cpu
 from slimclean.train.losses import COMPRESSION
 from slimclean.train.mix import Mixer
 
@@ -48,7 +49,11 @@ SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 
 
 def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> None:
-    """Give the network a new router, taught on `count` mixtures; the rest stays. `calibrate` has to follow."""
+    """Give the network a new router, taught on `count` mixtures; the rest stays. `calibrate` has to follow.
+
+    Raises `SlimcleanError` for a network that is not on the CPU.
+    """
+    require_cpu(network)
     config = network.config
     length = round(SECONDS * config.frame_rate_hz) * config.frame_hop
     drawn = [mixer.draw(np.random.default_rng([seed, 2, k]), length) for k in range(count)]
@@ -64,11 +69,11 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
 
 def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list[Tensor]:
     """What each UF leaves, per frame: in the waveform, in compressed spectra and of PESQ, [N, F, J] each."""
-    config, engine, device = network.config, Engine(network), next(network.parameters()).device
+    config, engine = network.config, Engine(network)
 
     @torch.inference_mode()
     def outputs(x: Tensor) -> Tensor:
-        return torch.cat([engine(x[None].to(device), uf).waveform.cpu() for uf in config.ufs])  # [J, T]
+        return torch.cat([engine(x[None], uf).waveform for uf in config.ufs])  # [J, T]
 
     def work(pair: tuple[Tensor, Tensor]) -> list[Tensor]:
         x, y = pair
@@ -78,8 +83,7 @@ def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list
         heard = F.interpolate(heard[None], size=len(squared[0]))[0]
         return [torch.stack(squared, -1), torch.stack(spectral, -1), heard.mT]
 
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    found = list(side_by_side(work, zip(noisy, clean, strict=True), threads))
+    found = list(side_by_side(work, zip(noisy, clean, strict=True), cores()))
     return [torch.stack(kind) for kind in zip(*found, strict=True)]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import SMALL, voice
 
+from slimclean.errors import SlimcleanError
 from slimclean.model import SlimmableDemucs
 from slimclean.train import teach
 from slimclean.train.calibrate import calibrate
@@ -85,3 +86,10 @@ def test_a_uf_costs_more_the_further_it_is_from_the_target():
     costs = teach.distances(config, torch.tensor([4.0, 1.0]))
     octaves = torch.tensor([[0.0, 1, 4], [1, 0, 1], [4, 1, 0]])
     torch.testing.assert_close(costs, torch.tensor([4.0, 2.0, 1.0])[:, None] * octaves)
+
+
+def test_teaching_and_calibrating_are_for_the_cpu(small):
+    away = small.to("meta")
+    for work in (lambda: teach.teach(away, None, 1), lambda: calibrate(away, [voice(1.0)])):
+        with pytest.raises(SlimcleanError, match="taught and calibrated on the CPU; the network is on meta"):
+            work()

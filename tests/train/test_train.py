@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SMALL, voice
+from conftest import SMALL, run, voice
 from test_examples import PAIR
 
 from slimclean import audio
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.model import checkpoint
+from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import folder_pairs
-from slimclean.train import acoustics, loop, voices
+from slimclean.train import acoustics, voices
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
@@ -173,6 +173,8 @@ def test_orthogonalised_updates_have_level_singular_values():
         assert values.max() < 1.4
 
 
+SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}
+
 CONFIG: dict[str, Any] = {
     "batch": 5,
     "segment_s": 0.128,
@@ -317,12 +319,10 @@ def test_a_trunk_keeps_its_rate_and_a_branch_counts_on_from_it(libraries, tmp_pa
         train(dataclasses.replace(branch, out=tmp_path / "c", branch=tmp_path), mixer_of(libraries), SMALL)
 
 
-def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
+def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_path):
     config = TrainConfig(tmp_path / "a", name="tiny", steps=2, **CONFIG)
-    path = train_from_files(
-        config, speech=[corpus / "speech"], noise=[corpus / "noise"], valid_count=1, corpus_weights=["a=2"]
-    )
+    folders = {"speech": [corpus / "speech"], "noise": [corpus / "noise"]}
+    path = train_from_files(config, **folders, sizes=SIZES, valid_count=1, corpus_weights=["a=2"])
     assert path == tmp_path / "a" / "tiny.safetensors"
     with (tmp_path / "a" / "valid.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -330,8 +330,36 @@ def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_
     assert {row["uf"] for row in rows} >= {"0.125", "1.0", "auto"}
     assert all(row["si_sdr_db"] for row in rows)
     again = TrainConfig(tmp_path / "b", steps=1, **CONFIG)
-    train_from_files(again, speech=[corpus / "speech"], noise=[corpus / "noise"], init=str(path), valid_count=0)
-    assert checkpoint.read_header(tmp_path / "b" / "model.safetensors").info["training"]["step"] == 1
+    train_from_files(again, **folders, init=str(path), valid_count=0)
+    header = checkpoint.read_header(tmp_path / "b" / "model.safetensors")
+    assert header.info["training"]["step"] == 1
+    assert header.config == SMALL
+
+
+def test_a_network_of_another_size_from_the_command_line(corpus, tmp_path):
+    """Trained, resumed, started from, and used, all without touching a file of the package."""
+    where = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", 0.128, "--loaders", 0]
+    small = ["--hidden", 6, "--depth", 4, "--gru-groups", 3, "--router-channels", 5, "--ufs", "0.25,0.5,1"]
+    rest = ["--steps", 1, "--workers", 1, "--valid-count", 0, "--teach-count", 0]
+    done = run("train", tmp_path / "a", *where, *small, *rest[:4], "--valid-count", 1, "--teach-count", 2)
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "a" / "model.safetensors"
+    wanted = ModelConfig(hidden=6, depth=4, gru_groups=3, router_channels=5, ufs=(0.25, 0.5, 1.0))
+    assert checkpoint.read_header(path).config == wanted
+    assert run("train", tmp_path / "a", *where, *small, *rest).exit_code == 0
+    done = run("train", tmp_path / "a", *where, *small, "--upsampling", 2, *rest)
+    assert done.exit_code == 1
+    assert "its sizes are not those to train" in done.stderr
+    done = run("train", tmp_path / "b", *where, "--init", path, "--ufs", "0.25,0.5,1", *rest)
+    assert done.exit_code == 0, done.output
+    assert checkpoint.read_header(tmp_path / "b" / "model.safetensors").config == wanted
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    assert run("enhance", tmp_path / "a.wav", "-m", path).exit_code == 0
+    for wrong in (["--hidden", 6, "--gru-groups", 7], ["--depth", 1], ["--depth", 6], ["--ufs", "2"]):
+        done = run("train", tmp_path / "c", *where, *wrong, *rest)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("slimclean: no network has these sizes: ")
+        assert not (tmp_path / "c").exists()
 
 
 def test_half_a_request_is_refused(corpus, tmp_path):
@@ -346,8 +374,7 @@ def test_half_a_request_is_refused(corpus, tmp_path):
         train_from_files(TrainConfig(tmp_path), speech=[corpus], noise=[corpus], corpus_weights=["x"])
 
 
-def test_a_manifest_says_what_is_validation(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
+def test_a_manifest_says_what_is_validation(corpus, tmp_path):
     lines = ["path,kind,corpus,split"]
     for kind in ("speech", "noise"):
         for path, name in scan_folder(corpus / kind):
@@ -355,7 +382,7 @@ def test_a_manifest_says_what_is_validation(corpus, tmp_path, monkeypatch):
             lines.append(f"{path.relative_to(corpus)},{kind},{name},{split}")
     (corpus / "manifest.csv").write_text("\n".join(lines))
     config = TrainConfig(tmp_path, steps=1, **CONFIG)
-    assert train_from_files(config, manifest=corpus / "manifest.csv", valid_count=1).exists()
+    assert train_from_files(config, manifest=corpus / "manifest.csv", sizes=SIZES, valid_count=1).exists()
     assert len(list((tmp_path / "cache").glob("*.int16"))) == 4
     write_mixtures(tmp_path / "out", corpus / "manifest.csv", count=2, seconds=1.0, corpus="b")
     pairs = folder_pairs(tmp_path / "out" / "clean", tmp_path / "out" / "noisy")
@@ -364,7 +391,6 @@ def test_a_manifest_says_what_is_validation(corpus, tmp_path, monkeypatch):
 
 
 def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("slimclean.train.loop.ModelConfig", lambda: SMALL)
     rooms = tmp_path / "rooms"
     rooms.mkdir()
     soundfile.write(rooms / "hall.wav", np.array([0, 0, 0.5, 0.1, -0.05]), 16_000)
@@ -404,22 +430,38 @@ def test_calibration_makes_the_mean_uf_the_target(small):
     assert reached[1.0] > 0.95
 
 
-def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp_path, monkeypatch):
+class Interrupting(Mixer):
+    """Asks the process to stop while it draws example `at`."""
+
+    at = 12
+    drawn = 0
+
+    def draw(self, rng, length):
+        self.drawn += 1
+        if self.drawn == self.at:
+            signal.raise_signal(signal.SIGTERM)
+        return super().draw(rng, length)
+
+
+def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp_path):
     config = CONFIG | {"workers": 1}
     whole = train(TrainConfig(tmp_path / "whole", steps=6, decay=1e-9, **config), mixer_of(libraries), SMALL)
     parts = TrainConfig(tmp_path / "parts", steps=6, decay=1e-9, **config)
-    real, steps = loop._Run._step, []
-
-    def step(self, *arguments):
-        steps.append(self.step)
-        if len(steps) == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, *arguments)
-
-    monkeypatch.setattr(loop._Run, "_step", step)
     with pytest.raises(KeyboardInterrupt):
-        train(parts, mixer_of(libraries), SMALL)
+        train(parts, Interrupting(*libraries, rooms=mixer_of(libraries).rooms), SMALL)
+    stopped = checkpoint.read_header(tmp_path / "parts" / "model.safetensors").info["training"]
+    assert stopped["step"] == 3  # of five examples: the one that the signal came in is finished
     resumed = train(parts, mixer_of(libraries), SMALL)
-    assert steps == [0, 1, 2, 3, 4, 5]
     a, b = (checkpoint.load(path)[0].state_dict() for path in (whole, resumed))
     assert all(a[name].equal(b[name]) for name in a)
+
+
+def test_a_damaged_state_is_one_line(libraries, tmp_path):
+    config = TrainConfig(tmp_path, steps=1, **CONFIG)
+    train(config, mixer_of(libraries), SMALL)
+    with pytest.raises(SlimcleanError, match="its sizes are not those to train"):
+        train(config, mixer_of(libraries), dataclasses.replace(SMALL, hidden=6))
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(SlimcleanError, match="no state of a training run"):
+        train(config, mixer_of(libraries), SMALL)

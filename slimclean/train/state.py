@@ -1,0 +1,160 @@
+"""What a training run is made of and saves: weights, their average, the optimisers, and how far it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from slimclean.errors import SlimcleanError
+from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
+from slimclean.train.config import TrainConfig
+from slimclean.train.losses import EfficiencyLoss
+from slimclean.train.muon import Muon
+
+STATE = "state.safetensors"
+"""Of a run folder: the file that a run continues from."""
+
+_ELSEWHERE = ("out", "name", "info", "branch")
+"""Of the configuration: what is no part of the recipe."""
+
+
+@dataclass
+class Progress:
+    """How far a run is: steps, of which `first` were a trunk's; hours of wall clock and of audio."""
+
+    step: int = 0
+    first: int = 0
+    hours: float = 0.0
+    audio_hours: float = 0.0
+
+
+class State:
+    """The state of one run, on `device`; `bf16` is the precision of Muon's iteration."""
+
+    def __init__(self, config: TrainConfig, model: ModelConfig, device: torch.device, *, bf16: bool) -> None:
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.network = SlimmableDemucs(model).to(device)
+        self.names = [name for name, _ in self.network.named_parameters()]
+        self.params = [p for _, p in self.network.named_parameters()]
+        matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
+        ids = {id(p) for p in matrices}
+        self.muon = Muon(
+            matrices,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+        )
+        self.adam = torch.optim.AdamW(
+            [p for p in self.params if id(p) not in ids], lr=config.lr, weight_decay=0.0
+        )
+        self.average = [p.detach().clone() for p in self.params]
+        self.efficiency = EfficiencyLoss(model.target_knots)
+        self.progress = Progress()
+
+    # --- beginning -------------------------------------------------------------------------
+
+    def start_from(self, init: Path) -> None:
+        """Take the weights of a checkpoint; the router stays new where it has other UFs or targets.
+
+        Raises `SlimcleanError` for a network of other sizes.
+        """
+        network, header = checkpoint.load(init)
+        config = self.network.config
+        if dataclasses.replace(header.config, ufs=config.ufs, target_knots=config.target_knots) != config:
+            raise SlimcleanError(f"{init}: its sizes are not those to train")
+        weights = network.state_dict()
+        if header.config != config:
+            weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
+        self.network.load_state_dict(weights, strict=header.config == config)
+        for average, p in zip(self.average, self.params, strict=True):
+            average.copy_(p.detach())
+
+    def resume(self) -> None:
+        """Continue where the run of this folder was interrupted, or from where its trunk ended."""
+        if self.path.exists():
+            self._load(self.path)
+        elif self.config.branch is not None:
+            self._load(self.config.branch / STATE)
+            self.progress.first = self.progress.step
+
+    def _load(self, path: Path) -> None:
+        """Continue from a saved state: bit for bit what an undisturbed run on this machine would do."""
+        for p in self.params:
+            p.grad = torch.zeros_like(p)
+        self.muon.param_groups[0]["lr"] = self.adam.param_groups[0]["lr"] = 0.0
+        self.muon.step()
+        self.adam.step()  # both only to make their state's tensors, which the next lines fill
+        if not path.is_file():
+            raise SlimcleanError(f"{path}: no state of a training run")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            progress = Progress(**json.loads(metadata["progress"]))
+            model = json.loads(metadata.get("model", "null"))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise SlimcleanError(f"{path}: no state of a training run ({error})") from error
+        own = self._tensors()
+        fits = all(name in saved and saved[name].shape == tensor.shape for name, tensor in own.items())
+        if not fits or model not in (None, self.network.config.to_dict()):
+            raise SlimcleanError(f"{path}: its sizes are not those to train")
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])
+        self.progress = progress
+
+    # --- saving ----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        return self.config.out / STATE
+
+    @property
+    def export_path(self) -> Path:
+        return self.config.out / f"{self.config.name}{checkpoint.SUFFIX}"
+
+    def save(self) -> None:
+        """Write the whole state, and the averaged weights as a checkpoint."""
+        recipe = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _ELSEWHERE}
+        progress = dataclasses.asdict(self.progress)
+        metadata = {
+            "progress": json.dumps(progress),
+            "config": json.dumps(recipe),
+            "model": json.dumps(self.network.config.to_dict()),
+        }
+        checkpoint.write_tensors(self.path, self._tensors(), metadata)
+        info: dict[str, Any] = self.config.info | {"training": progress | {"recipe": recipe}}
+        checkpoint.save(self.export_path, self.network.config, self._averages(), info)
+
+    def averaged(self) -> SlimmableDemucs:
+        """Make a network of the averaged weights, in evaluation mode."""
+        network = SlimmableDemucs(self.network.config).to(self.params[0].device).eval()
+        network.load_state_dict(self._averages(), strict=True)
+        return network
+
+    def _averages(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.average, strict=True))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the run by name: aliases of the live ones."""
+        state = {"efficiency": self.efficiency.deviation}
+        state |= {f"model.{n}": p.data for n, p in zip(self.names, self.params, strict=True)}
+        state |= {f"average.{n}": p for n, p in self._averages().items()}
+        for n, p in zip(self.names, self.params, strict=True):
+            for optimiser in (self.muon, self.adam):
+                for key, value in optimiser.state.get(p, {}).items():
+                    state[f"{key}.{n}"] = value
+        return state
+
+
+def _is_matrix(name: str, p: Tensor) -> bool:
+    """Whether Muon trains it: matrices of the backbone, without its first and last layer and the router."""
+    ends = name.startswith(("router.", "encoder.0.strided")) or name.endswith("bias")
+    return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4

@@ -16,11 +16,13 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
+from slimclean.audio import OutputForm
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.batch.report_file import ReportWriter
+from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
@@ -88,7 +90,7 @@ def enhance_tasks(
             run = _in_processes(ahead, enhancer, options, jobs)
         else:
             run = (
-                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look))
+                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look(task.source)))
                 for task in ahead
             )
         with contextlib.closing(run):
@@ -172,7 +174,8 @@ def _check_travels(enhancer: Enhancer) -> None:
 def _parallel(
     tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    work = (delayed(_enhance)(task, _anywhere(task), enhancer, options) for task in tasks)
+    form, look = options.form, options.look  # all of the options may hold much
+    work = (delayed(_enhance)(task, _anywhere(task), enhancer, form, look(task.source)) for task in tasks)
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
     results: Generator[tuple[Task, FileResult], None, None] = pool(work)
     return results
@@ -196,8 +199,10 @@ def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileR
         return _failed(task, f"{name}: {' '.join(str(error).split())}")
 
 
-def _enhance(task: Task, here: Task, enhancer: Enhancer, options: Options) -> tuple[Task, FileResult]:
-    result = enhance_file(here, enhancer, options.form, look=options.look)
+def _enhance(
+    task: Task, here: Task, enhancer: Enhancer, form: OutputForm, look: Look | None
+) -> tuple[Task, FileResult]:
+    result = enhance_file(here, enhancer, form, look=look)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result
 

@@ -215,7 +215,7 @@ def enhance(
         )
         tasks = _plan(inputs, output, options)
         pictures = reports.pictures(tasks, inputs, plots)
-        options = replace(options, look=reports.look(pictures, html))
+        options = replace(options, look=reports.look(tasks, pictures, html))
         with _Progress(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
                 results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
@@ -280,7 +280,9 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
         else:
             streams = (sys.stdin.buffer, sys.stdout.buffer)
             ends = task.source, task.destination
-            result = enhance_pipe(*ends, streams, enhancer, options.form, watch.progressed, options.look)
+            result = enhance_pipe(
+                *ends, streams, enhancer, options.form, watch.progressed, options.look(task.source)
+            )
         if writer is not None:
             writer.add(result)
     watch.finished(result)

@@ -253,6 +253,8 @@ class OutputForm:
     true_peak_dbtp: float = -1.0
     bit_rate: int | None = None
     """Bit/s of what is lossy."""
+    track: int | None = None
+    """Which of several sound tracks of the input, from 1; None: the default one."""
 
     def __post_init__(self) -> None:
         if self.extension is not None and self.extension not in WRITABLE:
@@ -263,6 +265,8 @@ class OutputForm:
         low, high = SAMPLE_RATES_HZ
         if self.sample_rate is not None and not low <= self.sample_rate <= high:
             raise UsageError(f"`sample_rate` takes {low} to {high} Hz, not {self.sample_rate}")
+        if self.track is not None and self.track < 1:
+            raise UsageError(f"`track` counts from 1, not {self.track}")
         least, most = BIT_RATES
         if self.bit_rate is not None and not least <= self.bit_rate <= most:
             raise UsageError(f"`bit_rate` takes {least} to {most} bit/s, not {self.bit_rate}")

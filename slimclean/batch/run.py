@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -12,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
 from slimclean.audio import OutputForm
+from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
@@ -108,11 +109,8 @@ def enhance_tasks(
 
 def pick_jobs(durations_s: list[float], device: str) -> int:
     """How many processes pay: one a core where there is enough for each to do and memory to do it in."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(ValueError, AttributeError, OSError):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        cores = min(cores, max(1, int(free // WORKER_BYTES)))
-    jobs = min(cores, len(durations_s), int(sum(durations_s) // WORTH_WORKERS_S))
+    fitting = max(1.0, available_bytes() / WORKER_BYTES)
+    jobs = int(min(joblib.cpu_count(), fitting, len(durations_s), sum(durations_s) // WORTH_WORKERS_S))
     return max(1, jobs) if device == "cpu" else 1
 
 

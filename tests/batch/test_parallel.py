@@ -114,7 +114,7 @@ def test_fail_fast_stops(takes, tmp_path, weights):
             [takes], tmp_path / f"{jobs}", Enhancer(model=weights), jobs=jobs, fail_fast=True
         )
         assert len(results) == 8
-        assert results[0].status == "failed"
+        assert any(r.status == "failed" for r in results)  # of two, which one comes first is chance
         assert any(r.error == "not begun: an earlier recording failed" for r in results)
         assert not list((tmp_path / f"{jobs}").rglob("*.part"))
 

@@ -65,17 +65,17 @@ def tell_left_out(counts: Counter[str]) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`; unlike `Path.exists`, names that are too long do no harm."""
+    """Tell whether something is at `path`; unlike with `Path.exists`, names that are too long do no harm."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_file(path: Path) -> bool:
-    """Like `exists`, of a file."""
+    """Tell whether `path` is a file, as `exists` does."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Like `exists`, of a folder."""
+    """Tell whether `path` is a folder, as `exists` does."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
@@ -87,7 +87,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The recordings under `folder` (see `list_folder`); raises `AudioError` where a folder cannot be read."""
+    """Yield the recordings under `folder` (see `list_folder`); raises `AudioError` for a closed folder."""
     found = list_folder(folder)
     for closed, reason in found.unreadable.items():
         raise AudioError(f"{closed}: cannot be read ({reason})")

@@ -56,7 +56,7 @@ def _foreign(
     clock: str = "",
     becomes: str = ".flac",
 ) -> Container:
-    """What PyAV reads and nobody writes."""
+    """Make a container that PyAV reads and nobody writes."""
     return Container(
         name,
         tuple(extensions.split()),
@@ -231,7 +231,7 @@ class AudioInfo:
 
     @property
     def lossy(self) -> bool:
-        """Whether a decoder may give back a slightly different number of frames."""
+        """Whether a decoder may give back a slightly different number of samples."""
         return not self.subtype.startswith(_LOSSLESS)
 
 
@@ -291,7 +291,7 @@ def _check_holds(container: Container, subtype: str) -> None:
 
 
 def file_name(path: Path) -> str | bytes:
-    """`path` as soundfile takes it: as bytes where names need not be text."""
+    """Return `path` as soundfile takes it: as bytes where names need not be text."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
@@ -312,7 +312,7 @@ def container_of(beginning: bytes) -> Container | None:
 
 
 def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> AudioInfo:
-    """How to store a recording like `info` under the name `path`.
+    """Say how to store a recording like `info` under the name `path`.
 
     The same container and encoding, unless the extension asks for another container; then the encoding stays
     where that container has it, and is its default where not, with as many bits. `form` has the last word.

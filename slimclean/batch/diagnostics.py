@@ -59,7 +59,7 @@ def _clipped(x: np.ndarray) -> int:
 
 
 def noise_reduction_db(before: Level, after: Level) -> float:
-    """By how much the level of the pauses fell."""
+    """Return by how much the level of the pauses fell."""
     return before.percentile_dbfs(NOISE_PERCENT) - after.percentile_dbfs(NOISE_PERCENT)
 
 

@@ -80,7 +80,7 @@ def plan(
 
 
 def read_list(path: Path, text: str) -> list[Path]:
-    """The paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment line."""
+    """Read the paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment."""
     lines = text.split("\0") if "\0" in text else text.splitlines()
     found = [Path(line) for line in lines if line.strip() and not line.startswith("#")]
     if not found:
@@ -104,7 +104,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _is_named(path: Path) -> bool:
-    """Whether there is a file or folder, or something in the way of looking; reading it then says what."""
+    """Tell whether there is something, or something in the way of looking: reading it then says what."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -159,7 +159,7 @@ def _plan_one(
 
 
 def is_our_output(path: Path) -> bool:
-    """Whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
+    """Tell whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
     if OUTPUT_SUFFIX not in path.name:
         return False
     folder = is_folder(path)
@@ -173,7 +173,7 @@ def is_our_output(path: Path) -> bool:
 
 
 def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> list[Task]:
-    """`tasks` with the reference of the same relative path, or else of the same name (see `pair_name`)."""
+    """Give `tasks` the reference of the same relative path, or else of the same name (see `pair_name`)."""
     if is_file(references) and len(paths) == 1 and is_file(paths[0]):
         return [replace(task, reference=references) for task in tasks]
     folders = {path for path in paths if is_folder(path)}

@@ -69,7 +69,7 @@ class Totals:
 
 
 def totals(results: Sequence[FileResult]) -> Totals:
-    """Sums over rows; means count each second of audio alike and are None without any."""
+    """Sum up rows; means count each second of audio alike and are None without any."""
     counts = {status: sum(r.status == status for r in results) for status in get_args(Status)}
     done = [r for r in results if r.status == "enhanced" and r.duration_s]
     audio_s = sum(r.duration_s or 0 for r in done)

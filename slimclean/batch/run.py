@@ -108,7 +108,7 @@ def enhance_tasks(
 
 
 def pick_jobs(durations_s: list[float], device: str) -> int:
-    """How many processes pay: one a core where there is enough for each to do and memory to do it in."""
+    """Choose how many processes pay: one a core where each has enough to do and memory to do it in."""
     fitting = max(1.0, available_bytes() / WORKER_BYTES)
     jobs = int(min(joblib.cpu_count(), fitting, len(durations_s), sum(durations_s) // WORTH_WORKERS_S))
     return max(1, jobs) if device == "cpu" else 1
@@ -135,7 +135,7 @@ def _duration_s(task: Task) -> float:
 def _in_processes(
     tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    """Results as they come, from loky or Dask. A worker that dies costs the recording it died of.
+    """Yield results as they come, from loky or Dask. A worker that dies costs the recording it died of.
 
     Who died of what is not known at first, so what may have been in work is tried again one by one.
     """
@@ -162,7 +162,7 @@ def _in_processes(
 
 
 def _check_travels(enhancer: Enhancer) -> None:
-    """Raise `UsageError` where the enhancer cannot be sent to another process: of an engine of the caller's."""
+    """Raise `UsageError` where the enhancer cannot be sent to another process, as with some engines."""
     try:
         dumps(enhancer)
     except Exception as error:
@@ -206,7 +206,7 @@ def _enhance(
 
 
 def _anywhere(task: Task) -> Task:
-    """`task` for a process that may work in another folder."""
+    """Make `task` fit for a process that may work in another folder."""
     return replace(
         task,
         source=task.source.absolute(),
@@ -217,7 +217,7 @@ def _anywhere(task: Task) -> Task:
 
 @contextlib.contextmanager
 def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
-    """Where joblib runs: processes with one torch thread each, or the workers of a Dask scheduler."""
+    """Choose where joblib runs: processes with one torch thread each, or the workers of a Dask scheduler."""
     if scheduler is None:
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
             yield

@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimclean.audio.formats import EXTENSIONS
-from slimclean.audio.kinds import is_marked
 from slimclean.errors import AudioError
-
-MENTIONED = 5
 
 
 @dataclass
@@ -29,8 +26,7 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """Look through `folder` and everything below; never raises.
 
-    What has no extension is a recording if its first bytes say so. Hidden files and folders are skipped;
-    links to folders are not followed, so loops do no harm.
+    Hidden files and folders are skipped; links to folders are not followed, so loops do no harm.
     """
     found = Listing()
     ahead = [folder]
@@ -46,7 +42,7 @@ def list_folder(folder: Path) -> Listing:
                     if _is_folder(entry):
                         if not entry.is_symlink():
                             folders.append(path)
-                    elif path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
+                    elif path.suffix.lower() in EXTENSIONS:
                         found.recordings.append(path)
                     else:
                         found.left_out[path.suffix.lower()] += 1
@@ -56,26 +52,18 @@ def list_folder(folder: Path) -> Listing:
     return found
 
 
-def tell_left_out(counts: Counter[str]) -> str:
-    """One phrase for the files that are no recordings: how many, and the commonest extensions."""
-    total = sum(counts.values())
-    names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
-    more = " ..." if len(counts) > MENTIONED else ""
-    return f"{total} {'file' if total == 1 else 'files'} left out: {', '.join(names)}{more}"
-
-
 def exists(path: Path) -> bool:
-    """Tell whether something is at `path`; unlike with `Path.exists`, names that are too long do no harm."""
+    """Whether there is something at `path`; unlike `Path.exists`, names that are too long do no harm."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether `path` is a file, as `exists` does."""
+    """Like `exists`, of a file."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether `path` is a folder, as `exists` does."""
+    """Like `exists`, of a folder."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
@@ -87,7 +75,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the recordings under `folder` (see `list_folder`); raises `AudioError` for a closed folder."""
+    """The recordings under `folder` (see `list_folder`); raises `AudioError` where a folder cannot be read."""
     found = list_folder(folder)
     for closed, reason in found.unreadable.items():
         raise AudioError(f"{closed}: cannot be read ({reason})")

@@ -11,6 +11,7 @@ import typer
 
 from slimclean import __version__
 from slimclean.cli.benchmark import benchmark
+from slimclean.cli.compare import compare
 from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
 from slimclean.cli.models import models
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=ConfigurableCommand)(enhance)
-for command in (presets, score, report, plot, evaluate, benchmark, models, train):
+for command in (presets, compare, score, report, plot, evaluate, benchmark, models, train):
     app.command()(command)
 
 

@@ -19,7 +19,7 @@ from slimclean.batch.report import FileResult, totals
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.show import player
-from slimclean.show.assets import asset
+from slimclean.show.assets import asset, escaped
 from slimclean.show.comparison import compare_result, reason
 from slimclean.show.view import Strip, View, view_of
 
@@ -90,7 +90,7 @@ def _page(
     yield "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
     yield f"<title>slimclean report</title>\n<style>{asset('page.css')}</style>\n</head>\n<body>\n"
     settings = sorted({_setting(result) for result in results if result.uf})
-    yield f"<h1>slimclean report</h1>\n<p class='soft'>{_text('; '.join(settings))}</p>\n"
+    yield f"<h1>slimclean report</h1>\n<p class='soft'>{escaped('; '.join(settings))}</p>\n"
     yield from _tiles(results)
     shown = [k for k, r in enumerate(results) if r.status != "failed"][:SHOWN]
     yield from _table(results, set(shown))
@@ -129,11 +129,11 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
         yield f"<th scope='col' data-kind='{kind}'{style}><button type='button'>{name}</button></th>"
     yield "</tr></thead>\n<tbody>\n"
     for k, result in enumerate(results):
-        name = _text(result.file)
+        name = escaped(result.file)
         cell = f"<a href='#r{k}'>{name}</a>" if k in shown else name
-        status = _text(": ".join(filter(None, [result.status, result.error or result.warnings])))
+        status = escaped(": ".join(filter(None, [result.status, result.error or result.warnings])))
         yield f"<tr><td data-value='{name}'>{cell}</td>"
-        yield f"<td class='status {_text(result.status)}' data-value='{status}'>{status}</td>"
+        yield f"<td class='status {escaped(result.status)}' data-value='{status}'>{status}</td>"
         for column in TABLE:
             value = column.value(result)
             known = value is not None and np.isfinite(value)
@@ -146,18 +146,18 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
 def _recording(
     number: int, result: FileResult, page: Path, enhancer: Enhancer, failed: Callable[[str], None]
 ) -> Iterator[str]:
-    yield f"<section class='recording' id='r{number}'>\n<h3>{_text(result.file)}</h3>\n"
+    yield f"<section class='recording' id='r{number}'>\n<h3>{escaped(result.file)}</h3>\n"
     try:
-        view = result.view
-        if not isinstance(view, View) or view.before is None:
-            view = view_of(compare_result(result, enhancer))
+        view = result.view if isinstance(result.view, View) else view_of(compare_result(result, enhancer))
+        if view.before is None:
+            raise SlimcleanError(view.problem)
         rows = [*_sound_rows(result, view, page), *_uf_row(view)]
     except Exception as error:  # whatever one recording does, the others get their sections
         failed(f"no picture: {reason(error)}")
-        rows = [f"<p class='failed'>{_text(reason(error))}</p>\n"]
+        rows = [f"<p class='failed'>{escaped(reason(error))}</p>\n"]
     else:
         removed = f" · level removed: {view.removed}" if view.removed else ""
-        yield f"<p class='soft'>{_text(result.output)}{removed}</p>\n"
+        yield f"<p class='soft'>{escaped(result.output)}{removed}</p>\n"
     yield from rows
     yield "</section>\n"
 
@@ -208,8 +208,3 @@ def _clock(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
-
-
-def _text(text: str) -> str:
-    """Escape text for the page, in quotes or out of them; bytes that are no UTF-8 become question marks."""
-    return html.escape(text.encode("utf-8", "replace").decode())

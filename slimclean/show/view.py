@@ -70,9 +70,9 @@ def removed(comparison: Comparison) -> str:
     return f"median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
 
 
-def thumbnail(spectrogram: Spectrogram, top_db: float) -> str:
+def thumbnail(spectrogram: Spectrogram, top_db: float, size: tuple[int, int] = THUMBNAIL) -> str:
     """Draw a small spectrogram from `top_db` down to 80 dB below it, as a data URI."""
-    height, width = THUMBNAIL
+    height, width = size
     power = reduce_columns(reduce_columns(spectrogram.power, width).T, height).T
     level = 10 * np.log10(np.maximum(power, 1e-12))
     steps = len(png.MAGMA)

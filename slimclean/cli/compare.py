@@ -1,0 +1,67 @@
+"""`slimclean compare`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf
+
+
+def compare(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
+    enhanced: Annotated[
+        Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page. Default: NAME-compare.html beside it, and open it."),
+    ] = None,
+    start: Annotated[float, typer.Option(min=0, help="Where to begin, in seconds.")] = 0.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How much to show of it.")] = 60.0,
+    uf: UfText = "auto",
+    target_uf: TargetUf = 0.25,
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Make a page that switches between before and after at the same instant.
+
+    Spectrograms, levels, loudness, and one player for both sides, in one file
+    that opens without a network. Nothing is enhanced with --enhanced.
+
+    Without --output the page is opened in a browser, where there is a screen.
+    Loudness in LUFS needs PyAV: pip install 'slimclean\\[av]'
+
+    Example: slimclean compare take.wav --enhanced clean/take.wav -o take.html
+    """
+    with one_line_errors():
+        parsed_uf = parse_uf(uf)
+        from slimclean.enhancer import Enhancer
+        from slimclean.show.compare import read_stretch, write_comparison
+        from slimclean.show.page import check_page
+
+        page = output or file.with_name(f"{file.stem}-compare.html")
+        check_page(page)
+        before = read_stretch(file, start, seconds)
+        if enhanced is not None:
+            after: object = read_stretch(enhanced, start, seconds)
+        else:
+            after = Enhancer(parsed_uf, target_uf, model, device=device)
+        write_comparison(page, file.name, before, after)  # type: ignore[arg-type]
+    print(page)
+    if output is None and has_screen():
+        webbrowser.open(page.absolute().as_uri())
+
+
+def has_screen() -> bool:
+    """Whether a browser window would be seen."""
+    if not sys.stdout.isatty():
+        return False
+    return sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )

@@ -58,7 +58,7 @@ def probe(path: Path) -> AudioInfo:
 
 
 def read(path: Path) -> tuple[np.ndarray, int]:
-    """A whole recording, [C, T], and its sample rate in Hz; errors name the file."""
+    """Read a whole recording, [C, T], and its sample rate in Hz; errors name the file."""
     try:
         with AudioReader(path) as reader:
             return np.concatenate(list(reader.blocks(BLOCK_FRAMES)), axis=1), reader.info.sample_rate

@@ -98,7 +98,7 @@ class AtomicFile:
             self._lock = None
 
     def _set_mode(self) -> None:
-        """Owner, group and mode of what is replaced; see the class."""
+        """Set owner, group and mode as the class says."""
         if os.name != "posix":
             return
         now = self.temporary.stat()
@@ -123,7 +123,7 @@ class AtomicFile:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A path to write to, which becomes `path` where the block ends without an error; raises `OSError`."""
+    """Give a path to write to, which becomes `path` where the block ends without an error; raises `OSError`."""
     remove_leftovers(path.parent)
     with AtomicFile(path, mode=mode) as file:
         yield file.temporary
@@ -137,7 +137,7 @@ def check_writable(path: Path) -> None:
 
 
 def shared_mode(paths: Iterable[Path]) -> int:
-    """The mode of a file that tells of all of `paths`: open to those to whom each of them is."""
+    """Return the mode of a file that tells of all of `paths`: open to those to whom each of them is."""
     mode = 0o666
     for path in paths:
         with contextlib.suppress(OSError):  # one that is gone, or closed to us
@@ -192,7 +192,7 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _create(path: Path, mode: int) -> tuple[Path, int | None]:
-    """A new hidden file beside `path`, locked while its descriptor is open; its name is never too long."""
+    """Make a hidden file beside `path`, locked while its descriptor is open; its name is never too long."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     while True:
         new = path.with_name(f".slimclean-{digest}-{_machine()}-{uuid.uuid4().hex}.part")
@@ -214,7 +214,7 @@ def _create(path: Path, mode: int) -> tuple[Path, int | None]:
 
 @functools.cache
 def _machine() -> str:
-    """What processes that see one another's locks have in common: one boot of one kernel."""
+    """Name what processes that see one another's locks have in common: one boot of one kernel."""
     name = platform.node()
     with contextlib.suppress(OSError):
         name = Path("/proc/sys/kernel/random/boot_id").read_text()

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimclean.audio.formats import EXTENSIONS
+from slimclean.audio.kinds import is_marked
 from slimclean.errors import AudioError
+
+MENTIONED = 5
 
 
 @dataclass
@@ -26,7 +29,8 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """Look through `folder` and everything below; never raises.
 
-    Hidden files and folders are skipped; links to folders are not followed, so loops do no harm.
+    What has no extension is a recording if its first bytes say so. Hidden files and folders are skipped;
+    links to folders are not followed, so loops do no harm.
     """
     found = Listing()
     ahead = [folder]
@@ -42,7 +46,7 @@ def list_folder(folder: Path) -> Listing:
                     if _is_folder(entry):
                         if not entry.is_symlink():
                             folders.append(path)
-                    elif path.suffix.lower() in EXTENSIONS:
+                    elif path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
                         found.recordings.append(path)
                     else:
                         found.left_out[path.suffix.lower()] += 1
@@ -52,18 +56,26 @@ def list_folder(folder: Path) -> Listing:
     return found
 
 
+def tell_left_out(counts: Counter[str]) -> str:
+    """One phrase for the files that are no recordings: how many, and the commonest extensions."""
+    total = sum(counts.values())
+    names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
+    more = " ..." if len(counts) > MENTIONED else ""
+    return f"{total} {'file' if total == 1 else 'files'} left out: {', '.join(names)}{more}"
+
+
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`; unlike `Path.exists`, names that are too long do no harm."""
+    """Tell whether something is at `path`; unlike with `Path.exists`, names that are too long do no harm."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_file(path: Path) -> bool:
-    """Like `exists`, of a file."""
+    """Tell whether `path` is a file, as `exists` does."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Like `exists`, of a folder."""
+    """Tell whether `path` is a folder, as `exists` does."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
@@ -75,7 +87,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The recordings under `folder` (see `list_folder`); raises `AudioError` where a folder cannot be read."""
+    """Yield the recordings under `folder` (see `list_folder`); raises `AudioError` for a closed folder."""
     found = list_folder(folder)
     for closed, reason in found.unreadable.items():
         raise AudioError(f"{closed}: cannot be read ({reason})")

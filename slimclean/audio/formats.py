@@ -56,7 +56,7 @@ def _foreign(
     clock: str = "",
     becomes: str = ".flac",
 ) -> Container:
-    """What PyAV reads and nobody writes."""
+    """Make a container that PyAV reads and nobody writes."""
     return Container(
         name,
         tuple(extensions.split()),
@@ -231,7 +231,7 @@ class AudioInfo:
 
     @property
     def lossy(self) -> bool:
-        """Whether a decoder may give back a slightly different number of frames."""
+        """Whether a decoder may give back a slightly different number of samples."""
         return not self.subtype.startswith(_LOSSLESS)
 
 
@@ -253,6 +253,8 @@ class OutputForm:
     true_peak_dbtp: float = -1.0
     bit_rate: int | None = None
     """Bit/s of what is lossy."""
+    track: int | None = None
+    """Which of several sound tracks of the input, from 1; None: the default one."""
 
     def __post_init__(self) -> None:
         if self.extension is not None and self.extension not in WRITABLE:
@@ -263,6 +265,8 @@ class OutputForm:
         low, high = SAMPLE_RATES_HZ
         if self.sample_rate is not None and not low <= self.sample_rate <= high:
             raise UsageError(f"`sample_rate` takes {low} to {high} Hz, not {self.sample_rate}")
+        if self.track is not None and self.track < 1:
+            raise UsageError(f"`track` counts from 1, not {self.track}")
         least, most = BIT_RATES
         if self.bit_rate is not None and not least <= self.bit_rate <= most:
             raise UsageError(f"`bit_rate` takes {least} to {most} bit/s, not {self.bit_rate}")
@@ -287,7 +291,7 @@ def _check_holds(container: Container, subtype: str) -> None:
 
 
 def file_name(path: Path) -> str | bytes:
-    """`path` as soundfile takes it: as bytes where names need not be text."""
+    """Return `path` as soundfile takes it: as bytes where names need not be text."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
@@ -308,7 +312,7 @@ def container_of(beginning: bytes) -> Container | None:
 
 
 def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> AudioInfo:
-    """How to store a recording like `info` under the name `path`.
+    """Say how to store a recording like `info` under the name `path`.
 
     The same container and encoding, unless the extension asks for another container; then the encoding stays
     where that container has it, and is its default where not, with as many bits. `form` has the last word.

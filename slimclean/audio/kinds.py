@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from slimclean.audio import mpeg
 from slimclean.audio.formats import BY_EXTENSION, container_of
 from slimclean.audio.view import Peek
 
+SURE_BYTES = 3
+"""A mark of so many bytes does not stand by chance at the beginning of something else."""
 Family = Literal["riff", "ogg", "flac", "mpeg", "sndfile", "av", "unknown"]
 
 
@@ -43,3 +46,14 @@ def kind_of(peek: Peek, extension: str) -> Kind:
     if named and named.sndfile == "MP3":
         return Kind("mpeg", named.name, start)
     return Kind("unknown", named.name if named and named.sndfile is None else "")
+
+
+def is_marked(path: Path) -> bool:
+    """Whether the first bytes of a file say that it is a recording; what cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    container = container_of(head)
+    return container is not None and any(len(mark) >= SURE_BYTES for _, mark in container.marks)

@@ -14,6 +14,7 @@ import numpy as np
 from slimclean.audio import flac, mpeg, ogg, open_size, riff
 from slimclean.audio.formats import FOREIGN, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
 from slimclean.audio.kinds import kind_of
+from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.sndfile import SndfileSource, UnknownFormatError
 from slimclean.audio.view import Peek, Structure
 from slimclean.errors import AudioError, MissingDependencyError
@@ -86,8 +87,10 @@ class AudioReader:
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
         """`blocks` of `BLOCK_S` seconds, on request mixed down."""
+        mixdown = Mixdown(self.info.channels, self.info.sample_rate)
         for block in self.blocks(round(BLOCK_S * self.info.sample_rate)):
-            yield block.mean(0, keepdims=True) if mono else block
+            yield mixdown(block) if mono else block
+        self.warnings += mixdown.remarks()
 
     def close(self) -> None:
         self._source.close()

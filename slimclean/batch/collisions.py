@@ -13,7 +13,7 @@ from slimclean.errors import UsageError
 
 
 def real(path: Path) -> Path:
-    """`path` without links; unlike `Path.resolve` of Python before 3.13, links that go round do no harm."""
+    """Return `path` without links; unlike `Path.resolve` before Python 3.13, links that go round do no harm."""
     return Path(os.path.realpath(path))
 
 
@@ -64,7 +64,7 @@ def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = Fa
 
 
 def folded(path: Path | str) -> str:
-    """What names that some file system takes for one have in common."""
+    """Return what names that some file system takes for one have in common."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", str(path)).casefold())
 
 
@@ -79,7 +79,7 @@ class _FileSystem:
         self._known: dict[tuple[int, bool], bool] = {}
 
     def confuses(self, one: Path, other: Path) -> bool:
-        """Whether two paths that are alike (see `folded`) would be one file."""
+        """Tell whether two paths that are alike (see `folded`) would be one file."""
         first, second = next(pair for pair in zip(one.parts, other.parts, strict=True) if pair[0] != pair[1])
         by_form = folded(first) == folded(second) and first.casefold() != second.casefold()
         folder = other.parent

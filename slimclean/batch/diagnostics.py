@@ -25,6 +25,7 @@ class Input:
     def __init__(self, sample_rate: int) -> None:
         self.level = Level()
         self.clipped_samples = 0
+        self.peak = 0.0
         self._rate = sample_rate
         self._low = self._high = 0.0
 
@@ -33,6 +34,7 @@ class Input:
         self.level.add(block, self._rate)
         if block.shape[1] == 0:
             return
+        self.peak = max(self.peak, float(np.abs(block).max()))
         if np.abs(block).max() >= FULL_SCALE:
             self.clipped_samples += sum(_clipped(channel) for channel in block)
         middle = block[:, block.shape[1] // 2 :][:, : 1 << 15].mean(0)  # a sample of each block is enough
@@ -48,26 +50,36 @@ class Input:
 
 
 def _clipped(x: np.ndarray) -> int:
-    """How many samples of x [T] lie in runs at full scale."""
-    full = np.concatenate([[0], np.abs(x) >= FULL_SCALE, [0]]).astype(np.int8)
+    """How many samples of x [T] lie in runs at full scale; float samples beyond it are not clipped."""
+    size = np.abs(x)
+    full = np.concatenate([[0], (size >= FULL_SCALE) & (size <= 2 - FULL_SCALE), [0]]).astype(np.int8)
     edges = np.flatnonzero(np.diff(full)).reshape(-1, 2)
     lengths = edges[:, 1] - edges[:, 0]
     return int(lengths[lengths >= CLIPPED_RUN].sum())
 
 
 def noise_reduction_db(before: Level, after: Level) -> float:
-    """By how much the level of the pauses fell."""
+    """Return by how much the level of the pauses fell."""
     return before.percentile_dbfs(NOISE_PERCENT) - after.percentile_dbfs(NOISE_PERCENT)
 
 
-def warnings(given: Input, after: Level) -> list[str]:
-    """Short phrases for the report; none for a recording with nothing to remark."""
+def warnings(given: Input, after: Level, clipped: int = 0) -> list[str]:
+    """Short phrases for the report; none for a recording with nothing to remark.
+
+    `clipped` samples of the output were beyond full scale, and clamped.
+    """
     found = []
     loudest = given.level.percentile_dbfs(SPEECH_PERCENT)
     if given.level.dbfs < SILENCE_DBFS:
         return ["silent"]
     if given.clipped_samples:
         found.append(f"input clipped ({given.clipped_samples} samples)")
+    if clipped and given.peak > 1:
+        peak_dbfs = 20 * np.log10(given.peak)
+        found.append(
+            f"output clipped ({clipped} samples), as the input goes up to {peak_dbfs:+.1f} dBFS: WAV with the "
+            "subtype FLOAT keeps it"
+        )
     if given.narrowband:
         found.append("nothing above 4 kHz in the input")
     drop = loudest - after.percentile_dbfs(SPEECH_PERCENT)

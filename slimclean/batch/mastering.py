@@ -97,7 +97,7 @@ class Spool:
         self._file.write(np.ascontiguousarray(block.T, np.float32).data)
 
     def blocks(self, gain_db: float = 0.0) -> Iterator[np.ndarray]:
-        """Everything from the beginning, `gain_db` louder: consecutive [C, T]."""
+        """Yield everything from the beginning, `gain_db` louder: consecutive [C, T]."""
         self._file.seek(0)
         channels, gain = self.info.channels, np.float32(10 ** (gain_db / 20))
         size = max(1, BLOCK_SAMPLES // channels) * channels * 4
@@ -141,7 +141,7 @@ class MasteredWriter:
 
 @contextlib.contextmanager
 def mastered(writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> Iterator[Writer]:
-    """What the blocks of the output `path` are written into: `writer`, or what makes them louder first."""
+    """Return what the blocks of the output `path` go into: `writer`, or what makes them louder first."""
     if form.loudness_lufs is None:
         yield writer
     else:
@@ -150,7 +150,7 @@ def mastered(writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> I
 
 
 def meter(info: AudioInfo) -> LoudnessMeter:
-    """A meter for a recording like `info`, with the standard's weights where its channels have places."""
+    """Make a meter for a recording like `info`, with the standard's weights where its channels have places."""
     return LoudnessMeter(info.sample_rate, info.channels, info.channel_layout)
 
 

@@ -40,8 +40,8 @@ class Options:
     """Processes; 0 chooses by the amount of audio, the cores and the memory."""
     scheduler: str | None = None
     """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
-    look: Look | None = None
-    """Makes the `view` of a row from what was seen, where the recording was enhanced; picklable."""
+    look: Callable[[Path], Look | None] = lambda _: None
+    """Says what makes the `view` of the row of an input, where that is enhanced; what it returns is pickled."""
 
     def __post_init__(self) -> None:
         check_loudness(self.form)

@@ -65,7 +65,7 @@ def _spool(stream: BinaryIO, folder: Path) -> Path:
 
 
 def read_text(path: Path, stream: BinaryIO) -> str:
-    """The text of `path`, or of `stream` for `-`; bytes that are no UTF-8 survive as they are."""
+    """Read the text of `path`, or of `stream` for `-`; bytes that are no UTF-8 survive as they are."""
     try:
         data = stream.read() if path == STREAM else path.read_bytes()
     except OSError as error:

@@ -6,13 +6,14 @@ import contextlib
 import glob
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
-from slimclean.audio.folder import exists, is_file, is_folder, list_folder
+from slimclean.audio.folder import exists, is_file, is_folder, list_folder, tell_left_out
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, folded, real, refuse_collisions
 from slimclean.batch.options import Options
@@ -44,6 +45,7 @@ def plan(
     *,
     in_place: bool = False,
     references: Path | None = None,
+    left_out: Counter[str] | None = None,
 ) -> list[Task]:
     """Pair every recording under `paths` with its output; nothing is read or written.
 
@@ -51,15 +53,17 @@ def plan(
     does not exist but holds `*`, `?` or `[` is a pattern. An `output` that ends in a slash is a folder. Without
     `output`, `take.wav` goes to `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over
     the input. Raises `UsageError` for missing inputs or references, for outputs that collide and for an output
-    that is an input.
+    that is an input. Files of folders that are no recordings are counted in `left_out`, by extension.
     """
+    left_out = Counter() if left_out is None else left_out
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     paths = [found for path in paths for found in _expand(path)]
     into = Path(output) if output is not None else None
     file = into if len(paths) == 1 and not str(output).endswith(("/", os.sep)) else None
-    tasks = [task for path in paths for task in _plan_one(path, into, form, file=file, alone=len(paths) == 1)]
+    alone = len(paths) == 1
+    tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
     if in_place:
         tasks = [
             replace(task, destination=task.source, tree=task.tree and (task.tree[0], task.tree[0]))
@@ -69,13 +73,14 @@ def plan(
         if foreign := [name for name in names if name.suffix.lower() not in audio.WRITABLE]:
             raise UsageError(f"{foreign[0]}: cannot be written in place; leave out `in_place`")
     if not tasks:
-        raise UsageError(f"no recordings found in {', '.join(map(str, paths))}")
+        others = f" ({tell_left_out(left_out)})" if left_out else ""
+        raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
     refuse_collisions([(task.source, task.destination) for task in tasks], in_place=in_place)
     return _with_references(tasks, paths, references) if references else tasks
 
 
 def read_list(path: Path, text: str) -> list[Path]:
-    """The paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment line."""
+    """Read the paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment."""
     lines = text.split("\0") if "\0" in text else text.splitlines()
     found = [Path(line) for line in lines if line.strip() and not line.startswith("#")]
     if not found:
@@ -99,7 +104,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _is_named(path: Path) -> bool:
-    """Whether there is a file or folder, or something in the way of looking; reading it then says what."""
+    """Tell whether there is something, or something in the way of looking: reading it then says what."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -110,7 +115,13 @@ def _is_named(path: Path) -> bool:
 
 
 def _plan_one(
-    path: Path, output: Path | None, form: OutputForm, *, file: Path | None, alone: bool
+    path: Path,
+    output: Path | None,
+    form: OutputForm,
+    left_out: Counter[str],
+    *,
+    file: Path | None,
+    alone: bool,
 ) -> Iterator[Task]:
     """The tasks of one input; `file` is `output` where that may be the name of a file."""
     if is_folder(path):
@@ -125,6 +136,7 @@ def _plan_one(
             root = output if alone else output / folder.name
         outputs = real(root) if folder in real(root).parents else None
         found = list_folder(path)
+        left_out.update(found.left_out)
         for closed, reason in found.unreadable.items():
             problem = f"cannot be read ({reason})"
             yield Task(closed, root / closed.relative_to(path), problem=problem, tree=(path, root))
@@ -147,7 +159,7 @@ def _plan_one(
 
 
 def is_our_output(path: Path) -> bool:
-    """Whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
+    """Tell whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
     if OUTPUT_SUFFIX not in path.name:
         return False
     folder = is_folder(path)
@@ -161,7 +173,7 @@ def is_our_output(path: Path) -> bool:
 
 
 def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> list[Task]:
-    """`tasks` with the reference of the same relative path, or else of the same name (see `pair_name`)."""
+    """Give `tasks` the reference of the same relative path, or else of the same name (see `pair_name`)."""
     if is_file(references) and len(paths) == 1 and is_file(paths[0]):
         return [replace(task, reference=references) for task in tasks]
     folders = {path for path in paths if is_folder(path)}
@@ -183,14 +195,20 @@ def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> 
     return found
 
 
-def plan_batch(paths: Sequence[str | Path], output: str | Path | None, options: Options) -> list[Task]:
-    """Plan what `enhance_paths` does with these arguments; raises `UsageError` like `plan`."""
+def plan_batch(
+    paths: Sequence[str | Path],
+    output: str | Path | None,
+    options: Options,
+    left_out: Counter[str] | None = None,
+) -> list[Task]:
+    """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`."""
     tasks = plan(
         [Path(path) for path in paths],
         output,
         options.form,
         in_place=options.in_place,
         references=Path(options.references) if options.references else None,
+        left_out=left_out,
     )
     _refuse_report(tasks, options)
     return tasks

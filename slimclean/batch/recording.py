@@ -64,7 +64,7 @@ def _enhance_into(
     result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
 ) -> Trace | None:
     """Two passes over the file: its level and faults, then its sound."""
-    with AudioReader(task.source) as reader:
+    with AudioReader(task.source, form.track) as reader:
         info = reader.info
         channels = 1 if form.mono else info.channels
         result.sample_rate, result.channels = info.sample_rate, info.channels
@@ -100,7 +100,7 @@ def _enhance_into(
         AudioWriter(task.destination, stored, task.source) as writer,
         mastered(writer, task.destination, stored, form) as sink,
     ):
-        with AudioReader(task.source) as reader:
+        with AudioReader(task.source, form.track) as reader:
             for out in resample_blocks(enhanced(reader), info.sample_rate, stored.sample_rate):
                 sink.write(out)
             remarks = reader.warnings
@@ -115,7 +115,7 @@ def _enhance_into(
         result.gmacs = result.macs_per_sample * network_samples / 1e9
         result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
         result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
-        remarks = [*remarks, *diagnostics.warnings(given, after), *writer.warnings]
+        remarks = [*remarks, *diagnostics.warnings(given, after, writer.clipped), *writer.warnings]
     result.warnings = "; ".join(remarks)
     if heard and isinstance(sink, MasteredWriter):
         result.loudness_in_lufs = heard.finish().integrated_lufs

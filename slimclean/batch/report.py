@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
+
+from slimclean.audio.folder import tell_left_out
 
 Status = Literal["enhanced", "skipped", "failed"]
 
@@ -66,7 +69,7 @@ class Totals:
 
 
 def totals(results: Sequence[FileResult]) -> Totals:
-    """Sums over rows; means count each second of audio alike and are None without any."""
+    """Sum up rows; means count each second of audio alike and are None without any."""
     counts = {status: sum(r.status == status for r in results) for status in get_args(Status)}
     done = [r for r in results if r.status == "enhanced" and r.duration_s]
     audio_s = sum(r.duration_s or 0 for r in done)
@@ -86,12 +89,21 @@ def totals(results: Sequence[FileResult]) -> Totals:
     )
 
 
-def summary(results: list[FileResult], full_macs_per_sample: float | None = None) -> str:
-    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1."""
+def summary(
+    results: list[FileResult],
+    full_macs_per_sample: float | None = None,
+    left_out: Counter[str] | None = None,
+) -> str:
+    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1.
+
+    `left_out` counts files of folders that are no recordings, by extension.
+    """
     total = totals(results)
     parts = [f"{n} {status}" for status, n in total.counts.items() if n or status == "enhanced"]
     if warned := sum(bool(r.warnings) for r in results):
         parts.append(f"{warned} with warnings")
+    if left_out:
+        parts.append(tell_left_out(left_out))
     if total.speed:
         parts.append(f"{_duration(total.audio_s)} of audio at {total.speed:.1f}x real time")
         parts.append(f"mean UF {total.mean_uf:.3f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -12,15 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
+from slimclean.audio import OutputForm
+from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.batch.report_file import ReportWriter
+from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
@@ -88,7 +91,7 @@ def enhance_tasks(
             run = _in_processes(ahead, enhancer, options, jobs)
         else:
             run = (
-                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look))
+                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look(task.source)))
                 for task in ahead
             )
         with contextlib.closing(run):
@@ -105,12 +108,9 @@ def enhance_tasks(
 
 
 def pick_jobs(durations_s: list[float], device: str) -> int:
-    """How many processes pay: one a core where there is enough for each to do and memory to do it in."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(ValueError, AttributeError, OSError):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        cores = min(cores, max(1, int(free // WORKER_BYTES)))
-    jobs = min(cores, len(durations_s), int(sum(durations_s) // WORTH_WORKERS_S))
+    """Choose how many processes pay: one a core where each has enough to do and memory to do it in."""
+    fitting = max(1.0, available_bytes() / WORKER_BYTES)
+    jobs = int(min(joblib.cpu_count(), fitting, len(durations_s), sum(durations_s) // WORTH_WORKERS_S))
     return max(1, jobs) if device == "cpu" else 1
 
 
@@ -135,7 +135,7 @@ def _duration_s(task: Task) -> float:
 def _in_processes(
     tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    """Results as they come, from loky or Dask. A worker that dies costs the recording it died of.
+    """Yield results as they come, from loky or Dask. A worker that dies costs the recording it died of.
 
     Who died of what is not known at first, so what may have been in work is tried again one by one.
     """
@@ -162,7 +162,7 @@ def _in_processes(
 
 
 def _check_travels(enhancer: Enhancer) -> None:
-    """Raise `UsageError` where the enhancer cannot be sent to another process: of an engine of the caller's."""
+    """Raise `UsageError` where the enhancer cannot be sent to another process, as with some engines."""
     try:
         dumps(enhancer)
     except Exception as error:
@@ -172,7 +172,8 @@ def _check_travels(enhancer: Enhancer) -> None:
 def _parallel(
     tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
-    work = (delayed(_enhance)(task, _anywhere(task), enhancer, options) for task in tasks)
+    form, look = options.form, options.look  # all of the options may hold much
+    work = (delayed(_enhance)(task, _anywhere(task), enhancer, form, look(task.source)) for task in tasks)
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
     results: Generator[tuple[Task, FileResult], None, None] = pool(work)
     return results
@@ -196,14 +197,16 @@ def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileR
         return _failed(task, f"{name}: {' '.join(str(error).split())}")
 
 
-def _enhance(task: Task, here: Task, enhancer: Enhancer, options: Options) -> tuple[Task, FileResult]:
-    result = enhance_file(here, enhancer, options.form, look=options.look)
+def _enhance(
+    task: Task, here: Task, enhancer: Enhancer, form: OutputForm, look: Look | None
+) -> tuple[Task, FileResult]:
+    result = enhance_file(here, enhancer, form, look=look)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result
 
 
 def _anywhere(task: Task) -> Task:
-    """`task` for a process that may work in another folder."""
+    """Make `task` fit for a process that may work in another folder."""
     return replace(
         task,
         source=task.source.absolute(),
@@ -214,7 +217,7 @@ def _anywhere(task: Task) -> Task:
 
 @contextlib.contextmanager
 def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
-    """Where joblib runs: processes with one torch thread each, or the workers of a Dask scheduler."""
+    """Choose where joblib runs: processes with one torch thread each, or the workers of a Dask scheduler."""
     if scheduler is None:
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
             yield

@@ -98,7 +98,8 @@ def parse_numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def use_threads(count: int | None) -> None:
-    if count is not None:
-        import torch
+    """Let torch use `count` cores; None is all that this process may use, in a container too."""
+    import joblib
+    import torch
 
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or min(torch.get_num_threads(), joblib.cpu_count()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -104,6 +105,15 @@ def enhance(
     mono: Annotated[
         bool, typer.Option("--mono", help="Mix channels down first.", rich_help_panel=_OUTPUTS)
     ] = False,
+    track: Annotated[
+        int | None,
+        typer.Option(
+            "--track",
+            min=1,
+            help="Which of several sound tracks, from 1. Default: the default one.",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = None,
     keep_mtime: Annotated[
         bool, typer.Option("--keep-mtime", help="Keep the time of last change.", rich_help_panel=_OUTPUTS)
     ] = False,
@@ -182,6 +192,7 @@ def enhance(
             loudness,
             true_peak,
             parse_bit_rate(bitrate),
+            track,
         )
         if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
             raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")
@@ -197,7 +208,7 @@ def enhance(
         )
         inputs = _inputs(paths or [], input_list)
         if dry_run:
-            _print_plan(_plan(inputs, output, options), options)
+            _print_plan(_plan(inputs, output, options, Counter()), options)
             print(table(list(held(ctx))), file=sys.stderr)
             return
         reports.check(plots, html)
@@ -213,9 +224,10 @@ def enhance(
             attenuation_limit_db=atten_lim_db,
             residual=residual,
         )
-        tasks = _plan(inputs, output, options)
+        left_out: Counter[str] = Counter()
+        tasks = _plan(inputs, output, options, left_out)
         pictures = reports.pictures(tasks, inputs, plots)
-        options = replace(options, look=reports.look(pictures, html))
+        options = replace(options, look=reports.look(tasks, pictures, html))
         with _Progress(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
                 results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
@@ -223,7 +235,7 @@ def enhance(
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
-            print(f"slimclean: {summary(results, full)}", file=sys.stderr)
+            print(f"slimclean: {summary(results, full, left_out)}", file=sys.stderr)
         reports.write(results, enhancer, pictures, html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
@@ -242,12 +254,12 @@ def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
     return paths
 
 
-def _plan(inputs: list[Path], output: str | None, options: Options) -> list[Task]:
+def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Counter[str]) -> list[Task]:
     from slimclean.batch.plan import plan_batch, plan_stream
 
     if STREAM in inputs or output == str(STREAM):
         return [plan_stream(inputs, output, options)]
-    return plan_batch(inputs, output, options)
+    return plan_batch(inputs, output, options, left_out)
 
 
 def _print_plan(tasks: Sequence[Task], options: Options) -> None:
@@ -280,7 +292,9 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
         else:
             streams = (sys.stdin.buffer, sys.stdout.buffer)
             ends = task.source, task.destination
-            result = enhance_pipe(*ends, streams, enhancer, options.form, watch.progressed, options.look)
+            result = enhance_pipe(
+                *ends, streams, enhancer, options.form, watch.progressed, options.look(task.source)
+            )
         if writer is not None:
             writer.add(result)
     watch.finished(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,22 @@ def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) 
     return {os.path.abspath(file): plots.absolute() / name for file, name in zip(files, names, strict=True)}  # noqa: PTH100
 
 
-def look(pictures: Mapping[str, Path], html: Path | None) -> Look | None:
-    """Return what draws while the run goes on, where anything is to be drawn."""
+def look(
+    tasks: Sequence[Task], pictures: Mapping[str, Path], html: Path | None
+) -> Callable[[Path], Look | None]:
+    """Return what says how a recording is to be drawn while the run goes on."""
     if not pictures and html is None:
-        return None
+        return lambda _: None
     from slimclean.show.look import Look
+    from slimclean.show.page import SHOWN
 
-    return Look(pictures, page=html is not None)
+    on_page = {task.source for task in tasks[:SHOWN]} if html is not None else set()
+
+    def of(source: Path) -> Look | None:
+        picture = pictures.get(os.path.abspath(source))  # noqa: PTH100
+        return Look(picture, source in on_page) if picture or source in on_page else None
+
+    return of
 
 
 def write(

@@ -26,6 +26,9 @@ def train(
     corpus_weight: Annotated[
         list[str] | None, typer.Option(help="NAME=FACTOR: draw a corpus more or less often; repeatable.")
     ] = None,
+    mix: Annotated[
+        Path | None, typer.Option(help="File of rows NAME = VALUE that differ from slimclean/train/mix.py.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Decoded audio; default: OUT/cache.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from these weights: packaged name or file.")] = None,
     hidden: Annotated[
@@ -153,6 +156,7 @@ def train(
             corpus_weights=corpus_weight or [],
             cache=cache,
             init=init,
+            mix=mix,
             sizes={name: size for name, size in sizes.items() if size is not None},
             valid_count=valid_count,
             teach_count=teach_count,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,23 +15,19 @@ from slimclean.show.view import View, view_of
 
 @dataclass(frozen=True)
 class Look:
-    """Draws the picture of a recording and returns the `View` of it; picklable.
+    """Draws the `picture` of a recording, and returns the `View` of it where a `page` follows; picklable."""
 
-    `pictures` says where the picture of each absolute path goes, none without an entry; `page` whether a page
-    follows.
-    """
-
-    pictures: Mapping[str, Path]
+    picture: Path | None
     page: bool
 
     def __call__(self, result: FileResult, comparison: Comparison) -> View:
         """Draw, and return the view; what goes wrong is its `problem`, since the recording is enhanced."""
-        view, picture = View(), self.pictures.get(os.path.abspath(result.file))  # noqa: PTH100
+        view = View()
         try:
             if self.page:
                 view = view_of(comparison)
-            if picture is not None:
-                plot_comparison(comparison, picture, Path(result.file).name)
+            if self.picture is not None:
+                plot_comparison(comparison, self.picture, Path(result.file).name)
         except Exception as error:
             return dataclasses.replace(view, problem=reason(error))
         return view

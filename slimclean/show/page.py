@@ -148,9 +148,9 @@ def _recording(
 ) -> Iterator[str]:
     yield f"<section class='recording' id='r{number}'>\n<h3>{escaped(result.file)}</h3>\n"
     try:
-        view = result.view if isinstance(result.view, View) else view_of(compare_result(result, enhancer))
-        if view.before is None:
-            raise SlimcleanError(view.problem)
+        view = result.view
+        if not isinstance(view, View) or view.before is None:
+            view = view_of(compare_result(result, enhancer))
         rows = [*_sound_rows(result, view, page), *_uf_row(view)]
     except Exception as error:  # whatever one recording does, the others get their sections
         failed(f"no picture: {reason(error)}")

@@ -142,7 +142,7 @@ def plot_results(
     enhancer: Enhancer,
     failed: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Draw a picture of each result that the run did not draw itself; `pictures` says where they go.
+    """Draw a picture of each result that the run did not draw itself; `pictures` says where, by absolute paths.
 
     What cannot be drawn, or could not, is told to `failed` and does not stop the others.
     """

@@ -8,7 +8,6 @@ cores by half. What a step minimises is in `objective`, what a run saves in `sta
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class Loop:
     def __init__(self, config: TrainConfig, model: ModelConfig) -> None:
         self.config = config
         self.device = pick_device(config.device)
-        self.workers = config.workers or (1 if self.device.type == "cuda" else os.cpu_count() or 1)
+        self.workers = config.workers or (1 if self.device.type == "cuda" else joblib.cpu_count())
         bf16 = pick_bf16(config.precision, self.device)
         self.state = state = State(config, model, self.device, bf16=bf16)
         self.objective = Objective(config, state.network, state.efficiency, bf16=bf16)

@@ -1,18 +1,33 @@
 """Training examples, mixed on the fly: what the network hears and what it should give back.
 
+`MixConfig` is the table of what is mixed and how often. Another mix is a file of the rows that differ, which
+`read_mix` and `slimclean train --mix FILE` read:
+
+    # an office: two noises at a time, hardly any reverberation, nothing from a telephone
+    two_noises = 0.6
+    reverb = 0.02
+    narrowband = 0
+    snr_db = 0, 8, 20
+
 Every example is a pure function of (seed, index), so a run resumed at any step sees what it
 would have seen. Arrays are float32 [T] at 16 kHz.
 """
 
 from __future__ import annotations
 
+import configparser
+import dataclasses
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slimclean.errors import UsageError
 from slimclean.train import acoustics, voices
 from slimclean.train.acoustics import rms
 from slimclean.train.sources import Library
@@ -21,11 +36,16 @@ from slimclean.train.voices import active_rms
 ROOMS = 256
 LOWEST_VOICE_HZ = 50.0
 """Speech recordings are taken without what they hold below: it is rumble, and rumble is to be removed."""
+SYNTHETIC_NOISES = (acoustics.coloured_noise, acoustics.coloured_noise, acoustics.hum, acoustics.clicks)
+"""What a synthetic noise may be, each as often as it stands here."""
 
 
 @dataclass(frozen=True)
 class MixConfig:
-    """What to mix, as probabilities unless a unit says otherwise."""
+    """What to mix: a share of the examples from 0 to 1, a range in dB from least to most, or yes and no.
+
+    Raises `UsageError` for a row that is nothing of that.
+    """
 
     snr_db: tuple[float, float, float] = (-5.0, 10.0, 25.0)
     """Least, likeliest and most: a triangular distribution."""
@@ -33,30 +53,90 @@ class MixConfig:
     """Around the nominal RMS of 1: loud and quiet passages of one recording."""
     noise_only: float = 0.05
     clean_only: float = 0.06
-    reverb: float = 0.15
+    # Noise: what is drawn is music, else synthetic, else babble, else a recording.
     two_noises: float = 0.25
+    music: float = 0.08
     synthetic_noise: float = 0.2
     babble: float = 0.1
-    music: float = 0.08
     speed: float = 0.5
+    """Of recorded noise: it runs faster or slower."""
     filtered_noise: float = 0.4
-    filtered_speech: float = 0.15
-    quiet_targets: bool = True
-    """Take the floor of the speech recordings out of the targets, so that it is noise like any other."""
-    two_speakers: float = 0.12
-    softer_db: tuple[float, float] = (0.0, 30.0)
-    """The second speaker, under the first."""
-    fade: float = 0.04
-    turned_away: float = 0.04
+    """Of recorded noise: its spectrum is bent."""
+    gated_noise: float = 0.04
+    """Noise that comes and goes."""
+    rumble: float = 0.4
+    rumble_snr_db: tuple[float, float, float] = (-8.0, 6.0, 25.0)
     slam: float = 0.03
     slam_db: tuple[float, float] = (6.0, 30.0)
     """Its peak, above the speech."""
+    # Speech.
+    quiet_targets: bool = True
+    """Take the floor of the speech recordings out of the targets, so that it is noise like any other."""
+    reverb: float = 0.15
+    filtered_speech: float = 0.15
     whispered: float = 0.04
-    rumble: float = 0.4
-    rumble_snr_db: tuple[float, float, float] = (-8.0, 6.0, 25.0)
-    gated_noise: float = 0.04
+    turned_away: float = 0.04
+    """For a while, from the microphone."""
+    fade: float = 0.04
+    two_speakers: float = 0.12
+    softer_db: tuple[float, float] = (0.0, 30.0)
+    """The second speaker, under the first."""
+    # Both: what a device does to them.
     narrowband: float = 0.02
     clipped: float = 0.02
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            name, default, value = field.name, field.default, getattr(self, field.name)
+            if isinstance(default, tuple):
+                if (
+                    len(value) != len(default)
+                    or not all(map(math.isfinite, value))
+                    or sorted(value) != list(value)
+                ):
+                    raise UsageError(f"{name} takes {len(default)} numbers in rising order, not {value}")
+            elif not isinstance(default, bool) and not 0 <= value <= 1:
+                raise UsageError(f"{name} takes a share from 0 to 1, not {value}")
+        if self.noise_only + self.clean_only > 1:
+            raise UsageError("noise_only and clean_only are more than 1 together")
+
+    def changes(self) -> dict[str, object]:
+        """The rows that differ from the packaged mix."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(MixConfig, k)}
+
+
+def read_mix(path: Path) -> MixConfig:
+    """Read a mix from a file of rows NAME = VALUE; what is not in it is as by default. Raises `UsageError`.
+
+    Ranges are numbers between commas, # begins a comment.
+    """
+    parser = configparser.ConfigParser(inline_comment_prefixes="#", interpolation=None)
+    try:
+        parser.read_string("[mix]\n" + path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (configparser.Error, UnicodeError) as error:
+        raise UsageError(f"{path}: not a mix ({' '.join(str(error).split())})") from error
+    if others := parser.sections()[1:]:
+        raise UsageError(f"{path}: has a section {others[0]}, where rows NAME = VALUE are wanted")
+    try:
+        rows: dict[str, Any] = {name: _parsed(name, text) for name, text in parser["mix"].items()}
+        return MixConfig(**rows)
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _parsed(name: str, text: str) -> bool | float | tuple[float, ...]:
+    defaults = {field.name: field.default for field in dataclasses.fields(MixConfig)}
+    if name not in defaults:
+        raise UsageError(f"no row of a mix is called {name}; there are {', '.join(defaults)}")
+    if isinstance(defaults[name], bool):
+        if text not in ("yes", "no"):
+            raise UsageError(f"{name} takes yes or no, not {text}")
+        return text == "yes"
+    if isinstance(defaults[name], tuple):
+        return tuple(float(number) for number in text.split(","))
+    return float(text)
 
 
 class Mixer:
@@ -155,8 +235,7 @@ class Mixer:
         if c.music and rng.random() < c.music:
             return acoustics.convolve(acoustics.music(rng, length), self._room(rng))
         if rng.random() < c.synthetic_noise:
-            make = (acoustics.coloured_noise, acoustics.coloured_noise, acoustics.hum, acoustics.clicks)
-            return make[int(rng.integers(len(make)))](rng, length)
+            return SYNTHETIC_NOISES[int(rng.integers(len(SYNTHETIC_NOISES)))](rng, length)
         if rng.random() < c.babble:
             return self._babble(rng, length)
         for _ in range(4):

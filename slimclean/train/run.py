@@ -18,7 +18,7 @@ from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
-from slimclean.train.mix import Mixer
+from slimclean.train.mix import MixConfig, Mixer, read_mix
 from slimclean.train.sources import Library, load_library, read_manifest, scan_folder
 from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
@@ -39,17 +39,22 @@ def train_from_files(
     cache: Path | None = None,
     init: str | None = None,
     sizes: Mapping[str, Any] | None = None,
+    mix: Path | None = None,
     valid_count: int = 24,
     teach_count: int = 0,
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
 
-    `sizes` are fields of `ModelConfig`; what is not among them is as in `init`, or as by default.
+    `sizes` are fields of `ModelConfig`; the others are as in `init`, or as by default. `mix` is a file
+    for `read_mix`; validation has a mix of its own, whatever that says.
     """
     if (manifest is None) != bool(speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     start = checkpoint.find(init) if init else None
     model = model_config(start, sizes or {}) if start or sizes else None
+    mixed = read_mix(mix) if mix else MixConfig()
+    if changes := mixed.changes():
+        config = dataclasses.replace(config, info=config.info | {"mix": changes})
     cache = cache or config.out / "cache"
     weights = _parse_weights(corpus_weights)
     responses = _read_rooms(rooms) if rooms else None
@@ -64,7 +69,7 @@ def train_from_files(
             raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
         return load_library(files, cache, weights)
 
-    mixer = Mixer(library("speech", speech, "train"), library("noise", noise, "train"), rooms=responses)
+    mixer = Mixer(library("speech", speech, "train"), library("noise", noise, "train"), mixed, responses)
     pairs: list[Pair] = []
     if valid_count:
         held_back = Mixer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import soundfile
@@ -132,3 +133,38 @@ def flac_total(data: bytes, samples: int) -> bytes:
         + struct.pack(">I", samples & 0xFFFF_FFFF)
         + data[26:]
     )
+
+
+def muxed(path, codec: str, x: np.ndarray, rate: int, form: str | None = None, at=((0.0, 0.0, None),),
+          tracks: int = 1, default: int | None = None, **stream_options) -> None:  # fmt: skip
+    """x [C, T] through PyAV; `at` holds (time in the file, from, to) in s; `tracks` alike, `default` marked."""
+    import av
+
+    layout = {1: "mono", 2: "stereo"}[len(x)]
+    with av.open(str(path), "w", format=form) as container:
+        streams = [container.add_stream(codec, rate, layout=layout, **stream_options) for _ in range(tracks)]
+        if default is not None:
+            for number, stream in enumerate(streams):
+                stream.disposition = av.stream.Disposition.default if number == default else 0
+        for number, stream in enumerate(streams):
+            size = stream.codec_context.frame_size or 960
+            converter = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+            for when, first, last in at:
+                part = x[:, int(first * rate) : None if last is None else int(last * rate)] / (number + 1)
+                for k in range(0, part.shape[1], size):
+                    frame = av.AudioFrame.from_ndarray(
+                        np.ascontiguousarray(part[:, k : k + size], np.float32), format="fltp", layout=layout
+                    )
+                    frame.rate, frame.pts, frame.time_base = rate, round(when * rate) + k, Fraction(1, rate)
+                    for piece in converter.resample(frame):
+                        piece.pts, piece.time_base = frame.pts, frame.time_base
+                        container.mux(stream.encode(piece))
+            container.mux(stream.encode(None))
+
+
+def decoded_samples(path, track: int = 0) -> int:
+    """What FFmpeg decodes, in samples, whatever headers say."""
+    import av
+
+    with av.open(str(path), metadata_errors="replace") as container:
+        return sum(frame.samples for frame in container.decode(container.streams.audio[track]))

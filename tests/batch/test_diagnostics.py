@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import voice
+import soundfile
+from conftest import identity_enhancer, voice
 
+from slimclean.audio import OutputForm
 from slimclean.batch.diagnostics import Input, noise_reduction_db, warnings
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
 from slimclean.dsp.level import FLOOR_DBFS, Level
 
 RATE = 16_000
@@ -70,3 +74,46 @@ def test_every_channel_has_its_level():
     loud, soft, silent = level(x).active_rms
     assert loud == pytest.approx(10 * soft, rel=1e-5)
     assert silent == 0
+
+
+def test_float_beyond_full_scale_is_not_clipped(take):
+    loud = 3.2 * take / np.abs(take).max()
+    assert given(loud).clipped_samples == 0
+    assert warnings(given(loud), level(loud)) == []
+    (told,) = warnings(given(loud), level(loud), clipped=7)
+    assert told.startswith("output clipped (7 samples), as the input goes up to +10.1 dBFS")
+    assert "FLOAT" in told
+
+
+def test_float_beyond_full_scale_is_clipped_in_a_flac_and_that_is_said(tmp_path, take):
+    soundfile.write(tmp_path / "a.wav", 3.2 * take / np.abs(take).max(), RATE, "FLOAT")
+    kept = enhance_file(Task(tmp_path / "a.wav", tmp_path / "b.wav"), identity_enhancer())
+    assert (kept.status, kept.warnings) == ("enhanced", "")
+    lost = enhance_file(Task(tmp_path / "a.wav", tmp_path / "b.flac"), identity_enhancer())
+    assert lost.status == "enhanced"
+    assert f"output clipped ({lost.clipped_samples} samples)" in lost.warnings
+    assert "input clipped" not in lost.warnings
+
+
+@pytest.mark.parametrize("silent_s", [0, 9])
+def test_channels_that_cancel_are_turned_before_mixing(tmp_path, take, silent_s):
+    """Of a stereo take whose second channel is wired the wrong way round, the mean would be silence."""
+    lead = np.zeros(silent_s * RATE)
+    x = np.concatenate([lead, take])
+    soundfile.write(tmp_path / "a.wav", np.stack([x, -0.9 * x], 1), RATE, "FLOAT")
+    task = Task(tmp_path / "a.wav", tmp_path / "b.wav")
+    result = enhance_file(task, identity_enhancer(), OutputForm(mono=True))
+    assert "channels cancel: number 2 was turned round" in result.warnings
+    after, _ = soundfile.read(tmp_path / "b.wav")
+    np.testing.assert_allclose(after[len(lead) + 200 :], 0.95 * take[200:], atol=1e-5)
+
+
+def test_channels_that_do_not_cancel_are_mixed_as_ever(tmp_path, take):
+    other = np.random.default_rng(1).normal(0, 0.1, len(take))
+    x = np.stack([take, 0.5 * take + other], 1)
+    soundfile.write(tmp_path / "a.wav", x, RATE, "FLOAT")
+    result = enhance_file(
+        Task(tmp_path / "a.wav", tmp_path / "b.wav"), identity_enhancer(), OutputForm(mono=True)
+    )
+    assert "cancel" not in result.warnings
+    np.testing.assert_allclose(soundfile.read(tmp_path / "b.wav")[0], x.mean(1), atol=1e-5)

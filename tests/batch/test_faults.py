@@ -275,4 +275,4 @@ def test_any_length_rate_channels_and_encoding(tmp_path_factory, frames, rate, c
     assert result.status == "enhanced", result.error
     assert audio.probe(destination) == audio.probe(source)
     before, after = audio.read(source)[0], audio.read(destination)[0]
-    assert np.abs(after - before).max(initial=0) <= 2.0**-bits + 1e-6
+    assert np.abs(after - before).max(initial=0) <= 2.0**-bits + 3e-6  # of resampling, in float32

@@ -114,19 +114,21 @@ def test_fail_fast_stops(takes, tmp_path, weights):
             [takes], tmp_path / f"{jobs}", Enhancer(model=weights), jobs=jobs, fail_fast=True
         )
         assert len(results) == 8
-        assert results[0].status == "failed"
+        assert any(r.status == "failed" for r in results)  # of two, which one comes first is chance
         assert any(r.error == "not begun: an earlier recording failed" for r in results)
         assert not list((tmp_path / f"{jobs}").rglob("*.part"))
 
 
 def test_processes_are_used_where_they_pay(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    monkeypatch.setattr(os, "sysconf", lambda _: 10**6, raising=False)  # ample memory
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    monkeypatch.setattr("slimclean.batch.run.available_bytes", lambda: float("inf"))
     assert pick_jobs([], "cpu") == pick_jobs([20.0], "cpu") == pick_jobs([9000.0], "cpu") == 1
     assert pick_jobs([20.0] * 200, "cpu") == 4
     assert pick_jobs([3600.0] * 3, "cpu") == 3
     assert pick_jobs([3600.0] * 3, "cuda") == 1
-    monkeypatch.setattr(os, "sysconf", lambda _: 30_000)  # 0.9 GB
+    monkeypatch.setattr("slimclean.batch.run.available_bytes", lambda: 1.9e9)
+    assert pick_jobs([20.0] * 200, "cpu") == 2
+    monkeypatch.setattr("slimclean.batch.run.available_bytes", lambda: 0.0)
     assert pick_jobs([20.0] * 200, "cpu") == 1
 
 

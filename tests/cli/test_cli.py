@@ -323,3 +323,24 @@ def test_a_terminal_gets_a_bar(tmp_path, weights):
     assert "1 enhanced" in shown[0]
     assert "1 skipped" in shown[1]
     assert "Traceback" not in "".join(shown)
+
+
+def test_files_that_are_no_recordings_are_counted(tmp_path, weights):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    soundfile.write(folder / "a.wav", voice(0.3), 16_000)
+    soundfile.write(folder / "sub" / "nameless", voice(0.3), 16_000, format="WAV")
+    for name in ("notes.txt", "sub/more.txt", "scan.pdf", "sub/README"):
+        (folder / name).write_text("text")
+    result = run("enhance", folder, "-o", tmp_path / "out", "--model", weights)
+    assert result.exit_code == 0, result.output
+    assert "2 enhanced" in result.output
+    assert "4 files left out: .txt" in result.output
+    assert ".pdf" in result.output
+    assert "without extension" in result.output
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "a.doc").write_text("text")
+    result = run("enhance", tmp_path / "only", "--model", weights)
+    assert result.exit_code == 2
+    assert "no recordings found" in result.output
+    assert "1 file left out: .doc" in result.output

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import pickle
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +17,15 @@ from conftest import SMALL, identity_enhancer, run, voice
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
+from slimclean.cli import reports
 from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare, preview
+from slimclean.show.look import Look
+from slimclean.show.page import SHOWN
 from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 
 needs_matplotlib = pytest.mark.skipif(
@@ -261,3 +267,15 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path, weights):
     done = run("enhance", tmp_path / "a.wav", "--plots", tmp_path / "p", "-m", weights)
     assert done.exit_code == 1
     assert not (tmp_path / "a-enhanced.wav").exists()  # said before any work
+
+
+def test_what_travels_to_a_worker_is_small():
+    """However many recordings there are, each goes with its own picture alone."""
+    tasks = [Task(Path(f"in/{k}.wav"), Path(f"out/{k}.wav")) for k in range(1000)]
+    drawn = {os.path.abspath(task.source): Path(f"p/{k}.png") for k, task in enumerate(tasks)}  # noqa: PTH100
+    of = reports.look(tasks, drawn, Path("page.html"))
+    assert len(pickle.dumps(of(tasks[0].source))) < 500
+    assert of(tasks[0].source) == Look(Path("p/0.png"), page=True)
+    assert of(tasks[SHOWN].source) == Look(Path(f"p/{SHOWN}.png"), page=False)
+    assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) is None
+    assert reports.look(tasks, {}, None)(tasks[0].source) is None

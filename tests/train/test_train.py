@@ -25,7 +25,7 @@ from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import MixConfig, MixDataset, Mixer
+from slimclean.train.mix import MixConfig, MixDataset, Mixer, read_mix
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
@@ -114,6 +114,62 @@ def test_every_augmentation_gives_finite_pairs(libraries):
         assert clean.isfinite().all()
     assert dataset[3][0].equal(dataset[3][0])
     assert not dataset[3][0].equal(dataset[4][0])
+
+
+def test_another_mix_is_a_file_of_rows(libraries, corpus, tmp_path):
+    path = tmp_path / "office.mix"
+    path.write_text(
+        "# an office\ntwo_noises = 1  # always\nsnr_db = 0, 0, 0\nquiet_targets = no\nreverb = 0\nclipped=0.0\n"
+    )
+    wanted = MixConfig(two_noises=1, snr_db=(0, 0, 0), quiet_targets=False, reverb=0, clipped=0)
+    assert read_mix(path) == wanted
+    assert set(wanted.changes()) == {"two_noises", "snr_db", "quiet_targets", "reverb", "clipped"}
+    where = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", 0.128, "--loaders", 0]
+    rest = ["--steps", 1, "--workers", 1, "--valid-count", 0, "--teach-count", 0, "--hidden", 4]
+    done = run("train", tmp_path / "a", *where, *rest, "--mix", path)
+    assert done.exit_code == 0, done.output
+    recorded = checkpoint.read_header(tmp_path / "a" / "model.safetensors").info["mix"]
+    assert recorded == {"two_noises": 1, "snr_db": [0, 0, 0], "quiet_targets": False, "reverb": 0, "clipped": 0}
+
+
+def test_a_mix_that_names_every_row_as_it_is_draws_the_same(libraries, tmp_path):
+    rows = dataclasses.asdict(MixConfig())
+    text = {bool: lambda v: "yes" if v else "no", tuple: lambda v: ", ".join(map(str, v)), float: str}
+    (tmp_path / "a.mix").write_text("\n".join(f"{k} = {text[type(v)](v)}" for k, v in rows.items()))
+    same = read_mix(tmp_path / "a.mix")
+    assert same == MixConfig()
+    assert same.changes() == {}
+    for seed in range(4):
+        drawn = [mixer_of(libraries, mix).draw(np.random.default_rng(seed), 4_096) for mix in (None, same)]
+        np.testing.assert_array_equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("reverb = 1.5", "reverb takes a share from 0 to 1"),
+        ("reverb = nan", "reverb takes a share from 0 to 1"),
+        ("reverb = x", "could not convert"),
+        ("reverb = 0.1, 0.2", "could not convert"),
+        ("echo = 0.1", "no row of a mix is called echo; there are snr_db"),
+        ("snr_db = 1", "snr_db takes 3 numbers in rising order"),
+        ("snr_db = 3, 2, 1", "snr_db takes 3 numbers in rising order"),
+        ("snr_db = 1, 2, inf", "snr_db takes 3 numbers in rising order"),
+        ("quiet_targets = 1", "quiet_targets takes yes or no"),
+        ("noise_only = 0.6\nclean_only = 0.6", "more than 1 together"),
+        ("reverb", "not a mix"),
+        ("reverb = 0\nreverb = 1", "not a mix"),
+        ("[other]\nreverb = 0", "section other"),
+    ],
+)
+def test_a_wrong_mix_is_one_line_that_names_the_file(tmp_path, text, problem):
+    path = tmp_path / "wrong.mix"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"wrong\.mix: .*{problem}") as error:
+        read_mix(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_mix(tmp_path / "none.mix")
 
 
 def test_rooms_decay_as_asked():

@@ -1,0 +1,189 @@
+"""The sound of films and telephones through PyAV: its clock, its tracks, and what has no length of its own."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from conftest import identity_enhancer, run
+from made import decoded_samples, muxed, tone
+
+from slimclean import audio
+from slimclean.audio import AudioReader, OutputForm
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+from slimclean.errors import AudioError, UsageError
+
+av = pytest.importorskip("av")
+RATE = 48_000
+
+
+def sound(seconds, rate=RATE, channels=1):
+    return tone(seconds, rate, channels).T
+
+
+def read(path, track=None):
+    with AudioReader(path, track) as reader:
+        return np.concatenate(list(reader.blocks(9_999)), axis=1), "; ".join(reader.warnings)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "pcm_s16le"), ("a.webm", "libopus")])
+def test_sound_that_starts_late_and_pauses_keeps_its_time(tmp_path, name, codec):
+    x = sound(4)
+    muxed(tmp_path / name, codec, x, RATE, at=((0.5, 0, 2), (4.5, 2, None)))
+    after, told = read(tmp_path / name)
+    assert after.shape[1] / RATE == pytest.approx(6.5, abs=0.01)
+    assert not after[:, : int(0.49 * RATE)].any()
+    assert not after[:, int(2.52 * RATE) : int(4.49 * RATE)].any()
+    late, wanted = after[0, int(4.6 * RATE) : int(6.4 * RATE)], x[0, int(2.1 * RATE) : int(3.9 * RATE)]
+    lag = np.argmax(np.correlate(late[1000:], wanted[2000:-2000], "valid")) - 1000
+    assert abs(lag) < 0.01 * RATE
+    assert re.search(r"starts 0\.50 s late.*pauses once, for 2\.00 s", told)
+
+
+def test_a_transport_stream_counts_from_its_own_beginning(tmp_path):
+    muxed(tmp_path / "a.ts", "mp2", sound(2), RATE, "mpegts")
+    after, told = read(tmp_path / "a.ts")
+    assert after.shape[1] == decoded_samples(tmp_path / "a.ts")
+    assert told == ""
+
+
+def test_small_jitter_is_no_pause(tmp_path):
+    """Matroska's times are whole milliseconds, and frames of AAC are not."""
+    muxed(tmp_path / "a.mkv", "aac", sound(5, 44_100), 44_100)
+    after, told = read(tmp_path / "a.mkv")
+    assert after.shape[1] == decoded_samples(tmp_path / "a.mkv")
+    assert told == ""
+
+
+def test_of_two_tracks_the_default_one_is_taken_and_said(tmp_path):
+    path = tmp_path / "a.mkv"
+    muxed(path, "pcm_s16le", sound(1), RATE, tracks=2, default=1)
+    first, second = read(path, 1)[0], read(path, 2)[0]
+    after, told = read(path)
+    assert np.abs(first).max() > 1.8 * np.abs(second).max()
+    np.testing.assert_array_equal(after, second)
+    assert told.startswith("2 sound tracks: number 2 was taken")
+    assert read(path, 1)[1] == ""
+    with pytest.raises(AudioError, match="has 2 sound tracks, not 3"):
+        read(path, 3)
+
+
+def test_a_track_that_nobody_decodes_is_passed_over(tmp_path):
+    path = tmp_path / "film.mov"
+    muxed(path, "aac", sound(1), RATE, tracks=2)
+    data = bytearray(path.read_bytes())
+    table = data.index(b"stsd")
+    for old, new in ((b"mp4a", b"apac"), (b"esds", b"free")):
+        at = data.index(old, table)
+        data[at : at + 4] = new
+    path.write_bytes(data)
+    after, told = read(path)
+    assert after.shape[1] == RATE
+    assert "number 2 was taken, the first that can be decoded" in told
+    with pytest.raises(AudioError, match="sound track 1: no decoder knows its codec"):
+        read(path, 1)
+
+
+def test_the_command_line_takes_a_track(tmp_path, weights):
+    path = tmp_path / "a.mkv"
+    muxed(path, "pcm_s16le", sound(0.5), RATE, tracks=2)
+    outputs = {}
+    for number in (1, 2):
+        out = tmp_path / f"{number}.wav"
+        result = run("enhance", path, "-o", out, "--track", number, "--model", weights, "--uf", 1, "--dry", 1)
+        assert result.exit_code == 0, result.output
+        outputs[number] = np.abs(audio.read(out)[0]).max()
+    assert outputs[1] > 1.8 * outputs[2]
+    assert run("enhance", path, "--track", 0).exit_code == 2
+    with pytest.raises(UsageError, match="counts from 1"):
+        OutputForm(track=0)
+
+
+def test_raw_aac_has_no_length_but_that_of_its_sound(tmp_path):
+    path = tmp_path / "a.aac"
+    muxed(path, "aac", sound(20), RATE, "adts", options={"b": "32000"})
+    after, told = read(path)
+    assert after.shape[1] == decoded_samples(path)
+    assert after.shape[1] / RATE == pytest.approx(20, abs=0.05)
+    assert told == ""
+    path.write_bytes(2 * path.read_bytes())
+    assert read(path)[0].shape[1] / RATE == pytest.approx(40, abs=0.1)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "last packet is cut short" in read(path)[1]
+
+
+def test_raw_aac_of_two_rates_goes_on_in_the_first(tmp_path):
+    muxed(tmp_path / "a.aac", "aac", sound(2, 44_100), 44_100, "adts")
+    muxed(tmp_path / "b.aac", "aac", sound(2, 22_050, 2), 22_050, "adts")
+    both = tmp_path / "c.aac"
+    both.write_bytes((tmp_path / "a.aac").read_bytes() + (tmp_path / "b.aac").read_bytes())
+    after, told = read(both)
+    assert after.shape[1] / 44_100 == pytest.approx(4, abs=0.15)
+    assert after.shape[0] == 1
+    assert "goes on with 22050 Hz, stereo" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "form"),
+    [
+        ("g722.wav", "g722", 16_000, "wav"),
+        ("g726.wav", "g726", 8_000, "wav"),
+        ("adpcm.wav", "adpcm_yamaha", 16_000, "wav"),
+        ("a.ac3", "ac3", 48_000, "ac3"),
+        ("a.mp2", "mp2", 48_000, "mp2"),
+        ("a.wv", "wavpack", 48_000, "wv"),
+        ("a.tta", "tta", 48_000, "tta"),
+        ("a.g722", "g722", 16_000, "g722"),
+        ("a.mka", "libopus", 48_000, "matroska"),
+        ("a.avi", "libmp3lame", 44_100, "avi"),
+        ("a.flv", "aac", 44_100, "flv"),
+        ("speex.spx", "libspeex", 16_000, "ogg"),
+        ("ac3.mp3", "ac3", 48_000, "ac3"),
+        ("aac.wave", "aac", 48_000, "adts"),
+        ("flac.m4a", "flac", 48_000, "flac"),
+        ("nameless", "aac", 48_000, "mp4"),
+    ],
+)
+def test_what_is_named_like_this_or_like_that_is_read(tmp_path, name, codec, rate, form):
+    path = tmp_path / name
+    try:
+        muxed(path, codec, sound(2, rate), rate, form)
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this FFmpeg has no encoder for {codec}: {error}")
+    after, told = read(path)
+    assert after.shape[1] / rate == pytest.approx(decoded_samples(path) / rate, abs=0.05)
+    assert after.shape[1] / rate == pytest.approx(2, abs=0.15)
+    assert told == ""
+    result = enhance_file(Task(path, tmp_path / "out.flac"), identity_enhancer())
+    assert (result.status, result.error) == ("enhanced", "")
+
+
+def test_aac_in_wav_is_read_whole_or_refused(tmp_path):
+    """FFmpeg writes it in blocks that it cannot take apart again."""
+    path = tmp_path / "a.wav"
+    muxed(path, "aac", sound(4, 44_100), 44_100, "wav")
+    result = enhance_file(Task(path, tmp_path / "out.flac"), identity_enhancer())
+    whole = result.duration_s == pytest.approx(4, abs=0.1)
+    assert (whole and result.status == "enhanced") or re.search("damaged|WAV with AAC", result.error)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
+def test_films_that_are_cut_short_are_errors(tmp_path, name):
+    codec = {"a.mp4": "aac", "a.mkv": "flac", "a.webm": "libopus", "a.avi": "libmp3lame"}[name]
+    muxed(tmp_path / name, codec, sound(3), RATE)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(AudioError, match=r"truncated|damaged|not a readable"):
+        read(tmp_path / name)
+
+
+def test_the_row_has_what_the_reader_noticed(tmp_path):
+    path = tmp_path / "late.mkv"
+    muxed(path, "pcm_s16le", sound(1), RATE, at=((0.5, 0, None),), tracks=2)
+    result = enhance_file(Task(path, tmp_path / "out.wav"), identity_enhancer())
+    assert result.status == "enhanced"
+    assert result.duration_s == pytest.approx(1.5, abs=0.002)
+    assert "2 sound tracks" in result.warnings
+    assert "starts 0.50 s late" in result.warnings

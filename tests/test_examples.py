@@ -158,7 +158,7 @@ def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    assert "slimclean/weights/MODEL_CARD.md" in names
+    assert {f"slimclean/weights/{name}" for name in ("MODEL_CARD.md", "TRAINING.md", "DEFAULT")} <= {*names}
     assert "slimclean/py.typed" in names
     assert {"slimclean/show/page.css", "slimclean/show/page.js"} <= {*names}
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]

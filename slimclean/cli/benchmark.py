@@ -38,6 +38,7 @@ def benchmark(
         import torch
 
         from slimclean import audio
+        from slimclean.dsp import SAMPLE_RATE
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
@@ -46,7 +47,7 @@ def benchmark(
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)
         if input_ is None:
-            waveform, rate, name = speech_in_noise(seconds), 16_000, "generated speech in noise"
+            waveform, rate, name = speech_in_noise(seconds), SAMPLE_RATE, "generated speech in noise"
         else:
             waveform, rate = audio.read(input_)
             name = input_.name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from slimclean.dsp import SAMPLE_RATE
+
 GATE_BAND_HZ = (4_000, 7_500)
 """The top of the network's band, which stands for what lies above it."""
 
@@ -15,7 +17,7 @@ def highband_gain(noisy: np.ndarray, enhanced: np.ndarray, hop: int, samples: in
     about 50 ms and interpolated. Exactly 1 where nothing changed.
     """
     size = 2 * hop
-    band = slice(*(round(f * size / 16_000) for f in GATE_BAND_HZ))
+    band = slice(*(round(f * size / SAMPLE_RATE) for f in GATE_BAND_HZ))
     power = []
     for signal in (noisy, enhanced):
         padded = np.pad(signal, ((0, 0), (hop // 2, size)))

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.engine.engine import STAGES, NetworkEngine, engine_for
 from slimclean.engine.threads import cores
 from slimclean.enhancer import Enhancer
@@ -40,7 +41,7 @@ SHARES = ("router", *STAGES, "rest")
 """Columns of shares; "rest" is resampling, level, overlap-add, and threads with nothing left to do."""
 
 
-def speech_in_noise(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:
+def speech_in_noise(seconds: float, sample_rate: int = SAMPLE_RATE, seed: int = 0) -> np.ndarray:
     """Something that keeps a router busy: voiced syllables with pauses, in noise that comes and goes, [T]."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate

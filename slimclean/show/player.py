@@ -15,11 +15,11 @@ from urllib.parse import quote
 import numpy as np
 
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter
+from slimclean.audio.encodings import MP3_RATES_HZ
 from slimclean.audio.formats import BY_EXTENSION
 from slimclean.dsp.resample import resample
 
 EXCERPT_S = 10.0
-MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 def link(recording: Path, page: Path) -> str | None:

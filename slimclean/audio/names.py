@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path, PurePath
 
-from slimclean.audio.folder import walk
+from slimclean.audio.folder import is_folder, walk
 from slimclean.errors import UsageError
 
 OUTPUT_SUFFIX = "-enhanced"
@@ -24,7 +24,7 @@ def by_name(folder: Path) -> dict[str, Path]:
 
     Raises `UsageError` for what is no folder and for two recordings of one name.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"{folder}: not a folder; recordings pair by name, two files or two folders")
     found: dict[str, Path] = {}
     for path in walk(folder):

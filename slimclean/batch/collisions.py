@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimclean.audio.folder import is_folder
+from slimclean.audio.folder import exists, is_folder
 from slimclean.errors import UsageError
 
 
@@ -95,6 +95,6 @@ def _try(folder: Path, first: str, second: str) -> bool:
     try:
         with tempfile.TemporaryDirectory(prefix=".slimclean-", dir=folder) as place:
             Path(place, first).touch()
-            return Path(place, second).exists()
+            return exists(Path(place, second))
     except OSError:  # then nothing can be written here anyway
         return False

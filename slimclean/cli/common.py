@@ -69,6 +69,11 @@ def one_line_errors() -> Iterator[None]:
     except SlimcleanError as error:
         complain(str(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(error.strerror or str(error), str(error.filename or ""))
+        raise typer.Exit(1) from error
 
 
 def parse_uf(text: str) -> Uf:

@@ -31,10 +31,11 @@ def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) 
     """Say where the picture of each recording goes, by its path; nowhere without a folder `plots`."""
     if plots is None:
         return {}
+    from slimclean.audio.folder import is_folder
     from slimclean.show.plot import picture_names
 
     files = [str(task.source) for task in tasks]
-    names = picture_names(files, [path for path in inputs if path.is_dir()])
+    names = picture_names(files, list(filter(is_folder, inputs)))
     return {os.path.abspath(file): plots.absolute() / name for file, name in zip(files, names, strict=True)}  # noqa: PTH100
 
 

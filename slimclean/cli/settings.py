@@ -128,12 +128,14 @@ def _near(name: str, known: Any) -> str:
 
 def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     """The file named, or the one that lies beside the recordings."""
+    from slimclean.audio.folder import is_file, is_folder
+
     if named is not None:
         return Path(named)
     found: list[Path] = []
     for path in map(Path, paths):
-        beside = (path if path.is_dir() else path.parent) / FILE_NAME
-        if str(path) != "-" and beside.is_file() and not any(beside.samefile(other) for other in found):
+        beside = (path if is_folder(path) else path.parent) / FILE_NAME
+        if str(path) != "-" and is_file(beside) and not any(beside.samefile(other) for other in found):
             found.append(beside)
     if len(found) > 1:
         raise UsageError(f"{found[0]} and {found[1]}: say with --config which holds")
@@ -173,7 +175,7 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
     }[kind]
     if not fits:
         raise UsageError(f"{file}: {name} wants {wanted}, not {value!r}")
-    is_path = kind is Path or name == "output" or (name == "model" and (file.parent / str(value)).is_file())
+    is_path = kind is Path or name == "output" or (name == "model" and os.path.isfile(file.parent / str(value)))  # noqa: PTH113
     # A slash at the end says that an output is a folder, and a `Path` has none.
     return os.path.join(file.parent, value) if is_path and value != "-" else kind(value)  # noqa: PTH118
 

@@ -21,6 +21,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from slimclean.audio.atomic import replacing
+from slimclean.audio.folder import is_file
 from slimclean.errors import CheckpointError
 from slimclean.model import ModelConfig, SlimmableDemucs
 
@@ -69,7 +70,7 @@ def find(model: str | Path | None = None) -> Path:
     if str(model) in names:
         return WEIGHTS / f"{model}{SUFFIX}"
     path = Path(model)
-    if path.is_file():
+    if is_file(path):
         return path
     raise CheckpointError(f"no model named {model} and no such file; packaged: {', '.join(names) or 'none'}")
 

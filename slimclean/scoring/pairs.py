@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from slimclean.audio.folder import is_file
 from slimclean.audio.names import same_names
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
@@ -80,7 +81,7 @@ def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[
 
     Raises `UsageError` that names what has no counterpart on either side, or two recordings of one name.
     """
-    if reference.is_file() and estimate.is_file():
+    if is_file(reference) and is_file(estimate):
         return [ScorePair(estimate.name, reference, estimate, noisy)]
     references, estimates, *before = same_names(reference, estimate, *([noisy] if noisy else []))
     return [
@@ -91,7 +92,7 @@ def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[
 
 def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePair]:
     """Find a file, or every recording in a folder, to score without a reference; raises like `pair_up`."""
-    if estimate.is_file():
+    if is_file(estimate):
         return [ScorePair(estimate.name, None, estimate, noisy)]
     estimates, *before = same_names(estimate, *([noisy] if noisy else []))
     return [

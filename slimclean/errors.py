@@ -28,3 +28,11 @@ class MissingDependencyError(SlimcleanError):
 
 class UndefinedMetricError(SlimcleanError):
     """The measure has no value here; the message says why."""
+
+
+def reason(error: BaseException) -> str:
+    """Return one line on what went wrong: the message of ours and of the system, others with their type."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    if isinstance(error, SlimcleanError) or (isinstance(error, OSError) and text):
+        return text
+    return ": ".join(filter(None, [type(error).__name__, text]))

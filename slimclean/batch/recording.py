@@ -18,7 +18,7 @@ from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import LoudnessMeter
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError
+from slimclean.errors import reason
 from slimclean.scoring.pairs import Score, ScorePair, score_pair
 
 Progress = Callable[[float], None]
@@ -44,12 +44,8 @@ def enhance_file(
     try:
         trace = _enhance_into(result, task, enhancer, form or OutputForm(), progress, traced=look is not None)
         result.status = "enhanced"
-    except SlimcleanError as error:
-        result.error = str(error)
-    except OSError as error:
-        result.error = error.strerror or str(error)
     except Exception as error:  # whatever one recording does, the others go on
-        result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        result.error = reason(error)
     result.processing_s = time.perf_counter() - started
     if result.duration_s and result.status == "enhanced":
         result.rtf = result.processing_s / result.duration_s
@@ -130,8 +126,8 @@ def _score(result: FileResult, task: Task) -> None:
     try:
         score = score_pair(pair)
         remark = score.error or score.undefined
-    except SlimcleanError as error:
-        score, remark = Score(pair.name), str(error)
+    except Exception as error:  # the recording is enhanced all the same
+        score, remark = Score(pair.name), reason(error)
     for name, value in score.values.items():
         setattr(result, name, value)
     if remark:

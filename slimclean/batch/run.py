@@ -25,7 +25,7 @@ from slimclean.batch.report import FileResult
 from slimclean.batch.report_file import ReportWriter
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
-from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
+from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError, reason
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
@@ -194,7 +194,7 @@ def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileR
         name = type(error).__name__
         if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
             return _failed(task, f"its worker process died ({name}); out of memory?")
-        return _failed(task, f"{name}: {' '.join(str(error).split())}")
+        return _failed(task, reason(error))
 
 
 def _enhance(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, use_threads
+from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, show, use_threads
 
 
 def benchmark(
@@ -42,7 +42,7 @@ def benchmark(
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
-        from slimclean.scoring.tables import table, write_rows
+        from slimclean.scoring.tables import check_file, table, write_rows
 
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)
@@ -51,11 +51,13 @@ def benchmark(
         else:
             waveform, rate = audio.read(input_)
             name = input_.name
+        if csv is not None:
+            check_file(csv)
         rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
-        print(
+        if csv is not None:
+            write_rows(csv, rows)
+        show(
             f"{name}: {waveform.shape[-1] / rate:.1f} s at {rate} Hz; torch {torch.__version__}, {place.type}, "
             f"threads: {torch.get_num_threads()}, fastest of {repeats}"
         )
         print(table(rows))
-        if csv is not None:
-            write_rows(csv, rows)

@@ -41,7 +41,7 @@ def evaluate(
         from slimclean.scoring import evaluation
         from slimclean.scoring.dnsmos import require_speechmos
         from slimclean.scoring.metrics import MOS, SCORED
-        from slimclean.scoring.tables import table, write_rows
+        from slimclean.scoring.tables import check_file, table, write_rows
         from slimclean.show.curve import plot_curve, with_advantage
         from slimclean.show.plot import require_matplotlib
 
@@ -51,11 +51,14 @@ def evaluate(
             require_matplotlib()
         if mos:
             require_speechmos()
+        for path in (output, plot):
+            if path is not None:
+                check_file(path)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
-        print(table(rows))
         if output is not None:
             write_rows(output, rows)
+        print(table(rows))
         if plot is not None:
             plot_curve(rows, plot)

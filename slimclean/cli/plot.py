@@ -33,10 +33,12 @@ def plot(
     with one_line_errors():
         parsed_uf = parse_uf(uf)
         from slimclean.enhancer import Enhancer
+        from slimclean.scoring.tables import check_file
         from slimclean.show.comparison import compare, preview
         from slimclean.show.plot import plot_comparison, require_matplotlib
 
         require_matplotlib()
+        check_file(output)
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
         comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)
-        plot_comparison(comparison, output, file.name)
+        plot_comparison(comparison, output, file)

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 def check(plots: Path | None, html: Path | None) -> None:
     """Raise before any work if what is wanted cannot be made."""
     if html is not None:
+        from slimclean.scoring.tables import check_file
         from slimclean.show.page import check_page
 
         check_page(html)
+        check_file(html)
     if plots is not None:
+        from slimclean.scoring.tables import check_file
         from slimclean.show.plot import require_matplotlib
 
         require_matplotlib()
+        check_file(plots / "picture.png")
 
 
 def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:

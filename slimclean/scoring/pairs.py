@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 from slimclean.audio.folder import is_file
 from slimclean.audio.names import same_names
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError
+from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, UsageError, reason
 from slimclean.scoring.alignment import Alignment, bring_together
 from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, SEGMENT_S, Metric
 from slimclean.scoring.moments import Moments
@@ -165,10 +165,8 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE, *, align: bool = 
         score.status = "scored"
     except MissingDependencyError:
         raise
-    except SlimcleanError as error:
-        score.error = str(error)
     except Exception as error:  # whatever one pair does, the others go on
-        score.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        score.error = reason(error)
     return score
 
 

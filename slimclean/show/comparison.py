@@ -83,12 +83,6 @@ def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
     return compare(Path(result.file), Path(result.output), made_by)
 
 
-def reason(error: Exception) -> str:
-    """Say in one line why a recording could not be shown."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SlimcleanError) else f"{type(error).__name__}: {text}"
-
-
 def _comparison(
     before: Spectrogram, after: Spectrogram, ufs: list[np.ndarray], enhancer: Enhancer | None
 ) -> Comparison:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
-from slimclean.show.comparison import reason
+from slimclean.errors import reason
 from slimclean.show.plot import plot_comparison
 from slimclean.show.view import View, view_of
 
@@ -27,7 +27,7 @@ class Look:
             if self.page:
                 view = view_of(comparison)
             if self.picture is not None:
-                plot_comparison(comparison, self.picture, Path(result.file).name)
+                plot_comparison(comparison, self.picture, Path(result.file))
         except Exception as error:
             return dataclasses.replace(view, problem=reason(error))
         return view

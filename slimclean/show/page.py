@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slimclean.audio.atomic import replacing
+from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult, totals
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError, UsageError, reason
 from slimclean.show import player
 from slimclean.show.assets import asset, escaped
-from slimclean.show.comparison import compare_result, reason
+from slimclean.show.comparison import compare_result
 from slimclean.show.view import Strip, View, view_of
 
 SHOWN = 200
@@ -77,7 +77,8 @@ def write_report(
     """
     check_page(page)
     try:
-        with replacing(page) as temporary, temporary.open("w", encoding="utf-8") as file:
+        mode = shared_mode(Path(result.file) for result in results)
+        with replacing(page, mode) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(_page(results, page, enhancer, failed))
     except OSError as error:
         raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slimclean.audio.atomic import replacing
+from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
-from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.errors import MissingDependencyError, SlimcleanError, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
-from slimclean.show.comparison import compare_result, reason
+from slimclean.show.comparison import compare_result
 from slimclean.show.view import View, removed
 
 if TYPE_CHECKING:
@@ -41,8 +41,11 @@ def require_matplotlib() -> Any:
     return matplotlib
 
 
-def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
-    """Draw spectrograms before and after, levels over time, and the UF, as PNG or what the extension says."""
+def plot_comparison(comparison: Comparison, picture: Path, recording: Path) -> None:
+    """Draw spectrograms before and after, levels over time, and the UF, as PNG or what the extension says.
+
+    The picture is for those who may see the `recording`.
+    """
     figure = require_matplotlib().figure.Figure(figsize=(WIDTH_IN, 8.2), dpi=DPI, layout="constrained")
     before, after, level, uf = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 1.5, 1.5))
     duration, unit, per_unit = _time_axis(comparison.before.duration_s)
@@ -50,8 +53,8 @@ def plot_comparison(comparison: Comparison, picture: Path, title: str) -> None:
     _draw_levels(level, comparison, per_unit)
     _draw_uf(uf, comparison, per_unit)
     uf.set(xlabel=f"time ({unit})", xlim=(0, duration))
-    figure.suptitle(_plain(title))
-    save(figure, picture)
+    figure.suptitle(_plain(recording.name))
+    save(figure, picture, shared_mode([recording]))
 
 
 def _time_axis(duration_s: float) -> tuple[float, str, float]:
@@ -155,7 +158,7 @@ def plot_results(
             continue
         try:
             picture = pictures[os.path.abspath(result.file)]  # noqa: PTH100
-            plot_comparison(compare_result(result, enhancer), picture, Path(result.file).name)
+            plot_comparison(compare_result(result, enhancer), picture, Path(result.file))
         except Exception as error:  # whatever one recording does, the others get theirs
             failed(f"no picture: {reason(error)}")
 
@@ -225,10 +228,10 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 
-def save(figure: Any, picture: Path) -> None:
+def save(figure: Any, picture: Path, mode: int = 0o666) -> None:
     """Write a figure in the format of the name's extension, PNG without one."""
     try:
-        with replacing(picture) as temporary:
+        with replacing(picture, mode) as temporary:
             figure.savefig(temporary, format=picture.suffix[1:] or "png")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)

@@ -134,7 +134,7 @@ def test_any_length_is_drawn_1200_pixels_wide(tmp_path, seconds):
     name = "a $b$ 50%.wav"
     soundfile.write(tmp_path / name, voice(seconds), 16_000)
     picture = tmp_path / "new" / "a.png"
-    plot_comparison(preview(tmp_path / name, identity_enhancer()), picture, name)
+    plot_comparison(preview(tmp_path / name, identity_enhancer()), picture, tmp_path / name)
     assert png_size(picture)[0] == 1200
 
 

@@ -87,7 +87,7 @@ class AvSource:
             0,
             form.upper(),
             codec.name.upper(),
-            codec=codec.name,
+            codec=codec.codec.canonical_name,
             bit_rate=codec.bit_rate or None,
             bits_per_sample=_bits(codec),
             channel_layout=first.layout.name,

@@ -129,6 +129,16 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
     return []
 
 
+def extension(source: Path) -> tuple[int, int] | None:
+    """Return the valid bits and the channel mask of a WAVE that states them, None of another file."""
+    fmt = walk(source).find(b"fmt ")
+    if fmt is None or fmt.size < 40:
+        return None
+    body = content(source, fmt)
+    bits, mask = struct.unpack_from("<HI", body, 18)
+    return (bits, mask) if body[:2] == b"\xfe\xff" else None
+
+
 def lost(source: Path) -> list[str]:
     """Return the names of the chunks of `source` that only its own kind of file can hold."""
     tags = (b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"ANNO", b"(c) ")

@@ -61,6 +61,8 @@ class Film:
         self._path = path
         self._container = _BY_FORMAT[info.format]
         self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
+        self._held = np.zeros((0, info.channels))
+        self._step = _pcm_step(info.sample_rate) if info.codec and info.codec.startswith("pcm_") else 1
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
@@ -82,14 +84,22 @@ class Film:
         if self._ogg is not None:
             self._ogg.write(samples)
             return
-        rate = self.info.sample_rate
+        held = np.concatenate([self._held, samples]) if len(self._held) else samples
+        whole = len(held) // self._step * self._step
+        self._held = held[whole:].copy()
         with self._errors():
-            packed = np.ascontiguousarray(samples).reshape(1, -1)
+            self._encode(held[:whole])
+
+    def _encode(self, samples: np.ndarray) -> None:
+        step = self._step if self._step > 1 else max(1, len(samples))
+        for start in range(0, len(samples), step):
+            packed = np.ascontiguousarray(samples[start : start + step]).reshape(1, -1)
             frame = self._av.AudioFrame.from_ndarray(
                 packed, format=sample_format(self.info), layout=self._layout
             )
+            rate = self.info.sample_rate
             frame.rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._samples
-            self._samples += len(samples)
+            self._samples += packed.shape[1] // self.info.channels
             self._mux(self._sound.encode(frame))
 
     def close(self) -> None:
@@ -99,6 +109,7 @@ class Film:
                 self._begin()
                 self._mux(self._ogg.packets(self._av, self._sound))
             else:
+                self._encode(self._held)
                 self._mux(self._sound.encode(None))
             self._copy_until(None)
             self._out.close()
@@ -188,7 +199,7 @@ class Film:
                 self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
         if old is None:
             return
-        old_codec = old.codec_context.name
+        old_codec = old.codec_context.codec.canonical_name
         if old_codec != info.codec and info.codec == self._container.codecs[0] and self._like_source():
             self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
         self._sound.metadata.update(_without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
@@ -234,6 +245,8 @@ class Film:
         if self._container.sound_only and not is_cover:
             return False
         matroska = self._container.muxer in ("matroska", "webm")
+        if is_cover and not matroska:
+            return False  # it stands among the tags, and is copied with them
         if stream.type == "attachment" or (is_cover and matroska):
             return self._attach(stream, is_cover=is_cover)
         hidden = stream.discard == self._av.stream.Discard.all  # the chapters as a track of text
@@ -244,7 +257,12 @@ class Film:
         ):
             return False
         if stream.codec_context is None and stream.type != "data":
-            raise AudioError(f"track {stream.index}, {stream.type}, is in a codec that FFmpeg cannot name")
+            if stream.type == "video":
+                raise AudioError(
+                    "its picture is in a codec that FFmpeg cannot name; `extension` flac takes the sound"
+                )
+            self.warnings.append(f"track {stream.index} ({stream.type}, of an unknown codec) is not kept")
+            return False
         try:
             track = self._out.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -332,6 +350,7 @@ class _Ogg:
             target, "w", info.sample_rate, info.channels, "VORBIS", format="OGG", compression_level=level
         )
         self._read: Any = None
+        self._start_s = info.start_s
 
     def write(self, samples: np.ndarray) -> None:
         self._file.write(samples)
@@ -342,7 +361,12 @@ class _Ogg:
         return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
 
     def packets(self, av: Any, track: Any) -> Iterator[Any]:
-        return (packet for packet in self._read.demux(self._read.streams.audio[0]) if packet.size)
+        for packet in self._read.demux(self._read.streams.audio[0]):
+            if packet.size:
+                # The first packet only primes the decoder; a time below 0 would shift the picture.
+                start = round(self._start_s / packet.time_base)
+                packet.pts, packet.dts = (start + max(0, time or 0) for time in (packet.pts, packet.dts))
+                yield packet
 
     def remove(self) -> None:
         with contextlib.suppress(Exception):
@@ -432,6 +456,13 @@ def sample_format(info: AudioInfo) -> str:
         )
     chosen = ENCODINGS[codec].sample_format or "flt"
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
+
+
+def _pcm_step(sample_rate: int) -> int:
+    """Return the samples of a packet of PCM: whole milliseconds, for Matroska has no finer time."""
+    return next(
+        (sample_rate * ms // 1000 for ms in (20, 40) if sample_rate * ms % 1000 == 0), sample_rate // 50
+    )
 
 
 def _open(av: Any, path: Path) -> Any:

@@ -124,9 +124,9 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
         )
     if not _mutagen():
         return warnings + _without_mutagen(source)
-    if not (_same_kind(source, written, family, info) or film):
+    if not _same_kind(source, written, family, info) and (not film or info.format != "MOV"):
         attached = read(source)
-        if attached:
+        if attached or info.channel_mask:
             warnings += _write(attached, written, family, info)
     return warnings
 
@@ -554,7 +554,8 @@ def _write(attached: Attached, written: Path, family: str, info: AudioInfo) -> l
     for number, (start_s, title) in enumerate(attached.chapters, 1):
         new.tags.append((f"CHAPTER{number:03d}", _clock(start_s)))
         new.tags.append((f"CHAPTER{number:03d}NAME", title))
-    if info.channel_mask and isinstance(new, mutagen.flac.FLAC):
+    usual = {1: 0x4, 2: 0x3}.get(info.channels)
+    if info.channel_mask and info.channel_mask != usual and isinstance(new, mutagen.flac.FLAC):
         new.tags.append((CHANNEL_MASK, f"0x{info.channel_mask:04X}"))
     for one in attached.pictures:
         picture = mutagen.flac.Picture()
@@ -621,14 +622,16 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
     if new.tags is None:
         new.add_tags()
     by_name = {names[0]: names[2] for names in NAMES if names[2]}
+    found: dict[str, list[Any]] = {}
     for name, value in attached.texts:
         if name in ("TRACKNUMBER", "DISCNUMBER"):
             numbers = [int(n) for n in re.findall(r"\d+", value)[:2]] or [0]
-            new.tags["trkn" if name == "TRACKNUMBER" else "disk"] = [(*numbers, 0)[:2]]
+            found["trkn" if name == "TRACKNUMBER" else "disk"] = [(*numbers, 0)[:2]]
         elif name in by_name:
-            new.tags.setdefault(by_name[name], []).append(value)
+            found.setdefault(by_name[name], []).append(value)
         else:
-            new.tags.setdefault(f"----:com.apple.iTunes:{name}", []).append(mp4.MP4FreeForm(value.encode()))
+            found.setdefault(f"----:com.apple.iTunes:{name}", []).append(mp4.MP4FreeForm(value.encode()))
+    new.tags.update(found)
     covers = [
         mp4.MP4Cover(one.data, mp4.MP4Cover.FORMAT_PNG if "png" in one.mime else mp4.MP4Cover.FORMAT_JPEG)
         for one in attached.pictures

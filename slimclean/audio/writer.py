@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from slimclean.audio import film, tags
+from slimclean.audio import chunks, film, tags
 from slimclean.audio.atomic import AtomicFile
 from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level
 from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
@@ -36,6 +36,12 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     Raises `AudioError` with the remedy for all that will not go, before any work is done.
     """
     stored = output_info(info, path, form)
+    if (extension := chunks.extension(source)) and not (form and form.mono):
+        valid_bits, mask = extension
+        same = stored.format.startswith(("WAV", "RF64")) and stored.subtype == info.subtype
+        stored = replace(
+            stored, channel_mask=mask, bits_per_sample=valid_bits if same else stored.bits_per_sample
+        )
     if stored.codec in LOSSY:
         asked = form.bit_rate if form else None
         stored = replace(stored, bit_rate=asked or film.bit_rate(source, info) or stored.bit_rate)

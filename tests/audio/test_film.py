@@ -1,0 +1,243 @@
+"""Films in, films out: what is copied is the same packet by packet, and the sound lies where it lay."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import soundfile
+from audio.films import heard, lag_samples, make_film, packets
+from conftest import identity_enhancer, voice
+
+from slimclean import audio
+from slimclean.audio import OutputForm
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+from slimclean.batch.run import enhance_paths
+
+av = pytest.importorskip("av")
+RATE = 48_000
+LOSSY_MS = 1.0
+
+
+def sound(seconds=2.0, channels=2, rate=RATE):
+    """Voices in soft noise, which cross-correlation has no doubt about."""
+    rng = np.random.default_rng(1)
+    x = np.stack([voice(seconds, rate, seed) for seed in range(channels)])
+    return (x + 0.01 * rng.normal(size=x.shape)).astype(np.float32)
+
+
+def enhanced(source, destination, form=None):
+    result = enhance_file(Task(source, destination), identity_enhancer(), form)
+    assert result.status == "enhanced", result.error
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "exact"),
+    [
+        ("a.mp4", "aac", False),
+        ("a.mp4", "alac", True),
+        ("a.mp4", "flac", True),
+        ("a.m4v", "aac", False),
+        ("a.mov", "pcm_s16le", True),
+        ("a.mov", "pcm_s24le", True),
+        ("a.mov", "aac", False),
+        ("a.mkv", "flac", True),
+        ("a.mkv", "aac", False),
+        ("a.mkv", "libopus", False),
+        ("a.mkv", "pcm_f32le", True),
+        ("a.mkv", "libmp3lame", False),
+        ("a.mkv", "ac3", False),
+        ("a.webm", "libopus", False),
+    ],
+)
+def test_a_film_comes_out_as_it_was_but_for_its_sound(tmp_path, name, codec, exact):
+    chapters = ((0, 1000, "One"), (1000, 2000, "Две"))
+    source = make_film(tmp_path / name, codec, sound(), metadata={"title": "Gespräch"}, chapters=chapters)
+    enhanced(source, tmp_path / "out" / name)
+    target = tmp_path / "out" / name
+    assert packets(target, "video") == packets(source, "video")
+    (before, rate), (after, new_rate) = heard(source), heard(target)
+    assert new_rate == rate
+    assert after.shape[0] == before.shape[0]
+    lag = lag_samples(before[0], after[0])
+    assert abs(lag) <= (0 if exact else LOSSY_MS / 1000 * rate)
+    if exact:
+        assert after.shape == before.shape
+        np.testing.assert_allclose(after, before, atol=2**-14)
+    with av.open(str(source)) as old, av.open(str(target)) as new:
+        assert new.streams.audio[0].codec_context.name == old.streams.audio[0].codec_context.name
+        assert new.streams.audio[0].codec_context.layout.name in ("stereo", "2 channels")
+        assert new.streams.audio[0].metadata.get("language") == old.streams.audio[0].metadata.get("language")
+        assert new.metadata["title"] == "Gespräch"
+        assert [c["metadata"]["title"] for c in new.chapters()] == ["One", "Две"]
+        assert [c["start"] * c["time_base"] for c in new.chapters()] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+@pytest.mark.parametrize("start_s", [Fraction(23, 1000), Fraction(1, 2)])
+def test_sound_that_starts_late_stays_under_its_picture(tmp_path, name, start_s):
+    codec = "pcm_s16le" if name != "a.mp4" else "alac"
+    x = sound()
+    source = make_film(tmp_path / name, codec, x, at=((float(start_s), 0, None),))
+    enhanced(source, tmp_path / "out" / name)
+    before, after = heard(source)[0], heard(tmp_path / "out" / name)[0]
+    assert before.shape == after.shape == (2, x.shape[1] + round(start_s * RATE))
+    np.testing.assert_allclose(after, before, atol=2**-14)
+
+
+def test_a_pause_of_the_sound_stays_a_pause(tmp_path):
+    x = sound(4.0)
+    source = make_film(tmp_path / "a.mkv", "pcm_s16le", x, at=((0, 0, 2 * RATE), (3.5, 2 * RATE, None)))
+    result = enhanced(source, tmp_path / "b.mkv")
+    assert "pauses" in result.warnings or not result.warnings
+    np.testing.assert_allclose(heard(tmp_path / "b.mkv")[0], heard(source)[0], atol=2**-14)
+
+
+def test_other_sounds_and_attachments_are_copied(tmp_path):
+    font = bytes(range(256)) * 20
+    source = make_film(
+        tmp_path / "a.mkv",
+        "flac",
+        sound(),
+        sounds=2,
+        attachments=(("f.ttf", "application/x-truetype-font", font),),
+    )
+    enhanced(source, tmp_path / "b.mkv")
+    second = [packet for packet in packets(source, "audio") if packet[0] == 2]
+    assert [packet for packet in packets(tmp_path / "b.mkv", "audio") if packet[0] == 2] == second
+    with av.open(str(tmp_path / "b.mkv")) as film:
+        kept = next(stream for stream in film.streams if stream.type == "attachment")
+        assert (kept.name, kept.mimetype, kept.data) == ("f.ttf", "application/x-truetype-font", font)
+
+
+def test_the_sound_alone_on_request(tmp_path):
+    source = make_film(tmp_path / "a.mp4", "aac", sound(), metadata={"title": "T"}, chapters=((0, 900, "One"),))
+    (result,) = enhance_paths([source], tmp_path / "out", identity_enhancer(), form=OutputForm(".flac"))
+    assert result.output == str(tmp_path / "out" / "a.flac")
+    info = audio.probe(tmp_path / "out" / "a.flac")
+    assert (info.format, info.sample_rate, info.channels) == ("FLAC", RATE, 2)
+    enhanced(source, tmp_path / "b.m4a")
+    with av.open(str(tmp_path / "b.m4a")) as alone:
+        assert [stream.type for stream in alone.streams if stream.type != "data"] == ["audio"]
+
+
+def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer())
+    assert "WEBM does not hold the video track (h264), .mp4 and .mov and .mkv can" in result.error
+    assert result.mean_uf is None
+    assert not (tmp_path / "b.webm").exists()
+
+
+@pytest.mark.parametrize(
+    ("channels", "codec"), [(1, "aac"), (6, "aac"), (6, "ac3"), (8, "flac"), (8, "aac"), (6, "flac")]
+)
+def test_every_channel_stays_in_its_place(tmp_path, channels, codec):
+    x = np.zeros((channels, RATE), np.float32)
+    for channel in range(channels):
+        x[channel] = 0.2 * np.sin(2 * np.pi * (60 + 10 * channel) * np.arange(RATE) / RATE)
+    source = make_film(tmp_path / "a.mkv", codec, x, bit_rate=64_000 * channels)
+    enhanced(source, tmp_path / "b.mkv")
+    after = heard(tmp_path / "b.mkv")[0]
+    assert after.shape[0] == channels
+    spectra = np.abs(np.fft.rfft(after[:, :RATE]))
+    assert [int(spectrum.argmax()) for spectrum in spectra] == [
+        60 + 10 * channel for channel in range(channels)
+    ]
+
+
+@pytest.mark.parametrize("codec", ["alac", "pcm_s24le"])
+def test_24_bits_stay_24(tmp_path, codec):
+    x = sound(0.5, 1)
+    name = "a.m4a" if codec == "alac" else "a.mov"
+    kind = "s32p" if codec == "alac" else None
+    source = make_film(tmp_path / name, codec, x, sample_format=kind, picture=name == "a.mov")
+    enhanced(source, tmp_path / f"b-{name}")
+    enhanced(source, tmp_path / "b.flac")
+    assert audio.probe(tmp_path / f"b-{name}").bits_per_sample == 24
+    assert soundfile.info(tmp_path / "b.flac").subtype == "PCM_24"
+    assert np.abs(heard(tmp_path / f"b-{name}")[0] - x).max() < 2**-20
+    low = np.round(heard(tmp_path / f"b-{name}")[0] * 2**23).astype(int) & 0xFF
+    assert len(np.unique(low)) > 100  # the lower eight bits are no zeros
+
+
+@pytest.mark.parametrize(("codec", "kbits"), [("aac", 64), ("aac", 160), ("libopus", 32), ("libopus", 128)])
+def test_films_keep_the_bit_rate_of_their_sound(tmp_path, codec, kbits):
+    source = make_film(tmp_path / "a.mkv", codec, sound(4.0), bit_rate=1000 * kbits)
+    enhanced(source, tmp_path / "b.mkv")
+    sizes = [sum(len(p[1]) for p in packets(path, "audio")) for path in (source, tmp_path / "b.mkv")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.2)
+    enhanced(source, tmp_path / "c.mkv", OutputForm(bit_rate=96_000))
+    asked = 8 * sum(len(p[1]) for p in packets(tmp_path / "c.mkv", "audio")) / 4
+    assert asked == pytest.approx(96_000, rel=0.2)
+
+
+def test_a_film_without_commit_leaves_nothing(tmp_path):
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    stored = audio.plan_output(audio.probe(source), source, tmp_path / "out" / "a.mp4")
+    with audio.AudioWriter(tmp_path / "out" / "a.mp4", stored, source) as writer:
+        writer.write(sound(0.2))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_vorbis_is_encoded_by_libsndfile_and_lies_in_the_film(tmp_path):
+    source = make_film(tmp_path / "a.webm", "libopus", sound(4.0))
+    enhanced(source, tmp_path / "b.webm", OutputForm(subtype="VORBIS"))
+    enhanced(tmp_path / "b.webm", tmp_path / "c.webm")
+    pictures, (before, rate) = packets(source, "video"), heard(source)
+    for name in ("b.webm", "c.webm"):
+        assert packets(tmp_path / name, "video") == pictures
+        assert abs(lag_samples(before[0], heard(tmp_path / name)[0][0])) <= LOSSY_MS / 1000 * rate
+        with av.open(str(tmp_path / name)) as film:
+            assert film.streams.audio[0].codec_context.name == "vorbis"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webm", "b.webm", "c.webm"]
+
+
+def test_in_place(tmp_path):
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    pictures = packets(source, "video")
+    (result,) = enhance_paths([source], None, identity_enhancer(), in_place=True)
+    assert result.status == "enhanced", result.error
+    assert packets(source, "video") == pictures
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg: apt-get install ffmpeg")
+def test_with_the_real_ffmpeg(tmp_path):
+    """Subtitles, two languages, a rotated picture: half a minute as ffmpeg itself makes and reads it."""
+
+    def ffmpeg(*arguments):
+        subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, cwd=tmp_path)
+
+    def probe(path, *entries):
+        command = ["ffprobe", "-v", "error", "-of", "compact", "-show_entries", *entries, str(path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    soundfile.write(tmp_path / "s.wav", sound(30.0).T, RATE)
+    (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nHello\n", encoding="utf-8")
+    inputs = "-f lavfi -i testsrc=size=64x64:rate=25:duration=30 -i s.wav -i s.srt"
+    tracks = "-map 0 -map 1 -map 1 -map 2 -c:v libx264 -c:a aac -b:a 96k -c:s mov_text"
+    languages = "-metadata:s:a:0 language=deu -metadata:s:a:1 language=fra"
+    ffmpeg(*f"{inputs} {tracks} {languages} -movflags +faststart a.mp4".split())
+    enhanced(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    shown = "stream=index,codec_name,codec_tag_string,time_base,start_pts,duration_ts:stream_tags=language"
+    assert probe(tmp_path / "b.mp4", shown) == probe(tmp_path / "a.mp4", shown)
+    for stream in ("0:v", "0:a:1", "0:s"):
+        hashes = []
+        for name in ("a.mp4", "b.mp4"):
+            ffmpeg("-i", name, "-map", stream, "-c", "copy", "-f", "hash", f"{name}.hash")
+            hashes.append((tmp_path / f"{name}.hash").read_text(encoding="utf-8"))
+        assert hashes[0] == hashes[1]
+    times = []
+    for name in ("a.mp4", "b.mp4"):
+        ffmpeg("-i", name, "-map", "0:a:0", f"{name}.wav")
+        times.append(soundfile.read(tmp_path / f"{name}.wav", dtype="float32")[0][:, 0])
+    assert len(times[0]) == len(times[1])
+    assert abs(lag_samples(*times)) <= LOSSY_MS / 1000 * RATE
+    data = (tmp_path / "b.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # as it was

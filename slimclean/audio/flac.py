@@ -54,6 +54,8 @@ def scan(peek: Peek, start: int) -> Structure | None:
     if not streams:
         return None
     parts, warnings = [], []
+    if streams[0].start > start:
+        warnings.append(f"{streams[0].start - start} bytes before the first FLAC stream were left out")
     for stream in streams:
         samples, whole = _samples(peek, stream)
         if not whole and (samples != stream.declared or not samples):
@@ -82,11 +84,13 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
         starts.append(min(found))
         position = min(found) + 42
     streams = []
-    for first, stop in zip(starts, [*starts[1:], peek.size], strict=True):
+    for first, stop in zip(starts, [*starts, peek.size][1:], strict=True):
         audio, last = first + 4, False
         while not last and audio + 4 <= stop:
             head = peek.at(audio, 4)
             last, audio = bool(head[0] & 0x80), audio + 4 + int.from_bytes(head[1:4], "big")
+        if audio > stop or not last:
+            raise AudioError(f"damaged: the blocks at byte {first} are longer than the stream")
         if audio < stop:
             streams.append(_Stream(first, stop, peek.at(first, 42), audio))
     return streams

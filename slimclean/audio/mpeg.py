@@ -23,6 +23,8 @@ _KBITS = {
     (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """By version (2.5 is like 2) and the header's two bits of layer, where 3 is layer I."""
+_GAPS, _LONGEST_GAP = 141, 2880
+"""Where in an Info frame 12 bits each tell of samples before and behind the sound, and the most they may be."""
 SEARCH_BYTES = 1 << 20
 """How far into a file the first frame may lie."""
 
@@ -99,6 +101,8 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         return None
     sections: list[_Section] = []
     warnings: list[str] = []
+    if peek.at(begin, min(position - begin, 4096)).strip(b"\0"):
+        warnings.append(f"{position - begin} bytes before the first MPEG frame were left out")
     cut = False
     while position < end:
         data = peek.at(position, 4)
@@ -130,7 +134,8 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     if not sections:
         return None
     warnings.extend(_judge(sections, cut=cut))
-    if len(sections) == 1 and sections[0].counted == sections[0].frames and not warnings:
+    regular = sections[0].counted == sections[0].frames and not _absurd_gaps(sections[0])
+    if len(sections) == 1 and regular and not warnings:
         return Structure((Part((range(start, end),)),))
     tags = [range(start, begin)] if begin > start else []
     parts = [_part(section, tags if section is sections[0] else []) for section in sections]
@@ -239,6 +244,13 @@ def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None
     return None
 
 
+def _absurd_gaps(section: _Section) -> bool:
+    """Whether an encoder's delay and padding are said to be more than any encoder's, at the cost of sound."""
+    offset = _info_offset(section.header, section.mono) + _GAPS
+    gaps = int.from_bytes(section.info[offset : offset + 3], "big")
+    return max(gaps >> 12, gaps & 0xFFF) > _LONGEST_GAP
+
+
 def _part(section: _Section, tags: list[range]) -> Part:
     """The frames behind tags and an Info frame that counts them; layers I and II have no such frame."""
     header, samples = section.header, section.frames * section.header.samples
@@ -257,5 +269,7 @@ def _part(section: _Section, tags: list[range]) -> Part:
     frame[offset + 8 : offset + 12] = struct.pack(">I", section.frames)
     if frame[offset + 7] & 2:
         frame[offset + 12 : offset + 16] = struct.pack(">I", total_bytes + len(frame))
+    if _absurd_gaps(section):
+        frame[offset + _GAPS : offset + _GAPS + 3] = bytes(3)
     pieces: tuple[Piece, ...] = (*tags, bytes(frame), *section.pieces)
     return Part(pieces)

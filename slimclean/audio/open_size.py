@@ -1,4 +1,4 @@
-"""CAF, AIFF and AU files whose size of sound was left open, or is less than there is."""
+"""CAF, AIFF, AU and W64 files whose size of sound was left open, or is less than there is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from slimclean.audio.view import Part, Peek, Structure
 from slimclean.errors import AudioError
 
 _UNKNOWN = 0xFFFF_FFFF
+_W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+"""How the names of W64's chunks go on after four letters."""
 
 
 def scan(peek: Peek) -> Structure | None:
@@ -18,6 +20,8 @@ def scan(peek: Peek) -> Structure | None:
     head = peek.at(0, 24)
     if head.startswith(b"caff"):
         return _caf(peek)
+    if head.startswith(b"riff"):
+        return _w64(peek)
     if head[8:12] in (b"AIFF", b"AIFC"):
         return _aiff(peek)
     if head[:4] in (b".snd", b"dns.") and len(head) == 24:
@@ -65,6 +69,26 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
 def _is_name(data: bytes) -> bool:
     """Whether this can be the name of a chunk."""
     return all(0x20 <= byte < 0x7F for byte in data)
+
+
+def _w64(peek: Peek) -> Structure | None:
+    """libsndfile reads what follows the sound as sound: chunks are kept from it, the rest is told of."""
+    position = 40
+    while position + 24 <= peek.size:
+        name, (size,) = peek.at(position, 16), struct.unpack("<Q", peek.at(position + 16, 8))
+        stop = position + size
+        if name.startswith(b"data"):
+            if size <= 24 or stop >= peek.size - 7:
+                return None
+            if peek.at(-(-stop // 8) * 8 + 4, 12) == _W64_NAME:
+                return Structure((Part((range(stop),)),))
+            said, there = size - 24, peek.size - position - 24
+            warning = f"its header says {said} bytes of sound, {there} are there and were read"
+            return Structure((Part((range(peek.size),)),), (warning,))
+        if size < 24:
+            return None
+        position += -(-size // 8) * 8
+    return None
 
 
 def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:

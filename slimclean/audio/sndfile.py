@@ -19,6 +19,8 @@ from slimclean.audio.view import Part, Structure, View
 from slimclean.errors import AudioError
 
 UNKNOWN_FRAMES = 1 << 62
+MOST_VALUES = 1 << 22
+"""How many values are asked for at a time: a header may promise any number of samples and channels."""
 REMARKED_S = 0.1
 """A lossy recording may be shorter than its header says by so much without a remark."""
 
@@ -101,6 +103,7 @@ class SndfileSource:
         return np.concatenate(blocks)
 
     def _read(self, frames: int) -> np.ndarray:
+        frames = min(frames, max(1, MOST_VALUES // self._file.channels))
         try:
             with _quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
                 block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)

@@ -37,9 +37,9 @@ class Input:
         self.peak = max(self.peak, float(np.abs(block).max()))
         if np.abs(block).max() >= FULL_SCALE:
             self.clipped_samples += sum(_clipped(channel) for channel in block)
-        middle = block[:, block.shape[1] // 2 :][:, : 1 << 15].mean(0)  # a sample of each block is enough
-        power = np.square(np.abs(np.fft.rfft(middle * np.hanning(len(middle)))))
-        split = int(NARROWBAND_HZ / self._rate * len(middle))
+        middle = block[:, block.shape[1] // 2 :][:, : 1 << 15]  # a sample of each block is enough
+        power = np.square(np.abs(np.fft.rfft(middle * np.hanning(middle.shape[1])))).sum(0)
+        split = int(NARROWBAND_HZ / self._rate * middle.shape[1])
         self._low += float(power[:split].sum())
         self._high += float(power[split:].sum())
 

@@ -135,14 +135,27 @@ def flac_total(data: bytes, samples: int) -> bytes:
     )
 
 
-def muxed(path, codec: str, x: np.ndarray, rate: int, form: str | None = None, at=((0.0, 0.0, None),),
-          tracks: int = 1, default: int | None = None, **stream_options) -> None:  # fmt: skip
+def muxed(
+    path,
+    codec: str,
+    x: np.ndarray,
+    rate: int,
+    form: str | None = None,
+    at=((0.0, 0.0, None),),
+    tracks: int = 1,
+    default: int | None = None,
+    bit_rate: int | None = None,
+    **stream_options,
+) -> None:
     """x [C, T] through PyAV; `at` holds (time in the file, from, to) in s; `tracks` alike, `default` marked."""
     import av
 
     layout = {1: "mono", 2: "stereo"}[len(x)]
     with av.open(str(path), "w", format=form) as container:
         streams = [container.add_stream(codec, rate, layout=layout, **stream_options) for _ in range(tracks)]
+        for stream in streams:
+            if bit_rate is not None:
+                stream.bit_rate = bit_rate
         if default is not None:
             for number, stream in enumerate(streams):
                 stream.disposition = av.stream.Disposition.default if number == default else 0

@@ -196,6 +196,21 @@ KINDS = {
         2.0,
         TOLD,
     ),
+    "W64 too small": (
+        "a.w64",
+        lambda: (lambda d: _at(d, d.index(b"data") + 16, struct.pack("<Q", 9_024)))(encoded("W64", "PCM_16")),
+        2.0,
+        TOLD,
+    ),
+    "W64 with a chunk behind": (
+        "a.w64",
+        lambda: (
+            lambda d: d + b"junk" + d[d.index(b"data") + 4 : d.index(b"data") + 16] + bytes([32]) + bytes(15)
+        )(encoded("W64", "PCM_16")),
+        2.0,
+        "",
+    ),
+    "rubbish before an MP3": ("a.mp3", lambda: b"rubbish" * 100 + mp3(info=False), 2.03, "700 bytes before"),
     "AIFF too small": ("a.aiff", lambda: _data(encoded("AIFF"), b"SSND", struct.pack(">I", 9_000)), 2.0, TOLD),
 }
 

@@ -32,7 +32,7 @@ class Scratch:
         self._flat: dict[object, Tensor] = {}
 
     def __call__(self, name: object, *shape: int, dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor; valid until the name is asked for again."""
+        """Lend an uninitialised tensor; it is valid until the name is asked for again."""
         size, key = math.prod(shape), (name, dtype)
         flat = self._flat.get(key)
         if flat is None or len(flat) < size:
@@ -51,7 +51,7 @@ class FastEncoder:
         self._weights: dict[int, list[Tensor]] = {}
 
     def __call__(self, x: Tensor, ahead: Tensor, uf: float, out: Tensor, scratch: Scratch) -> None:
-        """x [n, S C_in], s stretches of time, and the row that follows each, [s, S C_in] -> `out` [n, C]."""
+        """Encode x [n, S C_in], s stretches of time, and the row after each, [s, S C_in] -> `out` [n, C]."""
         n, w = len(x), width(uf, self.outputs)
         h = scratch("h", w + 1, n, dtype=self.dtype)
         encode(x, ahead, self._prepare(w), h, scratch("gate", n, self.outputs, dtype=self.dtype), out)
@@ -77,7 +77,7 @@ class FastDecoder:
         self._weights: dict[int, list[Tensor]] = {}
 
     def __call__(self, x: Tensor, uf: float, out: Tensor, ends: Tensor, scratch: Scratch) -> None:
-        """x [n, C], s stretches of time -> `out` [n, S C_out].
+        """Decode x [n, C], s stretches of time -> `out` [n, S C_out].
 
         What the last row of each stretch adds to whatever row comes next in time goes to `ends` [s, S C_out].
         """
@@ -117,7 +117,7 @@ class FastGRU:
         )
 
     def __call__(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """[B, f, C] and the state before, [G, B, c] (None: the first) -> [B, f, C] and the state after."""
+        """Go on from a state, [G, B, c] or None at first: [B, f, C] -> [B, f, C] and the state after."""
         batch, frames, channels = x.shape
         groups, c = self.groups, channels // self.groups
         x = x.reshape(batch, frames, groups, c).permute(2, 1, 0, 3).reshape(groups, frames * batch, c)
@@ -156,7 +156,7 @@ class FastRouter:
         self._gates = _kept(torch.float32, bias, weight, hidden_weight.view(3, 1, c))
 
     def __call__(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """[B, T] -> the UF of each frame, [B, F]."""
+        """Choose the UF of each frame, [B, T] -> [B, F]."""
         config, head = self.router.config, self.router
         batch, stride = len(noisy), config.router_stride
         rows = noisy.view(-1, stride)
@@ -170,7 +170,7 @@ class FastRouter:
         return head.likeliest(logits)
 
     def _scan(self, features: Tensor) -> Tensor:
-        """`DiagonalGRU`, [B, F, C] -> [B, F, C]."""
+        """Run the `DiagonalGRU`, [B, F, C] -> [B, F, C]."""
         batch, frames, c = features.shape
         bias, weight, hidden_weight = self._gates
         gates = torch.addmm(bias, features.reshape(-1, c), weight)
@@ -190,7 +190,7 @@ class FastResampler:
         self._down = _kept(torch.float32, *(part.T / self.factor for part in matrix.unbind(2)))
 
     def up(self, x: Tensor, scratch: Scratch) -> Tensor:
-        """[B, T + 2 Z], with what comes before and after, -> [S, B, U T / S]; T is a multiple of `BLOCK`."""
+        """Interpolate [B, T + 2 Z], with what comes before and after, -> [S, B, U T / S]; `BLOCK` divides T."""
         windows = x.unfold(1, BLOCK + 2 * ZEROS, BLOCK)
         windows = scratch("windows", *windows.shape, dtype=x.dtype).copy_(windows).flatten(0, 1)
         out = scratch("up", len(self._up), len(windows), self._up[0].shape[1], dtype=x.dtype)
@@ -199,7 +199,7 @@ class FastResampler:
         return out.view(len(out), len(x), -1)
 
     def down(self, y: Tensor, out: Tensor) -> None:
-        """[S, B, U T / S], low-passed, is added to `out` [B, T + 2 Z], where neighbours overlap."""
+        """Low-pass [S, B, U T / S] and add it to `out` [B, T + 2 Z], where neighbours overlap."""
         rows = y.view(len(y), -1, self._down[0].shape[0])
         blocks = torch.mm(rows[0], self._down[0])
         for part, matrix in zip(rows[1:], self._down[1:], strict=True):
@@ -211,14 +211,14 @@ class FastResampler:
 
 
 def _kept(dtype: torch.dtype, *tensors: Tensor) -> list[Tensor]:
-    """Contiguous copies."""
+    """Copy, so that each is contiguous."""
     return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
 
 
 def _without_tanh(
     weight: Tensor, bias: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A GRU's weights, [..., 3 c] in the order r, z, n, for the state g = (h + 1) / 2.
+    """Rewrite a GRU's weights, [..., 3 c] in the order r, z, n, for the state g = (h + 1) / 2.
 
     tanh(a) = 2 sigmoid(2 a) - 1, and a sigmoid takes a sixth of the time. So the candidate becomes a sigmoid of
     twice its argument, and h = lerp(n, h, z) stays what it is. What multiplied h = 2 g - 1 doubles, and

@@ -67,7 +67,7 @@ class NetworkEngine(Protocol):
         """Of the products: fp32 or bf16."""
 
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """The UF the router gives each frame, [B, T] -> [B, F]."""
+        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
 
     def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
         """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
@@ -115,7 +115,7 @@ class Engine:
 
     @torch.inference_mode()
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """The UF the router gives each frame, [B, T] -> [B, F]."""
+        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
         return self.router(noisy, target_uf)
 
     @torch.inference_mode()
@@ -134,7 +134,7 @@ class Engine:
         return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
 
     def _scratch(self, like: Tensor) -> Scratch:
-        """This thread's, as long as the thread lives: one pass after the other fits into the same memory."""
+        """Find this thread's memory: as long as it lives, one pass after the other fits into it."""
         if not hasattr(self._memory, "scratch"):
             self._memory.scratch = Scratch(like)
         return cast(Scratch, self._memory.scratch)
@@ -147,13 +147,13 @@ def engine_for(
     uf: float | None,
     lap: Callable[[str], None] = _ignore,
 ) -> Engine:
-    """The engine at `precision` (fp32, bf16, or auto: the faster on `device`); `uf` None for the router."""
+    """Make an engine at `precision`: fp32, bf16, or auto, the faster; `uf` is None for the router."""
     bf16 = pick_engine_bf16(precision, device, uf)
     return Engine(network, torch.bfloat16 if bf16 else torch.float32, lap)
 
 
 def _tiles(frames: int) -> Iterator[tuple[int, int]]:
-    """Consecutive [start, stop); the last tile takes in a rest shorter than the reach."""
+    """Cut frames into consecutive [start, stop); the last tile takes in a rest shorter than the reach."""
     starts = list(range(0, frames, TILE))
     if len(starts) > 1 and frames - starts[-1] <= REACH:
         starts.pop()
@@ -177,7 +177,7 @@ class _Pass:
         """What the last rows of a tile add to the first of the next, by level and item."""
 
     def tile(self, noisy: Tensor, ufs: np.ndarray, out: Tensor) -> None:
-        """Noisy [B, T + 2 Z] and UFs [B, f]; the enhanced frames to keep are added to `out` [B, T' + 2 Z]."""
+        """Enhance noisy [B, T + 2 Z] at UFs [B, f]; the frames to keep are added to `out` [B, T' + 2 Z]."""
         batch, keep = len(out), (out.shape[1] - 2 * ZEROS) // self.frame_hop
         upsampled = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
         self.lap("upsampling")
@@ -197,7 +197,7 @@ class _Pass:
     def _encode(
         self, upsampled: Tensor, items: list[Order], order: Order
     ) -> tuple[Tensor, list[dict[int, Tensor]], dict[int, Tensor]]:
-        """[S, B, f, r] -> [B f, 1, C] in the encoder's order, each item's shallow skips, the deep skips."""
+        """Encode [S, B, f, r] -> [B f, 1, C] in the encoder's order, items' shallow skips, deep skips."""
         skips = []
         for item, own in enumerate(items):
             of_place = own.indices and own.indices.frame_of_place
@@ -209,7 +209,7 @@ class _Pass:
         return encoded, skips, deep_skips
 
     def _recur(self, encoded: Tensor, order: Order, keep: int) -> Tensor:
-        """Frames in the encoder's order, [B f, 1, C] -> those to keep in the decoder's, [B keep, 1, C]."""
+        """Run the GRU: [B f, 1, C] in the encoder's order -> those to keep in the decoder's, [B keep, 1, C]."""
         if order.indices is None:
             by_time = encoded.view(order.batch, -1, encoded.shape[2])[:, :keep]
         else:
@@ -229,7 +229,7 @@ class _Pass:
         order: Order,
         out: Tensor,
     ) -> None:
-        """[B keep, 1, C] in the decoder's order -> `out` [S, B, keep, r], by time."""
+        """Decode [B keep, 1, C] in the decoder's order -> `out` [S, B, keep, r], by time."""
         risen = self._decode_levels(states, self.rising, deep_skips, order, ALL)
         for item, (own, part) in enumerate(zip(items, order.parted(items, risen), strict=True)):
             columns = self._decode_levels(part, self.last, skips[item], own, item).permute(2, 0, 1)
@@ -239,7 +239,7 @@ class _Pass:
                 torch.index_select(columns, 1, own.indices.decoder_place_of_frame, out=out[:, item])
 
     def _pick(self, x: Tensor, index: Tensor | None, dim: int = 0) -> Tensor:
-        """`index_select`, if there is an index, into memory that the next call of the same kind uses again."""
+        """Select, if there is an index, into memory that the next call of the same kind uses again."""
         if index is None:
             return x
         shape = [*x.shape[:dim], len(index), *x.shape[dim + 1 :]]
@@ -251,7 +251,7 @@ class _Pass:
     def _encode_levels(
         self, x: Tensor, blocks: list[tuple[int, FastEncoder]], order: Order, item: int, items: int
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """[f, r, S C] through some levels -> the last one's output and every level's, [f, r', C'].
+        """Take [f, r, S C] through some levels -> the last one's output and every level's, [f, r', C'].
 
         The last one's is that of all `items` so far, one after the other: they share their memory.
         """
@@ -282,7 +282,7 @@ class _Pass:
         order: Order,
         item: int,
     ) -> Tensor:
-        """[f, r, C] through some levels, each with its skip added -> [f, r', C']."""
+        """Take [f, r, C] through some levels, each with its skip added -> [f, r', C']."""
         frames, batch = len(x), order.batch
         for level, decode in blocks:
             rows = self._cast(x, decode.dtype).view(frames, -1, decode.inputs)

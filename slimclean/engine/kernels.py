@@ -24,7 +24,7 @@ def encode(
     gate: Tensor,
     out: Tensor,
 ) -> None:
-    """`FastEncoder` in memory of the caller: h [w + 1, n], gate and out [n, C]."""
+    """Do what `FastEncoder` does in memory of the caller: h [w + 1, n], gate and out [n, C]."""
     bias, first, second, to_value, to_gate = weights
     n, w, stretches = len(x), len(first), len(ahead)
     slim = h[:w]
@@ -52,7 +52,7 @@ def decode(
     out: Tensor,
     ends: Tensor,
 ) -> None:
-    """`FastDecoder` in memory of the caller: h [w + 1, n], gate [w, n], out [n, S C_out], ends [s, S C_out]."""
+    """Do what `FastDecoder` does: h [w + 1, n], gate [w, n], out [n, S C_out], ends [s, S C_out]."""
     value_bias, gate_bias, to_value, to_gate, first, second = weights
     n, w, stretches = len(x), len(to_value), len(ends)
     slim = h[:w]
@@ -69,7 +69,7 @@ def decode(
 
 @script
 def grouped_scan(gates: Tensor, candidates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
-    """Gates [F, G, B, 3 c], candidates [F, G, B, c], weight [G, c, 3 c] -> states [F, G, B, c]."""
+    """Walk a grouped GRU: gates [F, G, B, 3 c], candidates [F, G, B, c], weight [G, c, 3 c] -> [F, G, B, c]."""
     c, h = weight.shape[1], before
     for t in range(len(gates)):
         now, candidate, after = gates[t], candidates[t], out[t]
@@ -81,7 +81,7 @@ def grouped_scan(gates: Tensor, candidates: Tensor, weight: Tensor, before: Tens
 
 @script
 def diagonal_scan(gates: Tensor, weight: Tensor, before: Tensor, out: Tensor) -> None:
-    """Gates [F, 4, B, C], the last the candidate, weight [3, 1, C] -> states [F, B, C]."""
+    """Walk a diagonal GRU: gates [F, 4, B, C], the last the candidate, weight [3, 1, C] -> [F, B, C]."""
     h = before
     for t in range(len(gates)):
         now, after = gates[t], out[t]

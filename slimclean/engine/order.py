@@ -127,7 +127,7 @@ class Order:
         )
 
     def joined(self, items: list[Order]) -> Tensor | None:
-        """At each of the encoder's places, the frame's place among the items' own orders laid end to end."""
+        """Find, for each of the encoder's places, the frame's place among the items' orders laid end to end."""
         if self.indices is None or items == [self]:
             return None
         own = np.concatenate(
@@ -136,7 +136,7 @@ class Order:
         return _index(own[np.argsort(self.place_of_frame)], self.device)
 
     def parted(self, items: list[Order], x: Tensor) -> list[Tensor]:
-        """Frames in the decoder's order here -> those of each item, in the item's own."""
+        """Share out frames in the decoder's order here: those of each item, in the item's own order."""
         if self.indices is None or items == [self]:
             return list(x.chunk(self.batch))
         own = [item.decoder_place_of_frame[0].argsort() for item in items]
@@ -147,7 +147,7 @@ class Order:
 
 
 def _groups(flat: np.ndarray, is_kept: np.ndarray) -> tuple[list[tuple[float, slice]], list[Kept]]:
-    """Where the frames of each UF lie: UFs by frame [B f], and by place whether a frame is kept [B f]."""
+    """Find where the frames of each UF lie, from UFs by frame [B f] and, by place, which are kept [B f]."""
     encoded: list[tuple[float, slice]] = []
     decoded: list[Kept] = []
     start = decoder_start = 0

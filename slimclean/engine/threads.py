@@ -57,7 +57,7 @@ _shared = _Shared()
 
 
 def _elsewhere(call: Callable[[], Result]) -> Result:
-    """`call` in a thread of its own, which leaves this thread's number of torch threads alone."""
+    """Call in a thread of its own, which leaves this thread's number of torch threads alone."""
     results: list[Result] = []
     thread = threading.Thread(target=lambda: results.append(call()))
     thread.start()
@@ -66,7 +66,7 @@ def _elsewhere(call: Callable[[], Result]) -> Result:
 
 
 def cores() -> int:
-    """How many cores torch may use in this process, whether or not somebody shares them at the moment."""
+    """Count the cores that torch may use in this process, whether or not somebody shares them now."""
     return _shared.cores()
 
 
@@ -91,7 +91,7 @@ def workers(threads: int) -> ThreadPoolExecutor:
 
 
 def side_by_side(work: Callable[[Piece], Result], pieces: Iterable[Piece], threads: int) -> Iterator[Result]:
-    """`map(work, pieces)` on `threads` threads; no more than one piece beyond theirs is taken ahead."""
+    """Map `work` over pieces on `threads` threads, in order; at most one piece beyond theirs is taken ahead."""
     with one_thread_each(), workers(threads) as pool:
         running: deque[Future[Result]] = deque()
         for piece in pieces:

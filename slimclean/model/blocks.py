@@ -21,7 +21,7 @@ from slimclean.model.slimmable import (
 
 
 class EncoderBlock(nn.Module):
-    """[B, N, C_in] -> [B, N / S, C_out]: strided convolution (slim), ReLU, 1x1 convolution, GLU."""
+    """Strided convolution (slim), ReLU, 1x1 convolution and GLU, [B, N, C_in] -> [B, N / S, C_out]."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

@@ -51,12 +51,12 @@ class Checkpoint:
 
 
 def packaged() -> list[Checkpoint]:
-    """The checkpoints inside the package, by name."""
+    """Read the headers of the checkpoints inside the package, by name."""
     return [read_header(path) for path in sorted(WEIGHTS.glob(f"*{SUFFIX}"))]
 
 
 def default_name() -> str:
-    """The packaged checkpoint to use where none is named. Raises `CheckpointError` where there is none."""
+    """Name the packaged checkpoint to use by default. Raises `CheckpointError` where there is none."""
     name = DEFAULT.read_text().strip() if DEFAULT.is_file() else ""
     if not name or not (WEIGHTS / f"{name}{SUFFIX}").is_file():
         raise CheckpointError("this installation holds no packaged weights; give a file as `model`")
@@ -64,7 +64,7 @@ def default_name() -> str:
 
 
 def find(model: str | Path | None = None) -> Path:
-    """The file of a packaged checkpoint's name or of a path; None is `default_name`."""
+    """Find the file of a packaged name or of a path; None is `default_name`. Raises `CheckpointError`."""
     names = sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
     model = default_name() if model is None else model
     if str(model) in names:
@@ -76,7 +76,7 @@ def find(model: str | Path | None = None) -> Path:
 
 
 def read_header(path: Path) -> Checkpoint:
-    """Raises `CheckpointError` where `path` is no checkpoint of ours."""
+    """Read what a checkpoint is, without its weights. Raises `CheckpointError` for any other file."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError("larger than any slimclean checkpoint")
@@ -96,7 +96,7 @@ def read_header(path: Path) -> Checkpoint:
 
 
 def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
-    """The network in evaluation mode with the weights of `model` (see `find`), and its header."""
+    """Load the network of `model` (see `find`) in evaluation mode, and its header. Raises `CheckpointError`."""
     header = read_header(find(model))
     with safe_open(header.path, "pt") as file:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
@@ -108,20 +108,20 @@ def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
 
 
 def network_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> SlimmableDemucs:
-    """A network of these weights in evaluation mode. Raises `RuntimeError` where they do not fit."""
+    """Make a network of these weights, in evaluation mode. Raises `RuntimeError` where they do not fit."""
     network = SlimmableDemucs(config)
     network.load_state_dict(weights, strict=True)
     return network.eval()
 
 
 def packed(network: SlimmableDemucs) -> tuple[str, bytes]:
-    """A network as it is sent to another process: configuration and weights; `unpacked` is the inverse."""
+    """Pack a network for another process, as configuration and weights; `unpacked` is the inverse."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     return json.dumps(network.config.to_dict()), bytes_of(weights)
 
 
 def unpacked(config: str, weights: bytes) -> SlimmableDemucs:
-    """The network of `packed`, on the CPU and in evaluation mode."""
+    """Make the network of `packed`, on the CPU and in evaluation mode."""
     return network_of(ModelConfig.from_dict(json.loads(config)), tensors_of(weights))
 
 
@@ -132,13 +132,13 @@ def save(
     info: dict[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a checkpoint through a temporary file, so that a kill leaves the old one."""
+    """Write a checkpoint, whole or not at all."""
     metadata = {"format": FORMAT, "config": json.dumps(config.to_dict()), "info": json.dumps(info)}
     write_tensors(path, {k: v.to(dtype) for k, v in weights.items()}, metadata)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Safetensors with a rename at the end."""
+    """Write a safetensors file, whole or not at all."""
     data = bytes_of({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(data)

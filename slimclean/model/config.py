@@ -67,7 +67,7 @@ class ModelConfig:
             raise CheckpointError(problem)
 
     def _misfit(self) -> str | None:
-        """What does not fit what, if anything does not."""
+        """Say what does not fit what; None if all fits."""
         if type(self.sample_rate) is not int or self.sample_rate != SAMPLE_RATE:
             return f"sample_rate is {self.sample_rate!r}, where only {SAMPLE_RATE} is known"
         steps = self.stride**self.depth
@@ -126,7 +126,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Inverse of `to_dict`; an unknown or missing key is a `CheckpointError`."""
+        """Read what `to_dict` gives. Raises `CheckpointError` for an unknown or missing key and for misfits."""
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict):
             raise CheckpointError("model configuration does not fit: it is no table of names and values")
@@ -137,7 +137,7 @@ class ModelConfig:
 
 
 def _ascending(name: str, values: Any) -> tuple[float, ...]:
-    """The values as floats. Raises `CheckpointError` unless they are numbers in (0, 1] that rise."""
+    """Take the values as floats. Raises `CheckpointError` unless they are numbers in (0, 1] that rise."""
     numbers = tuple(values) if isinstance(values, (tuple, list)) else ()
     fits = len(numbers) >= 2 and all(type(v) in (int, float) and math.isfinite(v) for v in numbers)
     if not fits or not all(a < b for a, b in itertools.pairwise((0, *numbers))) or numbers[-1] > 1:

@@ -49,7 +49,7 @@ class SlimmableDemucs(nn.Module):
         start_as_identity(self.encoder[0], self.decoder[-1], self.decoder[-2])
 
     def backbone(self, noisy: Tensor, widths: Widths) -> Tensor:
-        """The enhanced waveform, [B, T] -> [B, T]."""
+        """Enhance, [B, T] -> [B, T]."""
         x = self.resampler.up(noisy)[..., None]  # [B, T] -> [B, U T, 1]
         skips = []
         for encode in self.encoder:
@@ -71,14 +71,14 @@ class SlimmableDemucs(nn.Module):
         return result
 
     def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """The UF the router gives each frame, [B, T] -> [B, F]."""
+        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
         logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
         uf: Tensor = self.router.likeliest(logits)
         return uf
 
 
 def uf_per_frame(noisy: Tensor, uf: float | Tensor, frame_hop: int) -> Tensor:
-    """The UF of every frame of noisy [B, T]: [B, F], whether one UF was asked for or one each."""
+    """Give every frame of noisy [B, T] its UF, [B, F], whether one was asked for or one each."""
     return uf if isinstance(uf, Tensor) else noisy.new_full((len(noisy), noisy.shape[1] // frame_hop), uf)
 
 
@@ -110,7 +110,7 @@ def start_as_identity(first: nn.Module, last: nn.Module, second_last: nn.Module)
 
 
 def look_ahead_samples(config: ModelConfig) -> int:
-    """How far past the first sample of a frame its output can see, in samples at `sample_rate`.
+    """Count the samples at `sample_rate` past the first of a frame that its output can see.
 
     The encoder's kernels reach 1 + (K - 1) (1 + S + ... + S^(L - 1)) upsampled steps from the
     frame's start, the two resamplings `ZEROS` samples each: 709 samples, 44 ms, by default.

@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_bf16(precision: str, device: torch.device) -> bool:
-    """Whether products run in bf16: auto where the hardware makes them faster. Raises `UsageError`.
+    """Decide whether products run in bf16: auto where the hardware makes them faster. Raises `UsageError`.
 
     That is CUDA since Ampere and CPUs with AMX or AVX512-BF16. Elsewhere bf16 works, and is slower than fp32.
     """
@@ -46,7 +46,7 @@ BF16_FROM_UF = 0.5
 
 
 def pick_engine_bf16(precision: str, device: torch.device, uf: float | None) -> bool:
-    """`pick_bf16` for the engine at `uf`, None if it changes from frame to frame.
+    """Decide the same for the engine at `uf`, None if it changes from frame to frame.
 
     On a CPU, frames of many UFs make products of ever new sizes, and each new size in bf16 costs half a
     millisecond before its first use.

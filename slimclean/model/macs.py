@@ -1,4 +1,4 @@
-"""What enhancement costs: multiply-accumulates (MACs), and the speed measured.
+"""What enhancement costs, in multiply-accumulates (MACs).
 
 The counts are those of the network as published, convolutions slimmed and the sinc
 interpolators at one product per non-zero tap; `torch.utils.flop_counter` agrees on the layers.
@@ -17,7 +17,7 @@ from slimclean.model.slimmable import width
 
 
 def convolution_macs(config: ModelConfig, uf: float) -> float:
-    """MACs per sample of all encoder and decoder blocks at `uf`: 53,760 x UF by default."""
+    """Count the MACs per sample of all encoder and decoder blocks at `uf`: 53,760 x UF by default."""
     total = Fraction(0)
     inputs = 1
     for level, channels in enumerate(config.channels, start=1):
@@ -32,24 +32,24 @@ def convolution_macs(config: ModelConfig, uf: float) -> float:
 
 
 def gru_macs(config: ModelConfig) -> float:
-    """MACs per sample of the grouped GRU: 1,536 by default."""
+    """Count the MACs per sample of the grouped GRU: 1,536 by default."""
     return 6 * config.channels[-1] ** 2 / config.gru_groups / config.frame_hop
 
 
 def resampler_macs(config: ModelConfig) -> float:
-    """MACs per sample of both sinc interpolators: 672 by default."""
+    """Count the MACs per sample of both sinc interpolators: 672 by default."""
     return 2 * (config.upsampling - 1) * 2 * ZEROS
 
 
 def router_macs(config: ModelConfig) -> float:
-    """MACs per sample of the router: convolution, diagonal GRU, head. 178.75 by default."""
+    """Count the MACs per sample of the router, convolution, diagonal GRU and head: 178.75 by default."""
     c = config.router_channels
     per_frame = 3 * c * c + 3 * c + c * len(config.ufs)
     return c * config.router_kernel / config.router_stride + per_frame / config.frame_hop
 
 
 def macs_per_sample(config: ModelConfig, ufs: Iterable[float], *, routed: bool) -> float:
-    """Mean MACs per 16 kHz sample over frames run at `ufs`, with the router's share if it chose them."""
+    """Average the MACs per 16 kHz sample over frames run at `ufs`, with the router's share if it chose them."""
     values, counts = np.unique(np.fromiter(ufs, float), return_counts=True)
     if not len(values):
         return 0.0

@@ -78,7 +78,7 @@ class OrdinaryDemucs:
 
 
 def grus(gru: GroupedGRU) -> list[nn.GRU]:
-    """A `nn.GRU` for each group."""
+    """Make a `nn.GRU` for each group, with its weights."""
     c = gru.hidden_weight.shape[1]
     out = []
     for group in range(gru.groups):

@@ -19,7 +19,7 @@ from slimclean.model.scripted import script
 
 
 def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool) -> Tensor:
-    """x[n] @ weight[0] + x[n + 1] @ weight[1] + bias, or with x[n - 1] (`ahead=False`); then ReLU.
+    """Add x[n] @ weight[0], x[n + 1] @ weight[1] and bias, or with x[n - 1] (`ahead=False`); then ReLU.
 
     x [B, N, C], weight [2, C, D], bias [D] -> [B, N, D]; rows outside x are zero.
     """
@@ -29,26 +29,26 @@ def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool)
 
 
 def glu_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """GLU(x @ weight + bias): x [B, N, C], weight [C, 2 D] (values, then gates), bias [2 D] -> [B, N, D]."""
+    """Gate x @ weight + bias: x [B, N, C], weight [C, 2 D] (values, then gates), bias [2 D] -> [B, N, D]."""
     x, weight, bias = autocast(x, weight, bias)
     apply: Callable[..., Tensor] = _GluProduct.apply
     return apply(x, weight, bias)
 
 
 def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """G GRUs side by side from h = 0: gates [F, G, B, 3 c] (x W + b), weight [G, c, 3 c] -> [F, G, B, c]."""
+    """Run G GRUs from h = 0: gates [F, G, B, 3 c] (x W + b), weight [G, c, 3 c] -> [F, G, B, c]."""
     apply: Callable[..., Tensor] = _GruScan.apply
     return apply(gates.to(weight.dtype), weight, bias)
 
 
 def diagonal_scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A GRU with diagonal recurrence from h = 0: gates [F, B, 3 C] (x W + b), weight [3, C] -> [F, B, C]."""
+    """Run a diagonal GRU from h = 0: gates [F, B, 3 C] (x W + b), weight [3, C] -> [F, B, C]."""
     apply: Callable[..., Tensor] = _DiagonalScan.apply
     return apply(gates, weight, bias)
 
 
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in the type that an enclosing `torch.autocast` asks for."""
+    """Cast the tensors to the type that an enclosing `torch.autocast` asks for."""
     kind = tensors[0].device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)

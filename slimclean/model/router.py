@@ -40,27 +40,27 @@ class Router(nn.Module):
         nn.init.normal_(self.head.weight, std=0.1 / channels**0.5)
 
     def features(self, noisy: Tensor) -> Tensor:
-        """[B, T] -> [B, F, C]."""
+        """Listen to each frame, [B, T] -> [B, F, C]."""
         overlap = self.config.router_kernel - self.config.router_stride
         x = F.relu(self.conv(F.pad(noisy, (0, overlap))[:, None]))  # [B, C, T / router_stride]
         steps = self.config.frame_hop // self.config.router_stride
         return torch.log(x.unflatten(2, (-1, steps)).mean(3) + LOG_FLOOR).mT  # [B, C, F] -> [B, F, C]
 
     def base_logits(self, noisy: Tensor) -> Tensor:
-        """What does not depend on the target, [B, T] -> [B, F, J]."""
+        """Give the logits before the target has its say, [B, T] -> [B, F, J]."""
         logits: Tensor = self.head(self.gru(self.delayed(self.features(noisy))))
         return logits
 
     def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
-        """Logits over the candidate UFs, [B, T] and [B] in (0, 1] -> [B, F, J]."""
+        """Give the logits over the candidate UFs, [B, T] and targets [B] in (0, 1] -> [B, F, J]."""
         return self.priced(self.base_logits(noisy), target_uf)
 
     def delayed(self, features: Tensor) -> Tensor:
-        """What decides on each frame: the features `LOOK_AHEAD_FRAMES` later, the last ones repeated."""
+        """Shift features so that those `LOOK_AHEAD_FRAMES` later decide on each frame; the last ones repeat."""
         return F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT[:, LOOK_AHEAD_FRAMES:]
 
     def priced(self, logits: Tensor, target_uf: Tensor) -> Tensor:
-        """Base logits [B, F, J] at target UFs [B]: scaled and shifted."""
+        """Scale and shift base logits [B, F, J] for target UFs [B]."""
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]
@@ -68,11 +68,11 @@ class Router(nn.Module):
         return out
 
     def likeliest(self, logits: Tensor) -> Tensor:
-        """The choice at inference, [B, F, J] -> the UF of each frame, [B, F]."""
+        """Choose as at inference, [B, F, J] -> the UF of each frame, [B, F]."""
         return torch.tensor(self.config.ufs, device=logits.device)[logits.argmax(-1)]
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: float = 1.0) -> FrameWidths:
-        """A straight-through Gumbel-softmax draw; `noise` is uniform in (0, 1), of the logits' shape.
+        """Draw by a straight-through Gumbel-softmax; `noise` is uniform in (0, 1), of the logits' shape.
 
         One-hot on the way forward, the softmax's gradient on the way back (Jang et al. 2017).
         """
@@ -83,7 +83,7 @@ class Router(nn.Module):
 
 
 def _shifts_for(targets: tuple[float, ...], ufs: tuple[float, ...]) -> Tensor:
-    """Logits whose softmax has each target as its mean UF, as nearly as 30 allows: [K, J], linear in the UF."""
+    """Find logits, linear in the UF by at most 30, whose softmax has each target as its mean UF: [K, J]."""
     candidates = torch.tensor(ufs)
     slopes = torch.linspace(-30, 30, 601)[:, None]
     means = torch.softmax(slopes * candidates, -1) @ candidates
@@ -92,7 +92,7 @@ def _shifts_for(targets: tuple[float, ...], ufs: tuple[float, ...]) -> Tensor:
 
 
 def interpolate(values: Tensor, knots: tuple[float, ...]) -> Tensor:
-    """Linear interpolation weights of values [B] between ascending knots: [B, K], each row sums to 1."""
+    """Weigh ascending knots so as to interpolate values [B] linearly: [B, K], each row sums to 1."""
     at = torch.tensor(knots, device=values.device, dtype=values.dtype)
     values = values.clamp(at[0], at[-1])[:, None]
     left = ((values - at[:-1]) / at.diff()).clamp(0, 1)  # how much of each interval is passed

@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def script(function: Function) -> Function:
-    """`torch.jit.script`; the function itself where a future PyTorch has dropped that."""
+    """Compile by `torch.jit.script`; give back the function itself where a future PyTorch has dropped that."""
     compile_ = getattr(torch.jit, "script", None)
     if compile_ is None:
         return function

@@ -27,7 +27,7 @@ ZEROS = 56
 
 
 class SincResampler(nn.Module):
-    """x U up and back down, each with a look-ahead of `ZEROS` samples at the lower rate."""
+    """Resampling by U, up and back down, each with a look-ahead of `ZEROS` samples at the lower rate."""
 
     matrix: Tensor
 
@@ -42,13 +42,13 @@ class SincResampler(nn.Module):
         self.register_buffer("matrix", (torch.sinc(time) * window).float(), persistent=False)
 
     def up(self, x: Tensor) -> Tensor:
-        """[B, T] -> [B, U T]; T is a multiple of `BLOCK`."""
+        """Interpolate, [B, T] -> [B, U T]; T is a multiple of `BLOCK`."""
         with torch.autocast(x.device.type, enabled=False):  # a waveform needs all its bits
             windows = F.pad(x.float(), (ZEROS, ZEROS)).unfold(1, BLOCK + 2 * ZEROS, BLOCK)
             return (windows @ self.matrix).flatten(1)
 
     def down(self, y: Tensor) -> Tensor:
-        """[B, U T] -> [B, T], low-passed."""
+        """Low-pass and take every U-th sample, [B, U T] -> [B, T]."""
         with torch.autocast(y.device.type, enabled=False):
             rows = y.float().unflatten(1, (-1, BLOCK * self.factor))
             blocks = rows @ self.matrix.T  # [B, T / 64, 64 + 2 Z]

@@ -26,7 +26,7 @@ from slimclean.model.products import glu_product, two_tap
 
 
 def width(uf: float, channels: int) -> int:
-    """How many of `channels` a layer keeps at `uf` in (0, 1]: ceil(channels * uf), at least 1."""
+    """Count the channels that a layer keeps at `uf` in (0, 1]: ceil(channels * uf), at least 1."""
     # The small margin keeps 0.1 * 10 and its like from being rounded up twice.
     return min(channels, max(1, math.ceil(channels * uf - 1e-6)))
 
@@ -44,7 +44,7 @@ class FrameWidths:
 
     @classmethod
     def of(cls, uf: Tensor) -> FrameWidths:
-        """From the UF of each frame, [B, F] in (0, 1]; equal UFs share a candidate."""
+        """Take the UF of each frame, [B, F] in (0, 1]; equal UFs share a candidate."""
         ufs, index = torch.unique(uf, return_inverse=True)
         return cls(F.one_hot(index, len(ufs)).to(torch.float32), tuple(ufs.tolist()))
 
@@ -65,7 +65,7 @@ class FrameWidths:
         return [(width(uf, channels), index) for uf, index in each if len(index)]
 
     def mask(self, channels: int) -> Tensor:
-        """1 where a channel is kept and 0 where not, [B, F, C]."""
+        """Mark each channel with 1 where it is kept and 0 where not, [B, F, C]."""
         kept = torch.tensor([width(uf, channels) for uf in self.ufs], device=self.shares.device)
         masks = torch.arange(channels, device=self.shares.device) < kept[:, None]  # [J, C]
         return self.shares @ masks.to(self.shares.dtype)
@@ -76,7 +76,7 @@ Widths = float | FrameWidths
 
 
 def columns(widths: Widths, channels: int) -> int:
-    """Channels to compute: the slice for one UF, all of them when frames differ."""
+    """Count the channels to compute: the slice for one UF, all of them when frames differ."""
     return width(widths, channels) if isinstance(widths, float) else channels
 
 
@@ -94,12 +94,12 @@ def slim(h: Tensor, widths: Widths) -> Tensor:
 
 
 def _first(weight: Tensor, dim: int, count: int) -> Tensor:
-    """The first `count` along `dim`; the tensor itself when that is all, whose gradient is cheaper."""
+    """Take the first `count` along `dim`; the tensor itself when that is all, whose gradient is cheaper."""
     return weight if weight.shape[dim] == count else weight.narrow(dim, 0, count).contiguous()
 
 
 def _weight(*shape: int, fan_in: int) -> nn.Parameter:
-    """Uniform, with the variance 2 / fan_in that keeps the level of a signal through ReLUs (He et al. 2015)."""
+    """Draw weights with the variance 2 / fan_in that keeps a signal's level through ReLUs (He et al. 2015)."""
     bound = math.sqrt(6 / fan_in)
     return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
 
@@ -118,7 +118,7 @@ class StridedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def rows(self, x: Tensor) -> Tensor:
-        """S steps in a row side by side: [B, N, C] -> [B, N / S, S C]."""
+        """Lay S steps in a row side by side: [B, N, C] -> [B, N / S, S C]."""
         return x.reshape(x.shape[0], x.shape[1] // self.stride, -1)
 
     def forward(self, x: Tensor, w: int) -> Tensor:
@@ -148,7 +148,7 @@ class TransposedConv(nn.Module):
         return self.bias.repeat(self.stride)
 
     def steps(self, y: Tensor) -> Tensor:
-        """The inverse of `StridedConv.rows`: [B, N, S C] -> [B, S N, C]."""
+        """Take steps apart, the inverse of `StridedConv.rows`: [B, N, S C] -> [B, S N, C]."""
         return y.reshape(y.shape[0], y.shape[1] * self.stride, -1)
 
 

@@ -17,7 +17,7 @@ def rms(x: np.ndarray) -> float:
 
 
 def room_impulse_response(rng: np.random.Generator) -> np.ndarray:
-    """A random shoebox room with two random points in it; the direct sound comes first, at 1.
+    """Simulate a shoebox room with two points in it, all at random; the direct sound comes first, at 1.
 
     Image-source model (Allen and Berkley 1979) for the first `EARLY_S` seconds, and after it
     Gaussian noise under the room's exponential decay, which is what the images blur into.
@@ -63,7 +63,7 @@ def room_impulse_response(rng: np.random.Generator) -> np.ndarray:
 
 
 def convolve(x: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Causal convolution, cut to the length of x."""
+    """Convolve causally, cut to the length of x."""
     return np.asarray(signal.fftconvolve(x, response)[: len(x)], np.float32)
 
 
@@ -82,14 +82,14 @@ def band_limit(x: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
 
 
 def coloured_noise(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Noise with a random spectral slope (blue to brown) and random broad bumps."""
+    """Make noise with a random spectral slope (blue to brown) and random broad bumps."""
     slope_db = rng.uniform(-9, 3) * np.linspace(0, 7.3, 9)
     x = shape_spectrum(rng.standard_normal(length, dtype=np.float32), slope_db + rng.normal(0, 3, 9))
     return x / rms(x)
 
 
 def rumble(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Traffic, wind, handling: noise that falls by 6 to 24 dB per octave above a corner at 8 to 60 Hz."""
+    """Make traffic, wind, handling: noise that falls by 6 to 24 dB per octave above 8 to 60 Hz."""
     spectrum = fft.rfft(rng.standard_normal(length, dtype=np.float32))
     octave = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE / 2, len(spectrum)), 1))
     corner = rng.uniform(np.log2(8), np.log2(60))
@@ -101,14 +101,14 @@ def rumble(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def high_pass(x: np.ndarray, corner_hz: float) -> np.ndarray:
-    """Zero phase, 24 dB per octave."""
+    """Take away what lies below, with zero phase, 24 dB per octave."""
     hz = np.linspace(0, SAMPLE_RATE / 2, len(x) // 2 + 1)
     gain = 1 / np.sqrt(1 + (corner_hz / np.maximum(hz, 1e-3)) ** 8)
     return np.asarray(fft.irfft(fft.rfft(x) * gain, len(x)), np.float32)
 
 
 def hum(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Mains or motor hum: harmonics of a slowly drifting fundamental, and a little hiss."""
+    """Make mains or motor hum: harmonics of a slowly drifting fundamental, and a little hiss."""
     base_hz = rng.choice([50.0, 60.0, rng.uniform(40, 400)])
     time = np.arange(length) / SAMPLE_RATE
     drift = 1 + 0.01 * rng.random() * np.sin(2 * np.pi * rng.uniform(0.1, 3) * time + rng.uniform(0, 6))
@@ -124,7 +124,7 @@ def hum(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def whisper(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
-    """The spectral envelopes of a voice, by linear prediction, over noise instead of a pitch, [T] -> [T]."""
+    """Whisper: keep a voice's spectral envelopes, by linear prediction, over noise, [T] -> [T]."""
     size, hop, order = 512, 256, 18
     window = np.hanning(size + 1)[:-1]
     out = np.zeros(len(voice) + size)
@@ -142,7 +142,7 @@ def whisper(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
 
 
 def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Taps, clicks and knocks: decaying resonances at random times."""
+    """Make taps, clicks and knocks: decaying resonances at random times."""
     x = np.zeros(length, np.float32)
     for _ in range(int(rng.integers(1, 25))):
         size = int(rng.uniform(0.002, 0.08) * SAMPLE_RATE)
@@ -156,7 +156,7 @@ def clicks(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def slam(rng: np.random.Generator, length: int) -> np.ndarray:
-    """A door, a dropped book, a fist on the table: one dull burst, [T], at a peak of 1."""
+    """Make one dull burst, [T], at a peak of 1: a door, a dropped book, a fist on the table."""
     size = int(rng.uniform(0.05, 0.35) * SAMPLE_RATE)
     time = np.arange(size) / SAMPLE_RATE
     thump = np.sin(2 * np.pi * rng.uniform(40, 180) * time) * np.exp(-time * rng.uniform(15, 60))
@@ -172,7 +172,7 @@ MAJOR_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 
 
 def music(rng: np.random.Generator, length: int) -> np.ndarray:
-    """A stand-in for background music: notes of one key, plucked or held, half of the time with a drum."""
+    """Make something like background music: notes of one key, plucked or held, half of the time with a drum."""
     x = np.zeros(length, np.float32)
     beat = int(rng.uniform(0.2, 0.7) * SAMPLE_RATE)
     key_hz, slope, vibrato = rng.uniform(80, 200), rng.uniform(0.7, 2), rng.uniform(0, 0.005)

@@ -51,7 +51,7 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
 
 
 def _logits(network: SlimmableDemucs, x: np.ndarray, target_uf: float) -> Tensor:
-    """The router's logits for one recording, brought to level and length as `Enhancer` does: [F, J]."""
+    """Give the router's logits for one recording, brought to level and length as `Enhancer` does: [F, J]."""
     level = Level()
     level.add(x[None], SAMPLE_RATE)
     noisy = network_input(x[None], network.config.frame_hop, level.active_rms)

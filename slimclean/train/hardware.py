@@ -28,5 +28,5 @@ def require_cpu(network: SlimmableDemucs) -> None:
 
 
 def quiet_worker(_: int) -> None:
-    """What a loader's process does first: it shares the cores with the training."""
+    """Start a loader's process on one thread: it shares the cores with the training."""
     torch.set_num_threads(1)

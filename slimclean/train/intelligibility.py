@@ -31,7 +31,7 @@ _FLOOR = 1e-6
 
 
 def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
-    """1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 where the clean signal speaks for less than a segment."""
+    """Measure 1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 for less clean speech than a segment."""
     reference, estimate = _spectra(torch.cat([clean, enhanced])).chunk(2)  # power, [B, F, bins]
     energy = reference.sum(-1)
     speaks = energy > energy.amax(-1, keepdim=True) * 10 ** (-DYNAMIC_RANGE_DB / 10)
@@ -48,7 +48,7 @@ def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
 
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Mean correlation over segments and bands of envelopes [F, K, N]; `y` is scaled and clipped first."""
+    """Correlate envelopes [F, K, N], mean over segments and bands; `y` is scaled and clipped first."""
     gain = x.norm(dim=-1, keepdim=True) / y.norm(dim=-1, keepdim=True)
     y = torch.minimum(y * gain, x * CLIP)
     x, y = (e - e.mean(-1, keepdim=True) for e in (x, y))
@@ -58,7 +58,7 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _spectra(x: Tensor) -> Tensor:
-    """Power spectra at 10 kHz, [B, T] -> [B, F, FFT / 2 + 1]."""
+    """Take power spectra at 10 kHz, [B, T] -> [B, F, FFT / 2 + 1]."""
     length = x.shape[-1] * RATE_HZ // SAMPLE_RATE
     # Band-limited, which cutting the spectrum of the whole signal is.
     x = torch.fft.irfft(torch.fft.rfft(x)[..., : length // 2 + 1], length) * (length / x.shape[-1])
@@ -70,7 +70,7 @@ def _spectra(x: Tensor) -> Tensor:
 
 @functools.cache
 def _bands(device: torch.device) -> Tensor:
-    """[FFT / 2 + 1, K]: which bins a third-octave band sums."""
+    """Say which bins a third-octave band sums, [FFT / 2 + 1, K]."""
     hz = np.linspace(0, RATE_HZ / 2, FFT // 2 + 1)
     centre = LOWEST_HZ * 2 ** (np.arange(BANDS) / 3)
     low, high = (np.abs(hz[:, None] - centre * 2**side).argmin(0) for side in (-1 / 6, 1 / 6))

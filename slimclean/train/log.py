@@ -60,7 +60,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 @contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that is set by SIGINT or SIGTERM, so that a step can be finished and saved first."""
+    """Set an event on SIGINT or SIGTERM instead of ending, so that a step can be finished and saved first."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield event

@@ -163,7 +163,7 @@ class Loop:
     def _micro_batch(
         self, task: str, items: list[int], noisy: Tensor, clean: Tensor
     ) -> tuple[Outcome, list[Tensor | None]]:
-        """What some examples of a batch cost, and the gradients: None where a parameter played no part."""
+        """Find what some examples of a batch cost, and gradients: None where a parameter played no part."""
         rng = np.random.default_rng([self.config.seed, self.progress.step, items[0], 1])
         outcome = self.objective(task, noisy[items], clean[items], self.progress.step, rng)
         share = len(items) / len(noisy)
@@ -181,7 +181,7 @@ class Loop:
             torch._foreach_lerp_(state.average, [p.data for p in state.params], 1 - decay)
 
     def _rate(self) -> float:
-        """Learning rate factor: linear warm-up, constant, linear decay over the last `decay`."""
+        """Give the learning rate's factor: linear warm-up, constant, linear decay over the last `decay`."""
         warm = min(1.0, (self.progress.step + 1) / max(1, self.config.warmup_steps))
         if not self.config.decay:
             return warm
@@ -195,7 +195,7 @@ class Loop:
 
 
 def _means(logs: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number over the logs that have it."""
+    """Average each number over the logs that have it."""
     values: dict[str, list[float]] = {}
     for log in logs:
         for name, value in log.items():

@@ -28,7 +28,7 @@ the level of a bin in white noise at an RMS of 1."""
 
 
 def enhancement_loss(clean: Tensor, enhanced: Tensor) -> Tensor:
-    """One number per item, [B, T] x 2 -> [B]: L1 and SNR in time, and power-compressed spectra.
+    """Compare, [B, T] x 2 -> [B]: L1 and SNR in time, and power-compressed spectra.
 
     The spectra |S|^0.3 and |S|^0.3 e^{i arg S} are compared by mean absolute and by root-free
     squared difference at two resolutions (Ephrat et al. 2018 use the exponent; Braun and Tashev
@@ -48,7 +48,7 @@ def enhancement_loss(clean: Tensor, enhanced: Tensor) -> Tensor:
 
 
 def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
-    """How much louder than wanted the pauses are, in factors of ten of power, [B, T] x 3 -> [B].
+    """Measure by how much pauses are too loud, in factors of ten of power, [B, T] x 3 -> [B].
 
     Pauses are frames in which the clean signal lies `PAUSE_DB` under its mean power. Levels count down to
     `PAUSE_FLOOR_DB` under it, or under the noisy signal's where nobody speaks. Time, spectra and PESQ hardly
@@ -67,7 +67,7 @@ def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
 
 
 def _compressed(x: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """|S|^0.3, and real and imaginary parts of |S|^0.3 e^{i arg S}: [B, T] -> [B, bins, frames] each."""
+    """Find |S|^0.3 and both parts of |S|^0.3 e^{i arg S}: [B, T] -> [B, bins, frames] each."""
     window = torch.hann_window(size, device=x.device)
     window = window / window.square().sum().sqrt()
     spectrum = torch.stft(x, size, size // 4, window=window, return_complex=True)
@@ -92,7 +92,7 @@ class EfficiencyLoss:
         self.deviation = torch.zeros(len(knots))
 
     def __call__(self, widths: FrameWidths, target_uf: Tensor) -> Tensor:
-        """Per item, [B]; `update` moves the running means."""
+        """Price each item's UFs by the running means, [B]; `update` moves those."""
         u = mean_uf(widths)
         deviation = interpolate(target_uf, self.knots) @ self.deviation.to(u.device)
         return 2 * deviation * u
@@ -105,11 +105,11 @@ class EfficiencyLoss:
 
 
 def mean_uf(widths: FrameWidths) -> Tensor:
-    """Mean UF of each item, [B], with the gradient of whoever chose."""
+    """Average the UF of each item, [B], with the gradient of whoever chose."""
     return widths.shares.mean(1) @ torch.tensor(widths.ufs, device=widths.shares.device)
 
 
 def balance_loss(logits: Tensor) -> Tensor:
-    """Squared distance of the mean choice from uniform, [B, F, J] -> scalar: keeps every UF alive."""
+    """Keep every UF alive: squared distance of the mean choice from uniform, [B, F, J] -> scalar."""
     share = torch.softmax(logits, -1).mean((0, 1))
     return (share - 1 / share.numel()).square().sum()

@@ -101,7 +101,7 @@ class MixConfig:
             raise UsageError("noise_only and clean_only are more than 1 together")
 
     def changes(self) -> dict[str, object]:
-        """The rows that differ from the packaged mix."""
+        """List the rows that differ from the packaged mix."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(MixConfig, k)}
 
 
@@ -186,7 +186,7 @@ class Mixer:
         return noisy * gain, speech * gain
 
     def _speech(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Speech as it is recorded, and as the network should give it back, active at an RMS of 1."""
+        """Draw speech as it is recorded, and as the network should give it back, active at an RMS of 1."""
         # No draw where there is none of a kind, so that validation mixtures stay what they were.
         c = self.config
         recorded, wanted = self._voice(rng, length)
@@ -201,7 +201,7 @@ class Mixer:
         return recorded * scale, wanted * scale
 
     def _voice(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """One speaker, as recorded and as wanted."""
+        """Draw one speaker, as recorded and as wanted."""
         c = self.config
         for _ in range(4):  # a crop that is all pause teaches little
             x = self.speech.crop(rng, length)
@@ -282,7 +282,7 @@ def _triangular(rng: np.random.Generator, range_: tuple[float, float, float]) ->
 
 
 def _gate(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Noise that comes and goes: a random on-off gain with 20 ms edges."""
+    """Make a random on-off gain with 20 ms edges, for noise that comes and goes."""
     steps = np.repeat(rng.random(length // 4000 + 2) < 0.6, 4000)[:length].astype(np.float32)
     edge = np.hanning(321)[1:-1].astype(np.float32)
     return np.convolve(steps, edge / edge.sum(), "same") + 0.01

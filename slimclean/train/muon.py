@@ -21,7 +21,7 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """[..., n, m] -> the same shape with singular values near 1 (Newton-Schulz, in `dtype`)."""
+    """Bring the singular values of [..., n, m] near 1 (Newton-Schulz, in `dtype`)."""
     n, m = update.shape[-2:]
     x = update.reshape(-1, n, m)
     x = (x.mT if n > m else x).to(dtype)
@@ -34,7 +34,7 @@ def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _blocks(x: Tensor) -> Tensor:
-    """[..., n, m] -> [..., n / BLOCK, BLOCK, m] where that is whole."""
+    """Cut [..., n, m] into [..., n / BLOCK, BLOCK, m] where that is whole."""
     n, m = x.shape[-2:]
     return x.reshape(*x.shape[:-2], n // BLOCK, BLOCK, m) if n % BLOCK == 0 else x
 

@@ -71,7 +71,7 @@ class Objective:
     def _widths(
         self, task: str, noisy: Tensor, rng: np.random.Generator
     ) -> tuple[Widths, Tensor | None, Tensor | None]:
-        """What UFs the examples run at; under the router also its logits [B, F, J] and their targets [B]."""
+        """Decide what UFs the examples run at; under the router with its logits [B, F, J] and targets [B]."""
         if task == "full":
             return 1.0, None, None
         if task == "static":
@@ -87,7 +87,7 @@ class Objective:
         return router.sample(logits, noise), logits, target
 
     def _speech(self, wanted: Tensor, given: Tensor) -> Tensor:
-        """How far the enhanced speech is from the clean one, whatever is left in pauses aside."""
+        """Compare the enhanced speech with the clean one, whatever is left in pauses aside."""
         config = self.config
         loss = enhancement_loss(wanted, given).mean()
         if config.perceptual:
@@ -97,7 +97,7 @@ class Objective:
         return loss
 
     def _router(self, widths: FrameWidths, logits: Tensor, target: Tensor, step: int) -> Tensor:
-        """beta L_eff + gamma L_bal, the first phased in."""
+        """Price the router: beta L_eff + gamma L_bal, the first phased in."""
         ramp = min(1.0, step / ROUTER_WARMUP_STEPS)
         spending = ramp * self.config.beta * self.efficiency(widths, target).mean()
         return spending + self.config.gamma * balance_loss(logits)

@@ -53,7 +53,7 @@ LOWEST_WIDTH_BARK, SECOND_WIDTH_BARK, HIGHEST_WIDTH_BARK = 0.1573, 0.318, 0.5852
 
 
 def disturbance(clean: Tensor, enhanced: Tensor) -> Tensor:
-    """How many points of raw PESQ are lost, [B, T] x 2 -> [B]; 0 where the clean signal is silent.
+    """Count the points of raw PESQ that are lost, [B, T] x 2 -> [B]; 0 where the clean signal is silent.
 
     4.5 minus this, through the mapping of P.862.2 (`mos`), is PESQ-WB. Levels do not matter.
     """
@@ -63,7 +63,7 @@ def disturbance(clean: Tensor, enhanced: Tensor) -> Tensor:
 
 @torch.no_grad()
 def by_frame(clean: Tensor, enhanced: Tensor, around: int) -> Tensor:
-    """What each hop of `HOP` samples costs of PESQ-WB, [T] and [B, T] -> [B, T // HOP].
+    """Estimate what each hop of `HOP` samples costs of PESQ-WB, [T] and [B, T] -> [B, T // HOP].
 
     To first order around item `around`, for estimates that differ little: how steep PESQ is in each frame's
     disturbances there, times those disturbances. 0 where the clean signal is silent.
@@ -79,12 +79,12 @@ def by_frame(clean: Tensor, enhanced: Tensor, around: int) -> Tensor:
 
 
 def mos(disturbance: Tensor) -> Tensor:
-    """PESQ-WB of P.862.2, 1.04 to 4.64, for the points lost."""
+    """Map the points lost to PESQ-WB by P.862.2, 1.04 to 4.64."""
     return 0.999 + 4 * torch.sigmoid(1.3669 * (4.5 - disturbance) - 3.8224)
 
 
 def _frame_disturbances(clean: Tensor, enhanced: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric and asymmetric, [B, T] x 2 -> [B, F] each."""
+    """Measure both disturbances, symmetric and asymmetric, [B, T] x 2 -> [B, F] each."""
     bands = _bands(clean.device)
     spectra = _bark_spectrum(_at_listening_level(torch.cat([clean, enhanced])), bands)
     reference, estimate = spectra.chunk(2)  # [B, F, K]
@@ -103,7 +103,7 @@ def _frame_disturbances(clean: Tensor, enhanced: Tensor) -> tuple[Tensor, Tensor
 
 
 def _points(symmetric: Tensor, asymmetric: Tensor) -> Tensor:
-    """[B, F] x 2 -> [B]."""
+    """Add up both disturbances over time, [B, F] x 2 -> [B]."""
     return SYMMETRIC_WEIGHT * _over_time(symmetric) + ASYMMETRIC_WEIGHT * _over_time(asymmetric)
 
 
@@ -137,14 +137,14 @@ def _audible(power: Tensor, bands: _Bands, times_threshold: float) -> Tensor:
 
 
 def _filter_heard(reference: Tensor, estimate: Tensor, bands: _Bands) -> Tensor:
-    """The estimate's long-term spectrum over the reference's, [B, 1, K], within 20 dB: a filter is no noise."""
+    """Find the filter between both, [B, 1, K], within 20 dB: it is no noise."""
     speech = _audible(reference, bands, 100).sum(-1, keepdim=True) > 1e7
     means = [(_audible(x, bands, 100) * speech).mean(1, keepdim=True) + 1000 for x in (estimate, reference)]
     return (means[0] / means[1]).clamp(0.01, 100)
 
 
 def _gain_heard(reference: Tensor, estimate: Tensor, bands: _Bands) -> Tensor:
-    """The reference's short-term level over the estimate's, [B, F, 1]: slow changes of gain are no noise."""
+    """Find the reference's short-term gain over the estimate, [B, F, 1]: slow changes of it are no noise."""
     totals = [_audible(x, bands, 1).sum(-1, keepdim=True) + 5e3 for x in (reference, estimate)]
     ratio = totals[0] / totals[1]
     smooth = torch.cat([ratio[:, :1], 0.8 * ratio[:, 1:] + 0.2 * ratio[:, :-1]], 1)
@@ -152,13 +152,13 @@ def _gain_heard(reference: Tensor, estimate: Tensor, bands: _Bands) -> Tensor:
 
 
 def _loudness(power: Tensor, bands: _Bands) -> Tensor:
-    """Zwicker's law: sone per Bark of a band's power."""
+    """Turn a band's power into sone per Bark by Zwicker's law."""
     gained = (0.5 + 0.5 * power / bands.threshold) ** bands.exponent - 1
     return LOUDNESS_SCALE * (2 * bands.threshold) ** bands.exponent * gained.clamp_min(0)
 
 
 def _over_time(frames: Tensor) -> Tensor:
-    """[B, F] -> [B]: the loud ones of each third of a second count (L6), then all thirds alike (L2)."""
+    """Average [B, F] -> [B]: loud frames of each third of a second count (L6), then all thirds alike (L2)."""
     length = min(20, frames.shape[1])
     pieces = frames.unfold(1, length, max(1, length // 2))  # [B, pieces, 20]
     return ((pieces + 1e-4) ** 6).mean(-1).pow(1 / 3).mean(-1).sqrt()
@@ -166,7 +166,7 @@ def _over_time(frames: Tensor) -> Tensor:
 
 @functools.cache
 def _speech_band(bins: int, device: torch.device) -> Tensor:
-    """How much of the power at each bin is within `SPEECH_BAND_HZ`."""
+    """Say how much of the power at each bin is within `SPEECH_BAND_HZ`."""
     hz = np.linspace(0, SAMPLE_RATE / 2, bins)
     sos = signal.butter(5, SPEECH_BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
     response = np.abs(signal.sosfreqz(sos, hz, fs=SAMPLE_RATE)[1])

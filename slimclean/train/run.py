@@ -89,7 +89,7 @@ def train_from_files(
 
 
 def model_config(init: Path | None, sizes: Mapping[str, Any]) -> ModelConfig:
-    """The network to train: the sizes of the weights to start from, or the default ones, but for `sizes`.
+    """Size the network to train: as the weights to start from, or as by default, but for `sizes`.
 
     The router's UFs and targets are the default ones, for a router may be new beside old weights.
     Raises `UsageError` where the sizes do not fit each other.
@@ -116,7 +116,7 @@ def _parse_weights(entries: Sequence[str]) -> dict[str, float]:
 
 
 def _read_rooms(folder: Path) -> list[np.ndarray]:
-    """Impulse responses [T] from files, cut to begin with the direct sound and scaled to make it 1."""
+    """Read impulse responses [T], cut to begin with the direct sound and scaled to make it 1."""
     responses = []
     for path in audio.walk(folder):
         waveform, rate = audio.read(path)

@@ -41,7 +41,7 @@ class Library:
         return sum(clip.length for clip in self.clips) / SAMPLE_RATE / 3600
 
     def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        """`length` samples from anywhere, float32 [length]; short clips are looped."""
+        """Cut `length` samples from anywhere, float32 [length]; short clips are looped."""
         clip = self.clips[int(np.searchsorted(self.cumulative, rng.random(), side="right"))]
         if clip.length <= length:
             offset = int(rng.integers(clip.length))
@@ -52,7 +52,7 @@ class Library:
 
 
 def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
-    """Files and corpus names of the manifest rows (`path, kind, corpus, split, ...`) that match."""
+    """List files and corpus names of the manifest rows (`path, kind, corpus, split, ...`) that match."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -69,7 +69,7 @@ def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
 
 
 def scan_folder(folder: Path) -> list[tuple[Path, str]]:
-    """Recordings under `folder`; the corpus is the first folder level below it."""
+    """List recordings under `folder`; the corpus is the first folder level below it."""
     found = []
     for path in audio.walk(folder):
         parts = path.relative_to(folder).parts

@@ -143,7 +143,7 @@ class State:
         return dict(zip(self.names, self.average, strict=True))
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the run by name: aliases of the live ones."""
+        """Name every tensor of the run: aliases of the live ones."""
         state = {"efficiency": self.efficiency.deviation}
         state |= {f"model.{n}": p.data for n, p in zip(self.names, self.params, strict=True)}
         state |= {f"average.{n}": p for n, p in self._averages().items()}
@@ -155,6 +155,6 @@ class State:
 
 
 def _is_matrix(name: str, p: Tensor) -> bool:
-    """Whether Muon trains it: matrices of the backbone, without its first and last layer and the router."""
+    """Say whether Muon trains it: matrices of the backbone, without its ends and the router."""
     ends = name.startswith(("router.", "encoder.0.strided")) or name.endswith("bias")
     return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4

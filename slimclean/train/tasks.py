@@ -27,7 +27,7 @@ Job = tuple[str, list[int]]
 
 
 def share_out(count: int, cycle: Sequence[str], workers: int) -> list[Job]:
-    """`count` examples, which take the tasks of `cycle` in turn, as jobs for `workers`, longest first."""
+    """Share out `count` examples, which take the tasks of `cycle` in turn: jobs, longest first."""
     tasks = [cycle[k % len(cycle)] for k in range(count)]
     jobs = []
     for task in TASKS:
@@ -39,12 +39,12 @@ def share_out(count: int, cycle: Sequence[str], workers: int) -> list[Job]:
 
 
 def random_targets(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """Target UFs for routed examples, [count]."""
+    """Draw target UFs for routed examples, [count]."""
     return torch.from_numpy(np.exp(rng.uniform(*LOG_TARGETS, count)).astype(np.float32))
 
 
 def random_widths(rng: np.random.Generator, frames: int, device: torch.device) -> Widths:
-    """For a static example: one UF (three in four), or one for every run of a few frames."""
+    """Draw for a static example one UF (three in four), or one for every run of a few frames."""
     if rng.random() < 0.75:
         if rng.random() < 0.75:
             return float(rng.choice(STATIC_UFS))

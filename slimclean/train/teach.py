@@ -68,7 +68,7 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
 
 
 def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list[Tensor]:
-    """What each UF leaves, per frame: in the waveform, in compressed spectra and of PESQ, [N, F, J] each."""
+    """Measure what each UF leaves per frame, in waveform, compressed spectra and PESQ, [N, F, J] each."""
     config, engine = network.config, Engine(network)
 
     @torch.inference_mode()
@@ -88,7 +88,7 @@ def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list
 
 
 def _frame_errors(enhanced: Tensor, clean: Tensor, hop: int) -> tuple[Tensor, Tensor]:
-    """[T] and [T] -> squared error and error of compressed magnitudes, [F] each."""
+    """Compare [T] and [T]: squared error and error of compressed magnitudes, [F] each."""
     squared = (enhanced - clean).square().unflatten(0, (-1, hop)).mean(1)
     window = torch.hann_window(2 * hop)
     padded = F.pad(torch.stack([enhanced, clean]), (hop // 2, hop + hop // 2))
@@ -98,7 +98,7 @@ def _frame_errors(enhanced: Tensor, clean: Tensor, hop: int) -> tuple[Tensor, Te
 
 
 def standardised_savings(squared: Tensor, *others: Tensor) -> Tensor:
-    """What each UF saves against the smallest, [N, F, J]: every kind of error at equal spread, smoothed.
+    """Find what each UF saves against the smallest, [N, F, J]: kinds of error at equal spread, smoothed.
 
     The squared error counts relative to that of its example, which is what a mean of decibels does.
     """
@@ -116,14 +116,14 @@ def standardised_savings(squared: Tensor, *others: Tensor) -> Tensor:
 
 
 def urgency(noisy: Tensor, clean: Tensor) -> Tensor:
-    """1 for an example at 10 dB SNR, more for a noisier one, [N, T] x 2 -> [N]."""
+    """Weigh examples, [N, T] x 2 -> [N]: 1 at an SNR of 10 dB, more for a noisier one."""
     energies = [x.square().mean(1) + 1e-6 for x in (noisy - clean, clean)]
     ratio = (energies[0] / energies[1]).clamp(1e-3, 10)
     return (10 * ratio) ** URGENCY
 
 
 def distances(config: ModelConfig, spread: Tensor) -> Tensor:
-    """How far each UF is from each target, [K, J]: octaves squared, in units of the spread of steps there.
+    """Measure how far each UF is from each target, [K, J]: octaves squared, by the spread of steps there.
 
     `spread` [J - 1] is that of a step from one UF to the next; between steps it is interpolated in octaves.
     """

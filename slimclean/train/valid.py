@@ -29,7 +29,7 @@ VALID_MIX = MixConfig(
 
 
 def mixed_pairs(mixer: Mixer, count: int, seconds: float, seed: int = 1) -> list[Pair]:
-    """`count` mixtures of `seconds` each; `mixer` is configured as `VALID_MIX`."""
+    """Mix `count` pairs of `seconds` each; `mixer` is configured as `VALID_MIX`."""
     pairs = []
     for k in range(count):
         noisy, clean = mixer.draw(np.random.default_rng([seed, k]), round(seconds * SAMPLE_RATE))
@@ -39,7 +39,7 @@ def mixed_pairs(mixer: Mixer, count: int, seconds: float, seed: int = 1) -> list
 
 
 def validator(pairs: list[Pair]) -> Callable[[SlimmableDemucs], Iterator[Row]]:
-    """What the training loop calls with its averaged weights."""
+    """Make what the training loop calls with its averaged weights."""
     if not pairs:
         raise SlimcleanError("no validation pairs")
     return lambda network: evaluate(network, pairs, QUICK)

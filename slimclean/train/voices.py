@@ -23,13 +23,13 @@ LEAST_ACTIVE_DB = -30.0
 
 
 def active_rms(x: np.ndarray) -> float:
-    """RMS over the 20 ms frames within 30 dB of the loudest: the level of speech, not of its pauses."""
+    """Measure the level of speech, not of its pauses: RMS over 20 ms frames within 30 dB of the loudest."""
     power = np.square(x[: len(x) // 320 * 320].reshape(-1, 320)).mean(1)
     return float(np.sqrt(power[power >= power.max() * 10 ** (LEAST_ACTIVE_DB / 10)].mean() + 1e-10))
 
 
 def without_floor(voice: np.ndarray) -> np.ndarray:
-    """The voice with quieter pauses: a downward expander, as a target for the network.
+    """Quieten the pauses of a voice by a downward expander, as a target for the network.
 
     Corpora have floors some 46 dB under the speech, and a network leaves what its targets hold. Below
     `FLOOR_DB` the level falls twice as fast, by at most `DEEPEST_DB`, but not within 80 ms of speech.
@@ -44,7 +44,7 @@ def without_floor(voice: np.ndarray) -> np.ndarray:
 
 
 def turns(rng: np.random.Generator, length: int, softer_db: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gains of two people who speak in turn, the second `softer_db` under the first."""
+    """Draw gains of two people who speak in turn, the second `softer_db` under the first."""
     first = rng.random() < 0.5
     edges = np.sort(rng.uniform(0.15, 0.85, 1 if rng.random() < 0.7 else 2)) * length
     at = np.arange(0, length + HOP, HOP)
@@ -55,7 +55,7 @@ def turns(rng: np.random.Generator, length: int, softer_db: float) -> tuple[np.n
 
 
 def fade(rng: np.random.Generator, length: int) -> np.ndarray:
-    """A gain that falls or rises by up to 40 dB over the example."""
+    """Draw a gain that falls or rises by up to 40 dB over the example."""
     depth_db = rng.uniform(6, 40)
     ends = (0.0, -depth_db) if rng.random() < 0.5 else (-depth_db, 0.0)
     at = np.sort(rng.uniform(0, length, 2))
@@ -63,7 +63,7 @@ def fade(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def turned_away(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
-    """A voice that for a while turns from the microphone: softer by 6 to 18 dB, and duller."""
+    """Turn a voice from the microphone for a while: softer by 6 to 18 dB, and duller."""
     dull = shape_spectrum(voice, -rng.uniform(6, 14) - np.linspace(0, rng.uniform(0, 12), 8))
     start, stop = np.sort(rng.uniform(-0.2, 1.2, 2)) * len(voice)
     edge = rng.uniform(0.1, 0.4) * SAMPLE_RATE

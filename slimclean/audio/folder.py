@@ -12,8 +12,6 @@ from slimclean.audio.formats import EXTENSIONS
 from slimclean.audio.kinds import is_marked
 from slimclean.errors import AudioError
 
-MENTIONED = 5
-
 
 @dataclass
 class Listing:
@@ -54,14 +52,6 @@ def list_folder(folder: Path) -> Listing:
             found.unreadable[parent] = error.strerror or str(error)
         ahead += reversed(folders)
     return found
-
-
-def tell_left_out(counts: Counter[str]) -> str:
-    """One phrase for the files that are no recordings: how many, and the commonest extensions."""
-    total = sum(counts.values())
-    names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
-    more = " ..." if len(counts) > MENTIONED else ""
-    return f"{total} {'file' if total == 1 else 'files'} left out: {', '.join(names)}{more}"
 
 
 def exists(path: Path) -> bool:

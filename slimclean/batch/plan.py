@@ -13,10 +13,11 @@ from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
-from slimclean.audio.folder import exists, is_file, is_folder, list_folder, tell_left_out
+from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, folded, real, refuse_collisions
 from slimclean.batch.options import Options
+from slimclean.batch.report import tell_left_out
 from slimclean.errors import UsageError
 
 STREAM = Path("-")

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from slimclean.audio.folder import tell_left_out
-
+MENTIONED = 5
+"""So many extensions of files left out are named in a summary."""
 Status = Literal["enhanced", "skipped", "failed"]
 
 
@@ -87,6 +87,14 @@ def totals(results: Sequence[FileResult]) -> Totals:
         mean(r.macs_per_sample for r in done),
         sum(r.gmacs or 0 for r in done),
     )
+
+
+def tell_left_out(counts: Counter[str]) -> str:
+    """One phrase for the files that are no recordings: how many, and the commonest extensions."""
+    total = sum(counts.values())
+    names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
+    more = " ..." if len(counts) > MENTIONED else ""
+    return f"{total} {'file' if total == 1 else 'files'} left out: {', '.join(names)}{more}"
 
 
 def summary(

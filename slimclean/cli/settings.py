@@ -128,14 +128,13 @@ def _near(name: str, known: Any) -> str:
 
 def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     """The file named, or the one that lies beside the recordings."""
-    from slimclean.audio.folder import is_file, is_folder
-
     if named is not None:
         return Path(named)
     found: list[Path] = []
     for path in map(Path, paths):
-        beside = (path if is_folder(path) else path.parent) / FILE_NAME
-        if str(path) != "-" and is_file(beside) and not any(beside.samefile(other) for other in found):
+        # Unlike the methods of `Path`, these take names of any length; `audio.folder` would import much.
+        beside = (path if os.path.isdir(path) else path.parent) / FILE_NAME  # noqa: PTH112
+        if str(path) != "-" and os.path.isfile(beside) and not any(beside.samefile(other) for other in found):  # noqa: PTH113
             found.append(beside)
     if len(found) > 1:
         raise UsageError(f"{found[0]} and {found[1]}: say with --config which holds")

@@ -35,8 +35,8 @@ from slimclean.train.tasks import Job, share_out
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
-LEAST_FRAMES = 8
-"""Of an example, however short `segment_s` is."""
+LEAST_SAMPLES = 2048
+"""Of an example, however short `segment_s` is: what the spectra of the losses need, and some."""
 
 
 def train(
@@ -204,4 +204,4 @@ def _means(logs: Iterable[dict[str, float]]) -> dict[str, float]:
 
 
 def _segment_samples(segment_s: float, frame_hop: int) -> int:
-    return max(LEAST_FRAMES, round(segment_s * SAMPLE_RATE / frame_hop)) * frame_hop
+    return max(-(-LEAST_SAMPLES // frame_hop), round(segment_s * SAMPLE_RATE / frame_hop)) * frame_hop

@@ -54,8 +54,9 @@ def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
     `PAUSE_FLOOR_DB` under it, or under the noisy signal's where nobody speaks. Time, spectra and PESQ hardly
     tell a pause at -27 dB from one at -47 dB; listeners do.
     """
+    whole = clean.shape[1] // PAUSE_FRAME * PAUSE_FRAME
     wanted, given, heard = (
-        x.unflatten(1, (-1, PAUSE_FRAME)).square().mean(2) for x in (clean, enhanced, noisy)
+        x[:, :whole].unflatten(1, (-1, PAUSE_FRAME)).square().mean(2) for x in (clean, enhanced, noisy)
     )
     mean = wanted.mean(1, keepdim=True)
     mean = torch.where(mean > 1e-5 * heard.mean(1, keepdim=True), mean, heard.mean(1, keepdim=True))

@@ -138,3 +138,13 @@ def test_nothing_said_is_nothing_lost():
         assert lost.item() == 0
         assert noise.grad.isfinite().all()
     assert unintelligibility(torch.from_numpy(voice(1.0))[None], noise).item() > 0.1
+
+
+def test_pauses_of_any_length_count():
+    """Networks of other sizes have other frames: what is left over at the end is ignored."""
+    generator = torch.Generator().manual_seed(0)
+    clean, noisy = (torch.randn(2, 20_800, generator=generator) for _ in range(2))
+    clean[:, :8_000] *= 1e-4
+    wanted = pause_loss(clean[:, :20_736], noisy[:, :20_736], noisy[:, :20_736])
+    assert (wanted > 0).all()
+    assert pause_loss(clean, noisy, noisy).equal(wanted)

@@ -392,6 +392,21 @@ def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_
     assert header.config == SMALL
 
 
+@pytest.mark.parametrize(
+    "geometry",
+    [{"depth": 4}, {"depth": 2, "stride": 16, "upsampling": 1}, {"depth": 3, "stride": 20, "upsampling": 5}],
+    ids=str,
+)
+def test_networks_of_other_frames_train_on_every_loss(libraries, tmp_path, geometry):
+    """However short the segments are."""
+    losses = {"perceptual": 0.3, "intelligibility": 1.0, "pauses": 0.08}
+    config = TrainConfig(tmp_path, steps=1, **CONFIG | {"segment_s": 0.001}, **losses)
+    model = ModelConfig(hidden=4, router_channels=4, **geometry)
+    network, header = checkpoint.load(train(config, mixer_of(libraries), model))
+    assert header.config == model
+    assert all(p.isfinite().all() for p in network.parameters())
+
+
 def test_a_network_of_another_size_from_the_command_line(corpus, tmp_path):
     """Trained, resumed, started from, and used, all without touching a file of the package."""
     where = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", 0.128, "--loaders", 0]

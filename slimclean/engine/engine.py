@@ -45,7 +45,7 @@ SHALLOW = 3
 """Levels that run item by item, for the cache; the deeper ones run all items of a batch at once."""
 
 ALL = -1
-"""In the place of an item's number: all of them."""
+"""Stands where an item's number is expected: all items."""
 
 
 STAGES = ("upsampling", "order", "encoder", "gru", "decoder", "downsampling")

@@ -31,7 +31,7 @@ class _Shared:
     """The number of torch threads that new threads begin with: 1 while anybody shares the cores."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a stream that nobody reads on ends whenever memory is collected
+        self._lock = threading.RLock()  # collecting memory may end an abandoned stream at any line
         self._inside = 0
         self._before = 1
 

@@ -1,4 +1,4 @@
-"""What the machine at hand does well."""
+"""Which device runs the network, and in what precision it is fastest there."""
 
 from __future__ import annotations
 

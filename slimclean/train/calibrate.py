@@ -19,10 +19,10 @@ from slimclean.model import SlimmableDemucs
 from slimclean.train.hardware import require_cpu
 
 STEPS = 40
-"""Of the bisection, over slopes of +-`LIMIT` logits per unit of UF."""
+"""Steps of the bisection between slopes of +-`LIMIT` logits per unit of UF."""
 LIMIT = 60.0
 FLOOR = 1.15
-"""Times the smallest candidate UF: a lower mean would leave the router no choice to make."""
+"""The lowest mean UF to aim at, times the smallest candidate: a lower one would leave no choice to make."""
 
 
 @torch.no_grad()

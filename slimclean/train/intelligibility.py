@@ -24,7 +24,7 @@ LOWEST_HZ = 150.0
 SEGMENT = 30
 """Frames: 384 ms."""
 DYNAMIC_RANGE_DB = 40.0
-"""Frames this far below the loudest are silence."""
+"""Frames that lie further below the loudest are silence."""
 CLIP = 1 + 10 ** (15 / 20)
 """An envelope counts up to this many times the clean one: a signal to distortion ratio of -15 dB."""
 _FLOOR = 1e-6
@@ -60,7 +60,7 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
 def _spectra(x: Tensor) -> Tensor:
     """Take power spectra at 10 kHz, [B, T] -> [B, F, FFT / 2 + 1]."""
     length = x.shape[-1] * RATE_HZ // SAMPLE_RATE
-    # Band-limited, which cutting the spectrum of the whole signal is.
+    # Cutting the spectrum of the whole signal limits its band.
     x = torch.fft.irfft(torch.fft.rfft(x)[..., : length // 2 + 1], length) * (length / x.shape[-1])
     window = torch.hann_window(SIZE + 2, periodic=False, device=x.device)[1:-1]
     spectrum = torch.fft.rfft(x.unfold(-1, SIZE, HOP) * window, FFT)

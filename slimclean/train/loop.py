@@ -36,7 +36,7 @@ from slimclean.train.tasks import Job, share_out
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
 LEAST_SAMPLES = 2048
-"""Of an example, however short `segment_s` is: what the spectra of the losses need, and some."""
+"""Length of the shortest example: the spectra of the losses need as much."""
 
 
 def train(

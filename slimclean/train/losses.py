@@ -17,11 +17,11 @@ TIME_WEIGHT = 1.5
 MAGNITUDE_WEIGHT = 8.0
 COMPLEX_WEIGHT = 0.3
 SNR_WEIGHT = 0.02
-"""Per dB: recordings that are nearly clean have small errors, which an L1 alone would leave as they are."""
+"""Weight of a dB: recordings that are nearly clean have small errors, which L1 alone would not mend."""
 SNR_CAP = 1e-3
-"""Of the clean signal's energy: below -30 dB an error no longer counts."""
+"""Share of the clean signal's energy: below it, at -30 dB, an error no longer counts."""
 PAUSE_DB, PAUSE_FLOOR_DB, PAUSE_FRAME = -35.0, -55.0, 256
-"""Re the mean power of an example; and samples."""
+"""Two levels in dB re the mean power of an example, and the samples of a frame."""
 _FLOOR = 1e-4
 """Added to squared magnitudes under the power law, whose slope at zero is infinite; -40 dB below
 the level of a bin in white noise at an RMS of 1."""

@@ -35,7 +35,7 @@ from slimclean.train.voices import active_rms
 
 ROOMS = 256
 LOWEST_VOICE_HZ = 50.0
-"""Speech recordings are taken without what they hold below: it is rumble, and rumble is to be removed."""
+"""What speech recordings hold below is rumble, which is to be removed, so it is no target."""
 SYNTHETIC_NOISES = (acoustics.coloured_noise, acoustics.coloured_noise, acoustics.hum, acoustics.clicks)
 """What a synthetic noise may be, each as often as it stands here."""
 
@@ -187,7 +187,7 @@ class Mixer:
 
     def _speech(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw speech as it is recorded, and as the network should give it back, active at an RMS of 1."""
-        # No draw where there is none of a kind, so that validation mixtures stay what they were.
+        # A kind that never occurs takes no draw, so that validation mixtures stay what they were.
         c = self.config
         recorded, wanted = self._voice(rng, length)
         if c.two_speakers and rng.random() < c.two_speakers:

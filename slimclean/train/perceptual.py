@@ -1,7 +1,7 @@
 """PESQ, differentiable: what ITU-T P.862 with the wide-band filter of P.862.2 takes from 4.5 points.
 
-Source: ITU-T P.862 (2001), sections 10.2.2 to 10.2.12, and P.862.2 (2007). Left out is the alignment in
-time, for estimates here are in time. Filters act on spectra. Tables are the standard's, for 16 kHz.
+Source: ITU-T P.862 (2001), sections 10.2.2 to 10.2.12, and P.862.2 (2007). The alignment in
+time is left out, since estimates here are in time. Filters act on spectra. The tables are those for 16 kHz.
 
 Glossary: B batch, T samples, F frames, K Bark bands.
 """
@@ -29,7 +29,7 @@ ZWICKER_EXPONENT = 0.23
 SYMMETRIC_WEIGHT, ASYMMETRIC_WEIGHT = 0.1, 0.0309
 LOUDEST_DISTURBANCE = 45.0
 MASKED = 0.25
-"""Of the softer loudness: smaller differences are not heard."""
+"""Share of the softer loudness: smaller differences are not heard."""
 
 # One entry a Bark band: spectral bins, density correction in per cent, and threshold of hearing in dB.
 # fmt: off

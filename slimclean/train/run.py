@@ -25,7 +25,7 @@ from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 VALID_S = 4.0
 HOLD_BACK = 20
-"""Of the files in folders, every 20th is kept for validation; a manifest says itself."""
+"""Every 20th file of a folder is kept for validation; a manifest says which are."""
 
 
 def train_from_files(
@@ -46,7 +46,7 @@ def train_from_files(
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
 
     `sizes` are fields of `ModelConfig`; the others are as in `init`, or as by default. `mix` is a file
-    for `read_mix`; validation has a mix of its own, whatever that says.
+    for `read_mix`; validation keeps a mix of its own.
     """
     if (manifest is None) != bool(speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")

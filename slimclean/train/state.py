@@ -19,10 +19,10 @@ from slimclean.train.losses import EfficiencyLoss
 from slimclean.train.muon import Muon
 
 STATE = "state.safetensors"
-"""Of a run folder: the file that a run continues from."""
+"""The file in a run folder that the run continues from."""
 
 _ELSEWHERE = ("out", "name", "info", "branch")
-"""Of the configuration: what is no part of the recipe."""
+"""Fields of the configuration that are no part of the recipe."""
 
 
 @dataclass

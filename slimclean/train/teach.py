@@ -1,17 +1,17 @@
 """Teach the router what each UF is worth, once the backbone is done.
 
-Joint training shows the router one draw of UFs per example, and what one frame's choice changed drowns in what
-all the others did. Here the finished backbone runs every example at every candidate UF, so that the error which
+Joint training shows the router one draw of UFs per example, where the effect of one frame's choice drowns in
+that of all the others. Here the finished backbone runs every example at every candidate UF. So the error that
 each UF leaves in each frame is known, and a fresh router learns by least squares how much of it each UF saves:
 
     logits[f, j] - logits[f, j - 1] = expected saving of UF j in frame f, against the next smaller one
 
-The large UFs save a twentieth of what the small ones do; each step counts at its own spread, lest those
-drown the rest.
+The large UFs save a twentieth of what the small ones do. So each step counts in units of its own spread, or the
+small ones would drown the rest.
 
 `calibrate` then sets the price of a UF at each target: the likeliest UF is the one that saves most after it,
 which is how a budget is best spent (Everett 1963, Lagrange multipliers for allocation). PESQ counts the worst
-frames of every third of a second, so that savings in single frames do not add up; hence a UF costs the more
+frames of every third of a second, so savings in single frames do not add up. Therefore a UF costs more
 (`EVENNESS`) the further it is from the target.
 
 Glossary: N examples, F frames, J candidate UFs, T samples.
@@ -39,13 +39,13 @@ SECONDS = 4.0
 EPOCHS, BATCH = 12, 16
 LR, WEIGHT_DECAY = 3e-3, 0.01
 CLIP = 1.5
-"""Of a step's saving, in standard deviations: a few frames hold most of the variance, and luck most of that."""
+"""Most that a step may save, in standard deviations: a few lucky frames hold most of the variance."""
 URGENCY = 0.25
-"""Exponent of the noise-to-speech ratio, by which savings count: noisier recordings get more."""
+"""Exponent of the noise-to-speech ratio that savings are weighed by: noisier recordings count more."""
 EVENNESS = 0.2
 """Cost of a UF half or twice the target, in standard deviations of what a step there saves."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
-"""Over frames: what a frame's UF changes reaches its neighbours, and a decision should outlast a frame."""
+"""Weights over frames: a frame's UF changes its neighbours too, and a decision should outlast a frame."""
 
 
 def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> None:

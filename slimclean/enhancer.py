@@ -1,10 +1,15 @@
 """`Enhancer`: a waveform of any rate, channels and length in, the same waveform with less noise out.
 
-    blocks --split--> chunk --resample--> 16 kHz --network--> 16 kHz --resample--+--> join --> blocks
-                        \\------ minus what a round trip through 16 kHz keeps ----/
-                                 = content above 8 kHz, gated
+                                     +---level curve----+
+                                     |                  |
+    blocks --split--> chunk --16 kHz--divide--network--multiply--back--+--> join --> blocks
+                        \\--- minus what a round trip through 16 kHz keeps ---/
+                               = content above 8 kHz, gated
 
-Glossary: C channels, T samples, F frames of 256 samples at 16 kHz.
+So the network hears every passage at its nominal level, an RMS of 1, whoever speaks (see `dsp.local_level`),
+and one that changes nothing gives the recording back.
+
+Glossary: C channels, T samples, F frames of 256 samples at 16 kHz, N chunks of a batch, L frames of 20 ms.
 """
 
 from __future__ import annotations
@@ -14,15 +19,16 @@ import itertools
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
 
 from slimclean.audio import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.dsp.highband import highband_gain
-from slimclean.dsp.level import Level
+from slimclean.dsp.local_level import FRAMES_PER_S, spread
 from slimclean.dsp.overlap_add import Chunk, Layout, join, split
+from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample
 from slimclean.engine.engine import NetworkEngine, engine_for
 from slimclean.engine.threads import cores, side_by_side
@@ -41,10 +47,6 @@ BATCH = 8
 BATCHES = 2
 """Batches that are made of one stretch of the recording, alike in size, so that two cores end together."""
 
-SILENCE_RMS = 1e-5
-"""-100 dBFS: below it there is nothing to enhance, and amplifying it would be arbitrary."""
-
-
 Highband = Literal["gate", "keep", "drop"]
 
 
@@ -53,6 +55,18 @@ class Enhancement(NamedTuple):
 
     waveform: np.ndarray
     uf: np.ndarray
+
+
+AnyPiece = TypeVar("AnyPiece", bound="tuple[Any, ...]")
+
+
+class Piece(NamedTuple):
+    """A chunk, the samples it reads [C, T], and the level and the share to enhance of their frames, [C, L]."""
+
+    chunk: Chunk
+    samples: np.ndarray
+    level: np.ndarray
+    heard: np.ndarray
 
 
 class Enhancer:
@@ -151,30 +165,26 @@ class Enhancer:
             raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
         sample_rate = int(sample_rate)
         channels = np.atleast_2d(x)
-        level = Level()
-        level.add(_finite(channels), sample_rate)
-        blocks, ufs = zip(*self.stream([channels], sample_rate, level), strict=True)
+        blocks, ufs = zip(*self.stream([channels], sample_rate), strict=True)
         return Enhancement(np.concatenate(blocks, axis=1).reshape(x.shape), np.concatenate(ufs))
 
     def stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
+        self, blocks: Iterable[np.ndarray], sample_rate: int, passages: Passages | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Enhance consecutive blocks [C, T] in bounded memory; `level` is that of the whole recording.
+        """Enhance consecutive blocks [C, T] in bounded memory.
 
-        Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete.
+        Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete. `passages`,
+        new and of the same rate, knows afterwards what offset was taken out.
         Raises `AudioError` for samples that are not finite or louder than `LOUDEST`.
         """
         ufs: list[np.ndarray] = []
-        rms = level.active_rms
 
-        def work(run: list[tuple[Chunk, np.ndarray]]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
-            chunks, samples = zip(*run, strict=True)
-            results = self._chunks(samples, sample_rate, rms)
-            return [(chunk, out, uf) for chunk, (out, uf) in zip(chunks, results, strict=True)]
+        def work(run: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
+            results = self._chunks(run, sample_rate)
+            return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            chunks = split(map(_finite, blocks), _layout(sample_rate))
-            runs = side_by_side(work, batches(chunks), self._threads())
+            runs = side_by_side(work, self._batches(blocks, sample_rate, passages), self._threads())
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
@@ -186,17 +196,28 @@ class Enhancer:
     def route(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """The UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router works for it."""
         channels = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
-        level = Level()
-        level.add(channels, sample_rate)
-        return np.concatenate(list(self.route_stream([channels], sample_rate, level)))
+        return np.concatenate(list(self.route_stream([channels], sample_rate)))
 
-    def route_stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, level: Level
-    ) -> Iterator[np.ndarray]:
+    def route_stream(self, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
         """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
-        rms = level.active_rms
-        for chunk, samples in split(blocks, _layout(sample_rate)):
-            yield self._route_chunk(samples, sample_rate, rms)[self._completed(chunk, sample_rate)]
+
+        def work(run: list[Piece]) -> list[np.ndarray]:
+            ufs = self._route(run, sample_rate)
+            return [uf[self._completed(piece.chunk, sample_rate)] for piece, uf in zip(run, ufs, strict=True)]
+
+        # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.
+        yield from itertools.chain.from_iterable(
+            side_by_side(work, self._batches(blocks, sample_rate, None), self._threads())
+        )
+
+    def _batches(
+        self, blocks: Iterable[np.ndarray], sample_rate: int, passages: Passages | None
+    ) -> Iterator[list[Piece]]:
+        found = passages or Passages(sample_rate)
+        chunks = split(found.stream(map(_finite, blocks)), _layout(sample_rate))
+        return batches(
+            Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks
+        )
 
     def _completed(self, chunk: Chunk, sample_rate: int) -> slice:
         """Which of the frames that a chunk reads it completes: those of its hop."""
@@ -209,93 +230,108 @@ class Enhancer:
         """How many chunks to work on at a time."""
         return cores() if self.device.type == "cpu" else 1
 
-    @property
-    def _idle_uf(self) -> float:
-        """The UF where the router has nothing to decide on."""
-        return min(self.config.ufs) if self.uf == "auto" else self.uf
-
     def macs_per_sample(self, uf: np.ndarray) -> float:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
 
     # --- chunks of one length ------------------------------------------------------------------
 
-    def _chunks(
-        self, chunks: Sequence[np.ndarray], sample_rate: int, rms: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """N x [C, T], the channels' levels [C] -> N x output [C, T] and UF [F]; edges are context, not kept."""
-        low = np.stack([resample(x, sample_rate, self.config.sample_rate) for x in chunks])
-        frames = -(-low.shape[2] // self.config.frame_hop)
-        heard = rms >= SILENCE_RMS
-        if not heard.any() or frames == 0:
-            wets = list(chunks)
-            ufs = np.full((len(low), frames), self._idle_uf, np.float32)
+    def _chunks(self, run: Sequence[Piece], sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """N chunks -> N x output [C, T] and UF [F]; edges are context, not kept."""
+        low = self._low(run, sample_rate)
+        if not _anything_heard(run) or low.shape[2] == 0:
+            wets = [piece.samples for piece in run]
+            ufs = self._idle(low)
         else:
-            enhanced, ufs = self._network(low, rms, heard)
-            wets = [self._wet(*each, sample_rate, heard) for each in zip(chunks, low, enhanced, strict=True)]
-        return [(self._mix(x, wet), uf) for x, wet, uf in zip(chunks, wets, ufs, strict=True)]
+            enhanced, ufs = self._network(low, run)
+            wets = [self._wet(*each, sample_rate) for each in zip(run, low, enhanced, strict=True)]
+        return [(self._mix(piece.samples, wet), uf) for piece, wet, uf in zip(run, wets, ufs, strict=True)]
 
-    def _network(self, low: np.ndarray, rms: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _route(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
+        """N chunks -> UF [N, F], as `_chunks` finds it."""
+        low = self._low(run, sample_rate)
+        if not _anything_heard(run) or low.shape[2] == 0 or self.uf != "auto":
+            return self._idle(low)
+        with torch.inference_mode():
+            ufs: np.ndarray = self._decide(*self._noisy(low, run)[:2]).cpu().numpy()
+        return ufs
+
+    def _low(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
+        """N chunks at the network's rate, [N, C, T]."""
+        return np.stack([resample(piece.samples, sample_rate, self.config.sample_rate) for piece in run])
+
+    def _idle(self, low: np.ndarray) -> np.ndarray:
+        """The UF [N, F] where there is nothing to decide on."""
+        frames = -(-low.shape[2] // self.config.frame_hop)
+        uf = min(self.config.ufs) if self.uf == "auto" else self.uf
+        return np.full((len(low), frames), uf, np.float32)
+
+    def _network(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
         """N chunks at the network's rate, [N, C, T] -> enhanced [N, C, T] and UF [N, F]."""
         count, channels, samples = low.shape
-        noisy = self._noisy(low, rms, heard)
+        noisy, power, curve = self._noisy(low, run)
         with torch.inference_mode():
-            uf = self._decide(noisy, heard)
-            if isinstance(uf, torch.Tensor):
+            uf: float | torch.Tensor = float(self.uf) if self.uf != "auto" else self._decide(noisy, power)
+            if isinstance(uf, torch.Tensor):  # channels share it, or a voice would wander between them
                 uf = uf.repeat_interleave(channels, 0)
             result = self.engine(noisy.flatten(0, 1), uf)
-        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * _gain(rms, heard)
+        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * curve
         if not np.isfinite(enhanced).all():
             raise SlimcleanError("the network gave NaN or infinite samples; its checkpoint may be damaged")
         return enhanced, result.uf[::channels].cpu().numpy()
 
-    def _noisy(self, low: np.ndarray, rms: np.ndarray, heard: np.ndarray) -> torch.Tensor:
-        """N chunks [N, C, T] as the network takes them: whole frames, heard channels at an RMS of 1."""
-        noisy = network_input(low, self.config.frame_hop, _gain(rms, heard))
-        return torch.from_numpy(noisy).to(self.device)
+    def _noisy(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """N chunks [N, C, T] as the network takes them, the power of their frames, and the curve.
 
-    def _decide(self, noisy: torch.Tensor, heard: np.ndarray) -> float | torch.Tensor:
-        """The UF of N chunks [N, C, T], some channels `heard`: one number, or the router's, [N, F]."""
-        if self.uf != "auto":
-            return float(self.uf)
-        # Channels share the decision, or a voice would wander between them.
-        return self.engine.route(noisy[:, torch.from_numpy(heard)].mean(1), self.target_uf)
+        The first is [N, C, F whole frames] at an RMS near 1, the second [N, C, F], the third [N, C, T].
+        """
+        samples, hop = low.shape[2], self.config.frame_hop
+        curve = np.stack([self._spread(piece.level, samples) for piece in run])
+        rest = [(0, 0), (0, 0), (0, -samples % hop)]
+        noisy = np.pad(low / curve, rest)
+        heard = np.stack([self._spread(piece.heard, samples) for piece in run])
+        power = np.square(np.pad(curve * heard, rest, "edge")[:, :, hop // 2 :: hop])
+        return torch.from_numpy(noisy).to(self.device), torch.from_numpy(power).to(self.device), curve
 
-    def _wet(
-        self, x: np.ndarray, low: np.ndarray, enhanced: np.ndarray, sample_rate: int, heard: np.ndarray
-    ) -> np.ndarray:
+    def _spread(self, frames: np.ndarray, samples: int) -> np.ndarray:
+        return spread(frames, samples, self.config.sample_rate // FRAMES_PER_S)
+
+    def _decide(self, noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+        """The router's UF for N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
+        if noisy.shape[1] == 1:
+            return self.engine.route(noisy[:, 0], self.target_uf)
+        return self.engine.route(noisy, self.target_uf, power)
+
+    def _wet(self, piece: Piece, low: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> np.ndarray:
         """Back to the recording's rate [C, T], with what lies above the network's band."""
+        x = piece.samples
         out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
         if sample_rate != self.config.sample_rate and self.highband != "drop":
             rest = x - _fit(resample(low, self.config.sample_rate, sample_rate), x.shape[1])
             if self.highband == "gate":
                 rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
             out = out + rest
-        out[~heard] = x[~heard]
+        if (piece.heard < 1).any():  # silence stays as it is
+            centres = (np.arange(piece.heard.shape[1]) + 0.5) * (sample_rate / FRAMES_PER_S)
+            places = np.arange(x.shape[1]) + 0.5
+            heard = np.stack([np.interp(places, centres, channel) for channel in piece.heard])
+            out = np.where(heard > 0, x + (out - x) * heard.astype(np.float32), x)
         return out
 
     def _mix(self, x: np.ndarray, wet: np.ndarray) -> np.ndarray:
         out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
         return x - out if self.residual else out
 
-    def _route_chunk(self, x: np.ndarray, sample_rate: int, rms: np.ndarray) -> np.ndarray:
-        """[C, T] and [C] -> UF [F], as `_network` finds it."""
-        low = resample(x, sample_rate, self.config.sample_rate)[None]
-        frames = -(-low.shape[2] // self.config.frame_hop)
-        heard = rms >= SILENCE_RMS
-        if not heard.any() or frames == 0:
-            return np.full(frames, self._idle_uf, np.float32)
-        uf = self._decide(self._noisy(low, rms, heard), heard)
-        return (
-            np.asarray(uf[0].cpu().numpy()) if isinstance(uf, torch.Tensor) else np.full(frames, uf, np.float32)
-        )
+
+def _anything_heard(run: Sequence[Piece]) -> bool:
+    return any(piece.heard.any() for piece in run)
 
 
 def _layout(sample_rate: int) -> Layout:
     return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
 
 
-def batches(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[list[tuple[Chunk, np.ndarray]]]:
+def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:
     """Consecutive chunks of one length together, at most `BATCH` signals, or one chunk.
 
     Which chunks share a batch depends on the recording alone: so then do the last bits of the result.
@@ -329,16 +365,6 @@ def _finite(block: np.ndarray) -> np.ndarray:
     if not (np.abs(block) <= LOUDEST).all():  # a NaN is not
         raise AudioError("holds NaN, infinite or absurdly large samples")
     return block
-
-
-def _gain(rms: np.ndarray, heard: np.ndarray) -> np.ndarray:
-    """By how much the network's output is louder than its input was, by channel, [C, 1]; 1 for silence."""
-    return np.where(heard, rms, 1).astype(np.float32)[:, None]
-
-
-def network_input(x: np.ndarray, frame_hop: int, rms: np.ndarray | float) -> np.ndarray:
-    """What the network takes: [..., T] at 16 kHz padded to whole frames, each channel at an RMS of 1."""
-    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % frame_hop)]) / np.float32(rms)
 
 
 def _fit(x: np.ndarray, samples: int) -> np.ndarray:

@@ -8,11 +8,14 @@ import torch
 from conftest import SMALL, identity_enhancer, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_examples import PAIR
 
+from slimclean import audio
 from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.level import Level
 from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.scoring.metrics import si_sdr
 
 STEP = 2**-15
 CHUNK = round(HOP_S * 16_000)
@@ -155,10 +158,8 @@ def test_absurdly_loud_input_is_refused(small):
 def test_a_stream_refuses_what_would_overflow(small, sample):
     x = voice(0.2)[None]
     x[0, 1000] = sample
-    level = Level()
-    level.add(voice(0.2)[None], 16_000)
     with pytest.raises(AudioError, match="absurdly large"):
-        list(Enhancer(0.25, network=small).stream([x], 16_000, level))
+        list(Enhancer(0.25, network=small).stream([x], 16_000))
 
 
 def test_loud_floats_within_reason_stay_finite(small):
@@ -207,3 +208,79 @@ def test_chunks_begin_on_a_frame_at_every_rate():
         for seconds in (CONTEXT_S, HOP_S):
             assert (seconds * rate).is_integer()
             assert (seconds * 16_000 / SMALL.frame_hop).is_integer()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return audio.read(PAIR / "noisy.flac")[0][0]
+
+
+@pytest.mark.parametrize("case", ["alike", "opposite", "silent", "one side", "panned", "5.1"])
+def test_the_router_hears_power_and_not_a_sum_of_waves(noisy, case):
+    """However a voice is spread over channels, it costs what it costs in mono."""
+    nothing = np.zeros_like(noisy)
+    hiss = np.random.default_rng(0).normal(0, 1e-4, len(noisy)).astype(np.float32)
+    channels = {
+        "alike": [noisy, noisy],
+        "opposite": [noisy, -noisy],
+        "silent": [nothing, noisy],
+        "one side": [noisy, hiss],
+        "panned": [noisy, 0.2 * noisy],
+        "5.1": [noisy, noisy, 0.7 * noisy, nothing, 0.1 * noisy, hiss],
+    }[case]
+    enhancer = Enhancer("auto", 0.25)
+    mono = enhancer.route(noisy, 16_000)
+    assert enhancer.route(np.stack(channels), 16_000).mean() == pytest.approx(mono.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (2, 20), (3, 0.7)])
+def test_routing_alone_finds_the_ufs_of_enhancing(small, shape):
+    channels, seconds = shape
+    x = np.stack([voice(seconds, 22_050, seed) for seed in range(channels)])
+    x += np.random.default_rng(0).normal(0, 0.02, x.shape).astype(np.float32)
+    enhancer = Enhancer("auto", 0.4, network=small)
+    np.testing.assert_array_equal(enhancer.route(x, 22_050), enhancer(x, 22_050).uf)
+
+
+def test_a_passage_is_enhanced_alike_at_any_level(small):
+    """A soft guest between two loud voices comes out as the guest alone, as far as context goes."""
+    host, guest = voice(6), voice(6, seed=1)
+    enhancer = Enhancer(0.5, network=small)
+    middle = slice(7 * 16_000, 11 * 16_000)
+    wanted = enhancer(np.concatenate([host, guest, host]), 16_000).waveform[middle]
+    soft = enhancer(np.concatenate([host, 0.05 * guest, host]), 16_000).waveform[middle]
+    assert si_sdr(wanted, soft) > 30
+
+
+def test_an_offset_is_taken_out(small):
+    enhancer, x = Enhancer(0.5, network=small), voice(3)
+    np.testing.assert_allclose(
+        enhancer(x + np.float32(0.3), 16_000).waveform, enhancer(x, 16_000).waveform, atol=2e-3
+    )
+
+
+def test_silence_between_words_stays_silence(small):
+    x = np.concatenate([voice(3), np.zeros(8 * 16_000, np.float32), voice(3)])
+    out = Enhancer(0.5, network=small)(x, 16_000).waveform
+    assert not out[5 * 16_000 : 9 * 16_000].any()
+    faint = voice(3) * np.float32(1e-6)
+    np.testing.assert_array_equal(Enhancer(0.5, network=small)(faint, 16_000).waveform, faint)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    length=st.integers(1, 60_000),
+    rate=st.sampled_from([8_000, 11_025, 16_000, 44_100]),
+    channels=st.integers(1, 3),
+    size=st.integers(1_000, 50_000),
+    swing_db=st.floats(0, 60),
+)
+def test_any_level_and_any_blocks_give_back_the_input(length, rate, channels, size, swing_db):
+    rng = np.random.default_rng(length)
+    swing = np.cumsum(rng.normal(size=length))
+    gain = 10 ** (-swing_db * np.clip(np.abs(swing) / (1 + np.abs(swing).max()), 0, 1) / 20)
+    x = (rng.uniform(-1, 1, (channels, length)) * gain).astype(np.float32)
+    blocks = [x[:, start : start + size] for start in range(0, length, size)]
+    out = np.concatenate([block for block, _ in identity_enhancer(0.25).stream(blocks, rate)], axis=1)
+    assert np.abs(out - x).max() < STEP
+    np.testing.assert_array_equal(out, identity_enhancer(0.25)(x, rate).waveform)

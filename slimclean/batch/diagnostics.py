@@ -17,6 +17,8 @@ NARROWBAND_DB = -60.0
 SPEECH_DROP_DB = 6.0
 LITTLE_SPEECH_DB = 15.0
 SILENCE_DBFS = -90.0
+MENTIONED_OFFSET = 0.01
+"""Of full scale: smaller ones are taken out without a word."""
 
 
 class Input:
@@ -63,15 +65,17 @@ def noise_reduction_db(before: Level, after: Level) -> float:
     return before.percentile_dbfs(NOISE_PERCENT) - after.percentile_dbfs(NOISE_PERCENT)
 
 
-def warnings(given: Input, after: Level, clipped: int = 0) -> list[str]:
+def warnings(given: Input, after: Level, clipped: int = 0, offset: float = 0.0) -> list[str]:
     """Short phrases for the report; none for a recording with nothing to remark.
 
-    `clipped` samples of the output were beyond full scale, and clamped.
+    `clipped` samples of the output were beyond full scale, and clamped; `offset` was taken out of the input.
     """
     found = []
     loudest = given.level.percentile_dbfs(SPEECH_PERCENT)
     if given.level.dbfs < SILENCE_DBFS:
         return ["silent"]
+    if abs(offset) >= MENTIONED_OFFSET:
+        found.append(f"an offset of {offset:.3g} was taken out")
     if given.clipped_samples:
         found.append(f"input clipped ({given.clipped_samples} samples)")
     if clipped and given.peak > 1:

@@ -16,6 +16,7 @@ from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import LoudnessMeter
+from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import reason
@@ -59,7 +60,10 @@ def enhance_file(
 def _enhance_into(
     result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
 ) -> Trace | None:
-    """Two passes over the file: its level and faults, then its sound."""
+    """One pass over the file: its faults, its level and its sound."""
+    mtime = task.source.stat().st_mtime if form.keep_mtime else None
+    ufs: list[np.ndarray] = []
+    frames = 0
     with AudioReader(task.source, form.track) as reader:
         info = reader.info
         channels = 1 if form.mono else info.channels
@@ -67,51 +71,53 @@ def _enhance_into(
         result.duration_s = info.duration_s if info.frames else None
         stored = audio.plan_output(info, task.source, task.destination, form)
         given, after = diagnostics.Input(info.sample_rate), Level()
+        passages = Passages(info.sample_rate)
         trace = Trace(info.sample_rate) if traced else None
         wanted = form.loudness_lufs is not None
         heard = LoudnessMeter(info.sample_rate, channels, info.channel_layout) if wanted else None
-        for block in reader.read_blocks(mono=form.mono):
-            given.add(block)
-            if heard:
-                heard.add(block)
-            if trace:
-                trace.heard(block)
-    mtime = task.source.stat().st_mtime if form.keep_mtime else None
-    ufs: list[np.ndarray] = []
-    frames = 0
 
-    def enhanced(reader: AudioReader) -> Iterator[np.ndarray]:
-        nonlocal frames
-        blocks = reader.read_blocks(mono=form.mono)
-        for out, uf in enhancer.stream(blocks, info.sample_rate, given.level):
-            after.add(out, info.sample_rate)
-            if trace:
-                trace.made(out, uf)
-            ufs.append(uf)
-            frames += out.shape[1]
-            yield out
-            progress(out.shape[1] / info.sample_rate)
+        def listened() -> Iterator[np.ndarray]:
+            for block in reader.read_blocks(mono=form.mono):
+                given.add(block)
+                if heard:
+                    heard.add(block)
+                if trace:
+                    trace.heard(block)
+                yield block
 
-    with (
-        AudioWriter(task.destination, stored, task.source) as writer,
-        mastered(writer, task.destination, stored, form) as sink,
-    ):
-        with AudioReader(task.source, form.track) as reader:
-            for out in resample_blocks(enhanced(reader), info.sample_rate, stored.sample_rate):
+        def enhanced() -> Iterator[np.ndarray]:
+            nonlocal frames
+            for out, uf in enhancer.stream(listened(), info.sample_rate, passages):
+                after.add(out, info.sample_rate)
+                if trace:
+                    trace.made(out, uf)
+                ufs.append(uf)
+                frames += out.shape[1]
+                yield out
+                progress(out.shape[1] / info.sample_rate)
+
+        with (
+            AudioWriter(task.destination, stored, task.source) as writer,
+            mastered(writer, task.destination, stored, form) as sink,
+        ):
+            for out in resample_blocks(enhanced(), info.sample_rate, stored.sample_rate):
                 sink.write(out)
-            remarks = reader.warnings
-        sink.commit(mtime)
-    result.duration_s = frames / info.sample_rate
+            # What could go wrong goes wrong before the output is there.
+            result.duration_s = frames / info.sample_rate
+            per_frame = np.concatenate(ufs)
+            if len(per_frame):
+                result.mean_uf = float(per_frame.mean())
+                result.macs_per_sample = enhancer.macs_per_sample(per_frame)
+                network_samples = result.duration_s * enhancer.config.sample_rate * channels
+                result.gmacs = result.macs_per_sample * network_samples / 1e9
+                result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
+                result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
+            sink.commit(mtime)
+        remarks = reader.warnings
     result.clipped_samples = writer.clipped
-    per_frame = np.concatenate(ufs)
     if len(per_frame):
-        result.mean_uf = float(per_frame.mean())
-        result.macs_per_sample = enhancer.macs_per_sample(per_frame)
-        network_samples = result.duration_s * enhancer.config.sample_rate * channels
-        result.gmacs = result.macs_per_sample * network_samples / 1e9
-        result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
-        result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
-        remarks = [*remarks, *diagnostics.warnings(given, after, writer.clipped), *writer.warnings]
+        found = diagnostics.warnings(given, after, writer.clipped, passages.offset)
+        remarks = [*remarks, *found, *writer.warnings]
     result.warnings = "; ".join(remarks)
     if heard and isinstance(sink, MasteredWriter):
         result.loudness_in_lufs = heard.finish().integrated_lufs

@@ -19,7 +19,7 @@ from torch import Tensor
 from slimclean.engine.kernels import decode, diagonal_scan, encode, grouped_scan
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
-from slimclean.model.router import LOG_FLOOR, Router
+from slimclean.model.router import LOG_FLOOR, Router, together
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
@@ -155,16 +155,18 @@ class FastRouter:
         bias = torch.cat([bias[: 2 * c], hidden_bias[2 * c :], bias[2 * c :]])
         self._gates = _kept(torch.float32, bias, weight, hidden_weight.view(3, 1, c))
 
-    def __call__(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """Choose the UF of each frame, [B, T] -> [B, F]."""
+    def __call__(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
+        """Choose the UF of each frame, [B, T] -> [B, F]; or [B, N, T] with the N channels' `power`."""
         config, head = self.router.config, self.router
         batch, stride = len(noisy), config.router_stride
-        rows = noisy.view(-1, stride)
+        rows = noisy.reshape(-1, stride)
         x = torch.addmm(cast(Tensor, head.conv.bias), rows, self._taps[0].T)
-        x = x.view(batch, -1, x.shape[1])
+        x = x.view(noisy.shape[:-1].numel(), -1, x.shape[1])
         after = torch.mm(rows, self._taps[1].T).view_as(x)
         x[:, :-1] += after[:, 1:]
         x = x.relu_().unflatten(1, (-1, config.frame_hop // stride)).mean(2)  # [B, F, C]
+        if power is not None:
+            x = together(x.unflatten(0, noisy.shape[:2]), power)
         hidden = self._scan(head.delayed(torch.log(x + LOG_FLOOR)))
         logits = head.priced(head.head(hidden), noisy.new_full((batch,), target_uf))
         return head.likeliest(logits)

@@ -66,8 +66,11 @@ class NetworkEngine(Protocol):
     def precision(self) -> str:
         """Of the products: fp32 or bf16."""
 
-    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
+    def route(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
+        """Let the router choose each frame's UF, [B, T] -> [B, F].
+
+        Of N channels, [B, N, T], each counts by its `power`, [B, N, F].
+        """
 
     def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:
         """Enhance at one UF for everything, or at the UF given for each frame, [B, F]."""
@@ -114,9 +117,9 @@ class Engine:
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
     @torch.inference_mode()
-    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
-        return self.router(noisy, target_uf)
+    def route(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
+        """Let the router choose each frame's UF, [B, T] -> [B, F]; see `NetworkEngine`."""
+        return self.router(noisy, target_uf, power)
 
     @torch.inference_mode()
     def __call__(self, noisy: Tensor, uf: float | Tensor) -> Enhanced:

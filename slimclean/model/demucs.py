@@ -70,9 +70,12 @@ class SlimmableDemucs(nn.Module):
         result: Enhanced = self(noisy, self.route(noisy, target_uf))
         return result
 
-    def route(self, noisy: Tensor, target_uf: float) -> Tensor:
-        """Let the router choose each frame's UF, [B, T] -> [B, F]."""
-        logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf))
+    def route(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
+        """Let the router choose each frame's UF, [B, T] -> [B, F].
+
+        Of N channels, [B, N, T], each counts by its `power`, [B, N, F].
+        """
+        logits = self.router(noisy, noisy.new_full((noisy.shape[0],), target_uf), power)
         uf: Tensor = self.router.likeliest(logits)
         return uf
 

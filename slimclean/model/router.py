@@ -39,21 +39,29 @@ class Router(nn.Module):
         self.target_shift = nn.Parameter(_shifts_for(config.target_knots, config.ufs))
         nn.init.normal_(self.head.weight, std=0.1 / channels**0.5)
 
-    def features(self, noisy: Tensor) -> Tensor:
-        """Listen to each frame, [B, T] -> [B, F, C]."""
+    def features(self, noisy: Tensor, power: Tensor | None = None) -> Tensor:
+        """Listen to each frame, [B, T] -> [B, F, C]; or to N channels, [B, N, T] with a `power` [B, N, F]."""
+        if power is not None:
+            responses = self.responses(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
+            return torch.log(together(responses, power) + LOG_FLOOR)
+        return torch.log(self.responses(noisy) + LOG_FLOOR)
+
+    def responses(self, noisy: Tensor) -> Tensor:
+        """Give what each filter answers to a frame, [B, T] -> [B, F, C], at least 0."""
         overlap = self.config.router_kernel - self.config.router_stride
         x = F.relu(self.conv(F.pad(noisy, (0, overlap))[:, None]))  # [B, C, T / router_stride]
         steps = self.config.frame_hop // self.config.router_stride
-        return torch.log(x.unflatten(2, (-1, steps)).mean(3) + LOG_FLOOR).mT  # [B, C, F] -> [B, F, C]
+        out: Tensor = x.unflatten(2, (-1, steps)).mean(3).mT  # [B, C, F] -> [B, F, C]
+        return out
 
-    def base_logits(self, noisy: Tensor) -> Tensor:
-        """Give the logits before the target has its say, [B, T] -> [B, F, J]."""
-        logits: Tensor = self.head(self.gru(self.delayed(self.features(noisy))))
+    def base_logits(self, noisy: Tensor, power: Tensor | None = None) -> Tensor:
+        """Give the logits before the target has its say, [B, T] -> [B, F, J]; see `features`."""
+        logits: Tensor = self.head(self.gru(self.delayed(self.features(noisy, power))))
         return logits
 
-    def forward(self, noisy: Tensor, target_uf: Tensor) -> Tensor:
-        """Give the logits over the candidate UFs, [B, T] and targets [B] in (0, 1] -> [B, F, J]."""
-        return self.priced(self.base_logits(noisy), target_uf)
+    def forward(self, noisy: Tensor, target_uf: Tensor, power: Tensor | None = None) -> Tensor:
+        """Give the candidate UFs' logits, [B, T] and targets [B] in (0, 1] -> [B, F, J]; see `features`."""
+        return self.priced(self.base_logits(noisy, power), target_uf)
 
     def delayed(self, features: Tensor) -> Tensor:
         """Shift features so that those `LOOK_AHEAD_FRAMES` later decide on each frame; the last ones repeat."""
@@ -80,6 +88,16 @@ class Router(nn.Module):
         soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
         hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
         return FrameWidths(hard + soft - soft.detach(), self.config.ufs)
+
+
+def together(responses: Tensor, power: Tensor) -> Tensor:
+    """Make one of the channels' responses, [B, N, F, C], each counting by its power [B, N, F] there: [B, F, C].
+
+    Powers add up where waves may cancel: a channel wired the wrong way round, or a silent one, changes nothing.
+    """
+    share = power + torch.finfo(power.dtype).tiny
+    share = share / share.sum(1, keepdim=True)
+    return (responses * share[..., None]).sum(1)
 
 
 def _shifts_for(targets: tuple[float, ...], ufs: tuple[float, ...]) -> Tensor:

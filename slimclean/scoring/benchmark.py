@@ -98,9 +98,9 @@ class Timed:
     def precision(self) -> str:
         return self.engine.precision
 
-    def route(self, noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
+    def route(self, noisy: torch.Tensor, target_uf: float, power: torch.Tensor | None = None) -> torch.Tensor:
         self.watch.start()
-        ufs = self.engine.route(noisy, target_uf)
+        ufs = self.engine.route(noisy, target_uf, power)
         self.watch.lap("router")
         return ufs
 
@@ -121,8 +121,8 @@ class PlainEngine:
         self.network = network
         self.config = network.config
 
-    def route(self, noisy: torch.Tensor, target_uf: float) -> torch.Tensor:
-        return self.network.route(noisy, target_uf)
+    def route(self, noisy: torch.Tensor, target_uf: float, power: torch.Tensor | None = None) -> torch.Tensor:
+        return self.network.route(noisy, target_uf, power)
 
     def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
         ufs = uf_per_frame(noisy, uf, self.config.frame_hop)

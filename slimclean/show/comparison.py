@@ -11,8 +11,7 @@ import numpy as np
 from slimclean import audio
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.level import Level
-from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
+from slimclean.dsp.spectrogram import Spectrogram, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
 
@@ -24,12 +23,12 @@ def preview(recording: Path, enhancer: Enhancer) -> Comparison:
     """Enhance a recording block by block, without writing it; errors name the file."""
     ufs: list[np.ndarray] = []
     try:
-        level, before = _measure(recording)
+        before = _measure(recording)
         with audio.AudioReader(recording) as reader:
             rate = reader.info.sample_rate
 
             def out() -> Iterator[np.ndarray]:
-                for block, uf in enhancer.stream(reader.read_blocks(), rate, level):
+                for block, uf in enhancer.stream(reader.read_blocks(), rate):
                     ufs.append(uf)
                     yield block
 
@@ -49,15 +48,15 @@ def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Compa
         raise AudioError(f"{recording}: was replaced in place, so there is nothing to compare it with")
     ufs: list[np.ndarray] = []
     try:
-        after = _measure(enhanced)[1]
+        after = _measure(enhanced)
         mono = audio.probe(enhanced).channels == 1
     except AudioError as error:
         raise AudioError(f"{enhanced}: {error}") from error
     try:
-        level, before = _measure(recording, mono=mono)
+        before = _measure(recording, mono=mono)
         if enhancer is not None:
             with audio.AudioReader(recording) as reader:
-                ufs += enhancer.route_stream(reader.read_blocks(mono=mono), reader.info.sample_rate, level)
+                ufs += enhancer.route_stream(reader.read_blocks(mono=mono), reader.info.sample_rate)
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from error
     if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
@@ -92,11 +91,6 @@ def _comparison(
     return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
 
 
-def _measure(path: Path, *, mono: bool = False) -> tuple[Level, Spectrogram]:
-    level = Level()
+def _measure(path: Path, *, mono: bool = False) -> Spectrogram:
     with audio.AudioReader(path) as reader:
-        builder = SpectrogramBuilder(reader.info.sample_rate)
-        for block in reader.read_blocks(mono=mono):
-            level.add(block, reader.info.sample_rate)
-            builder.add(block)
-    return level, builder.finish()
+        return spectrogram(reader.read_blocks(mono=mono), reader.info.sample_rate)

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.dsp.level import Level
-from slimclean.enhancer import network_input
+from slimclean.dsp.local_level import level_curve
 from slimclean.model import SlimmableDemucs
 from slimclean.train.hardware import require_cpu
 
@@ -52,8 +51,6 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
 
 def _logits(network: SlimmableDemucs, x: np.ndarray, target_uf: float) -> Tensor:
     """Give the router's logits for one recording, brought to level and length as `Enhancer` does: [F, J]."""
-    level = Level()
-    level.add(x[None], SAMPLE_RATE)
-    noisy = network_input(x[None], network.config.frame_hop, level.active_rms)
+    noisy = np.pad(x / level_curve(x, SAMPLE_RATE), (0, -len(x) % network.config.frame_hop))[None]
     logits: Tensor = network.router(torch.from_numpy(noisy), torch.tensor([target_uf]))[0]
     return logits

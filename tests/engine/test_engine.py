@@ -107,6 +107,11 @@ def test_the_engine_routes_like_the_router(small):
         wanted = small.route(noisy, 0.4)
     assert len(wanted.unique()) > 1
     assert Engine(small).route(noisy, 0.4).equal(wanted)
+    power = torch.rand(1, 3, 50)
+    with torch.no_grad():
+        wanted = small.route(noisy[None], 0.4, power)
+    assert wanted.shape == (1, 50)
+    assert Engine(small).route(noisy[None], 0.4, power).equal(wanted)
 
 
 @pytest.mark.parametrize("uf", [0.125, 1.0, "map"])

@@ -18,7 +18,6 @@ from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.cli import reports
-from slimclean.dsp.level import Level
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError
@@ -94,9 +93,7 @@ def test_a_comparison_is_one_whether_the_output_exists_or_not(tmp_path, small):
     soundfile.write(tmp_path / "a.flac", voice(3.0, 8_000), 8_000)
     enhancer = Enhancer("auto", network=small)
     x = soundfile.read(tmp_path / "a.flac", dtype="float32")[0][None]
-    level = Level()
-    level.add(x, 8_000)
-    out = np.concatenate([block for block, _ in enhancer.stream([x], 8_000, level)], axis=1)
+    out = np.concatenate([block for block, _ in enhancer.stream([x], 8_000)], axis=1)
     soundfile.write(tmp_path / "b.wav", out[0], 8_000, "FLOAT")
     now = preview(tmp_path / "a.flac", enhancer)
     then = compare(tmp_path / "a.flac", tmp_path / "b.wav", enhancer)

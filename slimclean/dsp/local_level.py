@@ -1,0 +1,247 @@
+r"""The level of a passage: what the network's input is divided by, and its output multiplied by again.
+
+    dB          a bang counts as no more than the loudest voice so far
+     |    |    ________                    ________
+     |  __|_  /  curve \      pause       /        \
+     |  voice            \___       ____/           \________
+     |                        \___/                   softer voice
+     |___________________________________________________________ time
+
+1. *Power* of frames of 20 ms, without what a cubic fits in them: offsets and rumble below about 40 Hz
+   count for nothing.
+2. The *usual* power of a place: what four fifths of the 2 s around it stay below. The loudest usual power so
+   far is remembered, and fades slowly.
+3. A frame counts as no more than the loudest usual one, or `CAP_DB` above the usual one there. A bang is
+   shorter than the fifth that is left, so it says nothing of the voices around it.
+4. The *active level*: the mean power, in a window of 1.2 s, of frames within `ACTIVE_DB` of the loudest.
+5. *Pauses are bridged*: between two louder passages the level sags by `SAG_DB_PER_S` from both of them.
+   At a change of speaker, where only one side is louder, it does not.
+6. It stays within `RANGE_DB` of the loudest usual power, so that a pause is not raised to a voice.
+7. It is smoothed in dB, and lifted where a frame would still be more than `LIMIT_DB` above it.
+
+All but that memory looks at a window of frames, so the curve at a place depends on the sound up to
+`LOOK_AHEAD_S` after it, and comes out the same, to the last bit, whatever the pieces in which the recording
+arrives. Before its first and after its last sample a recording counts as mirrored.
+
+Glossary: C channels, T samples, N frames of 20 ms.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.polynomial import legendre
+from scipy import ndimage
+
+FRAMES_PER_S = 50
+LOWEST_DBFS = -120.0
+SILENCE_DBFS = -100.0
+"""Below it there is nothing to enhance, and amplifying it would be arbitrary."""
+SILENCE_FADE_DB = 6.0
+"""Above silence, over which the network takes over."""
+
+CAP_PERCENT, CAP_DB = 80, 8.0
+ACTIVE_DB = 12.0
+SAG_DB_PER_S = 30.0
+RANGE_DB = 42.0
+FORGET_DB_PER_S = 0.5
+LIMIT_DB = 12.0
+
+# Frames to either side of the one in the middle.
+CAP, ACTIVE, BRIDGE, SMOOTH = 50, 30, 60, 12
+REACH = CAP + ACTIVE + BRIDGE + SMOOTH
+LOOK_AHEAD_S = (REACH + 1) / FRAMES_PER_S
+"""About 3 s."""
+
+CUBIC = 4
+"""Coefficients of what is taken out of each frame."""
+LISTENS_AT_HZ = 16_000
+"""Neighbouring samples are averaged down to once or twice this rate: cheaper, and without ultrasound."""
+
+
+class LocalLevel:
+    """Takes a recording block by block and gives the level of each frame as soon as it is certain."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._power = _FramePower(sample_rate)
+        self._frames: np.ndarray | None = None
+        """dB [C, N] from `REACH` before the next frame to give."""
+        self._given = 0
+        self._loudest: np.ndarray | float = -np.inf
+
+    def add(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take in the next samples [C, T]; return what got certain.
+
+        Level [C, N], as an RMS re full scale, at least -100 dBFS; and how much there is to enhance [C, N],
+        from 0, digital silence and what is hardly more, to 1.
+        """
+        return self._advance(self._power.add(block))
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rest, as `add` does: together there is a frame for every 20 ms that was begun."""
+        frames = self._power.finish()
+        return self._advance(frames, last=True)
+
+    def _advance(self, frames: np.ndarray, *, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        known = frames if self._frames is None else np.concatenate([self._frames, frames], axis=1)
+        begun = self._given > 0
+        count = known.shape[1] - (REACH if begun else 0)
+        """Frames not yet given."""
+        ready = max(0, count if last else count - REACH)
+        if ready == 0:
+            self._frames = known
+            return known[:, :0].astype(np.float32), known[:, :0].astype(np.float32)
+        around = known
+        if not begun:
+            around = _mirrored(around, before=REACH)
+        if last:
+            around = _mirrored(around, after=REACH)
+        level, heard = self._levels(around[:, : ready + 2 * REACH])
+        self._given += ready
+        self._frames = around[:, ready:]
+        return level, heard
+
+    def _levels(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """dB [C, REACH + N + REACH] -> level and share to enhance [C, N], N at least 1."""
+        ready = frames.shape[1] - 2 * REACH
+        usual = _usual(frames)[:, CAP:-CAP]
+        # The loudest fades by a step a frame, that is: it stays, and everything else grows by a step a frame.
+        step = FORGET_DB_PER_S / FRAMES_PER_S
+        grown = step * (self._given - (REACH - CAP) + np.arange(usual.shape[1]))
+        loudest = np.maximum(np.maximum.accumulate(usual + grown, axis=1), self._loudest)
+        self._loudest = loudest[:, ready - 1 : ready]
+        loudest = loudest - grown
+        capped = np.minimum(frames[:, CAP:-CAP], np.maximum(usual + CAP_DB, loudest))
+        active = _active_level(capped)[:, ACTIVE:-ACTIVE]
+        bridged = _bridged(active)[:, BRIDGE:-BRIDGE]
+        floor = loudest[:, ACTIVE + BRIDGE : -(ACTIVE + BRIDGE)] - RANGE_DB
+        level = np.maximum(_smooth(np.maximum(bridged, floor)), frames[:, REACH:-REACH] - LIMIT_DB)
+        heard = np.clip((_smooth(bridged) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
+        return (10 ** (np.maximum(level, SILENCE_DBFS) / 20)).astype(np.float32), heard.astype(np.float32)
+
+
+def _mirrored(frames: np.ndarray, before: int = 0, after: int = 0) -> np.ndarray:
+    return np.pad(frames, ((0, 0), (before, after)), "symmetric") if frames.shape[1] else frames
+
+
+def _usual(frames: np.ndarray) -> np.ndarray:
+    """The level that `CAP_PERCENT` of the frames around each stay below, [C, N] -> [C, N]."""
+    rank = (2 * CAP + 1) * CAP_PERCENT // 100
+    return np.stack([ndimage.rank_filter(channel, rank, 2 * CAP + 1) for channel in frames])
+
+
+def _active_level(frames: np.ndarray) -> np.ndarray:
+    """The mean power of the active frames around each, in dB, [C, N] -> [C, N]."""
+    loudest = ndimage.maximum_filter1d(frames, 2 * ACTIVE + 1, axis=1)
+    power = 10 ** (frames / 10)
+    around = np.pad(frames, ((0, 0), (ACTIVE, ACTIVE)), constant_values=-np.inf)
+    powers = np.pad(power, ((0, 0), (ACTIVE, ACTIVE)))
+    total, count = np.zeros_like(frames), np.zeros_like(frames)
+    for shift in range(2 * ACTIVE + 1):  # always in the same order: sums come out the same to the last bit
+        at = slice(shift, shift + frames.shape[1])
+        active = around[:, at] >= loudest - ACTIVE_DB
+        total += powers[:, at] * active
+        count += active
+    return np.asarray(10 * np.log10(total / count))
+
+
+def _bridged(active: np.ndarray) -> np.ndarray:
+    """The active level, and between two louder passages the sagging lines from them, [C, N] -> [C, N]."""
+    sag = np.arange(BRIDGE + 1) * (SAG_DB_PER_S / FRAMES_PER_S)
+    nothing = np.full(BRIDGE, -np.inf)
+    ahead = np.concatenate([nothing, -sag])[None]
+    size = ahead.shape
+    following = ndimage.grey_dilation(active, size, structure=ahead[:, ::-1])
+    preceding = ndimage.grey_dilation(active, size, structure=ahead)
+    return np.asarray(np.maximum(active, np.minimum(following, preceding)))
+
+
+def _smooth(frames: np.ndarray) -> np.ndarray:
+    """A weighted mean in dB of the frames around each, [C, N + 2 SMOOTH] -> [C, N]."""
+    weights = np.hanning(2 * SMOOTH + 3)[1:-1]
+    smooth = ndimage.correlate1d(frames, weights / weights.sum(), axis=1)
+    return np.asarray(smooth[:, SMOOTH : frames.shape[1] - SMOOTH])
+
+
+class _FramePower:
+    """Cuts blocks into frames and gives their power in dB, without offset and rumble."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._merged = max(1, sample_rate // LISTENS_AT_HZ)
+        self._size = max(1, sample_rate // FRAMES_PER_S // self._merged * self._merged)
+        self._rest: np.ndarray | None = None
+        """Samples from `_first` on."""
+        self._first = 0
+        self._count = 0
+
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Samples [C, T] -> dB of the frames that they complete, [C, N]."""
+        rest = block if self._rest is None else np.concatenate([self._rest, block], axis=1)
+        end = self._first + rest.shape[1]
+        count = max(0, _ceil(end - self._size + 1, FRAMES_PER_S, self._rate) - self._count)
+        starts = (self._count + np.arange(count)) * self._rate // FRAMES_PER_S - self._first
+        if count == 0:
+            self._rest = rest
+            return np.zeros((len(block), 0))
+        windows = np.lib.stride_tricks.sliding_window_view(rest, self._size, axis=1)
+        out = _power_db(windows[:, starts], self._merged)
+        self._count += count
+        keep = int(starts[-1])  # the last frame of a recording may reach back into it
+        self._rest, self._first = rest[:, keep:], self._first + keep
+        return out
+
+    def finish(self) -> np.ndarray:
+        """dB of a frame that was begun, from the last samples there are, [C, 0 or 1]."""
+        if self._rest is None:
+            return np.zeros((1, 0))
+        end = self._first + self._rest.shape[1]
+        if self._count * self._rate // FRAMES_PER_S >= end:
+            return np.zeros((len(self._rest), 0))
+        last = self._rest[:, -self._size :]
+        return _power_db(last[:, None], self._merged if last.shape[1] == self._size else 1)
+
+
+def _ceil(samples: int, frames: int, rate: int) -> int:
+    """How many frames start before `samples`."""
+    return -(-samples * frames // rate) if samples > 0 else 0
+
+
+def _power_db(frames: np.ndarray, merged: int) -> np.ndarray:
+    """[C, N, samples] -> dB [C, N]: the mean power of what a cubic leaves."""
+    x = sum((frames[..., k::merged] for k in range(1, merged)), frames[..., ::merged].astype(np.float64))
+    samples = x.shape[-1]
+    power = np.square(x).sum(-1)
+    for line in _polynomials(samples):
+        power -= np.square((x * line).sum(-1))
+    power /= samples * merged**2
+    return np.asarray(10 * np.log10(np.maximum(power, 10 ** (LOWEST_DBFS / 10))))
+
+
+@functools.lru_cache(maxsize=8)
+def _polynomials(samples: int) -> np.ndarray:
+    """Orthonormal polynomials up to the cubic, as far as there are samples for them, [<= 4, samples]."""
+    at = (np.arange(samples) + 0.5) / samples * 2 - 1
+    lines: np.ndarray = np.linalg.qr(legendre.legvander(at, min(CUBIC, samples) - 1))[0]
+    return np.asarray(lines.T, order="C")
+
+
+def spread(levels: np.ndarray, samples: int, per_frame: int) -> np.ndarray:
+    """Values of frames [C, N] for each of `samples` samples, a line from centre to centre, [C, samples]."""
+    edged = np.pad(levels, ((0, 0), (1, 1)), "edge")
+    rise = ((np.arange(per_frame) + 0.5) / per_frame).astype(np.float32)
+    lines = edged[:, :-1, None] * (1 - rise) + edged[:, 1:, None] * rise
+    first = per_frame // 2
+    return np.asarray(lines.reshape(len(levels), -1)[:, first : first + samples])
+
+
+def level_curve(x: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The curve of a whole recording or mixture, [C, T] or [T] at a multiple of 50 Hz, of the same shape.
+
+    Divide what the network hears by it, and multiply what the network says.
+    """
+    channels = np.atleast_2d(x)
+    track = LocalLevel(sample_rate)
+    level = np.concatenate([track.add(channels)[0], track.finish()[0]], axis=1)
+    return spread(level, channels.shape[1], sample_rate // FRAMES_PER_S).reshape(x.shape)

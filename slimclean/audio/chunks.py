@@ -62,7 +62,7 @@ def walk(path: Path) -> Chunks:
     with path.open("rb") as file:
         head = file.read(12)
         form = head[:4]
-        if len(head) < 12 or form not in (b"RIFF", b"RF64", b"FORM"):
+        if form not in (b"RIFF", b"RF64", b"FORM") or head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
             return Chunks(b"")
         end = os.fstat(file.fileno()).st_size
         order = ">" if form == b"FORM" else "<"

@@ -175,7 +175,10 @@ class Film:
                 flags.append("use_metadata_tags")  # keys of QuickTime's own kind
             if isinstance(self._path, Path) and _header_first(Path(self._in.name)):
                 flags.append("faststart")
-        return {"movflags": "+".join(flags)} if flags else {}
+        options = {"movflags": "+".join(flags)} if flags else {}
+        if self._container.muxer in ("mp4", "mov"):
+            options["write_tmcd"] = "0"  # PyAV cannot tell FFmpeg the frame rate that this takes
+        return options
 
     def _add_sound(self, old: Any) -> None:
         info = self.info
@@ -249,6 +252,10 @@ class Film:
             return False  # it stands among the tags, and is copied with them
         if stream.type == "attachment" or (is_cover and matroska):
             return self._attach(stream, is_cover=is_cover)
+        if stream.type == "data" and (time := stream.metadata.get("timecode")):
+            self._out.metadata["timecode"] = time
+            self.warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
+            return False
         hidden = stream.discard == self._av.stream.Discard.all  # the chapters as a track of text
         if (
             hidden
@@ -437,13 +444,16 @@ def has_picture(path: Path) -> bool:
         return False
 
 
-def length_s(path: Path) -> float:
-    """Return how long the sound in `path` is, in seconds, as its header says."""
+def length_s(path: Path, start_s: Fraction) -> float:
+    """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
     av = _import_av()
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         if stream.duration:
             return float(stream.duration * stream.time_base)
+        if "DURATION" in stream.metadata:  # Matroska's, from 0 on
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
         return float((container.duration or 0) / 1_000_000)
 
 

@@ -134,12 +134,12 @@ class AudioWriter:
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings
         elif self._source is not None and _is_foreign(self._source) and film.has_picture(self._source):
-            self.warnings.append("its picture is not kept; an output NAME.mkv keeps it")
+            self.warnings.append("its picture is not kept")
 
     def _check(self) -> None:
         if isinstance(self._sink, film.Film):
             rate = self.info.sample_rate
-            frames = round(film.length_s(self._whole.temporary) * rate)
+            frames = round(film.length_s(self._whole.temporary, self.info.start_s) * rate)
             whole = abs(frames - self.frames) <= film.OFF_S * rate
         else:
             with soundfile.SoundFile(file_name(self._whole.temporary)) as written:

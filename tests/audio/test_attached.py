@@ -355,6 +355,44 @@ def test_everything_of_m4a_is_kept(tmp_path):
         assert new[key] == old[key]
 
 
+def test_films_and_matroska_get_what_recordings_had_attached(tmp_path):
+    av = pytest.importorskip("av")
+    source, _ = tagged_flac(tmp_path / "a.flac")
+    for name in ("b.mkv", "b.mka"):
+        enhanced(source, tmp_path / name)
+        with av.open(str(tmp_path / name)) as film:
+            tags = {key.lower(): value for key, value in film.metadata.items()}
+            assert (tags["title"], tags["artist"], tags["location"]) == ("Hello", "A; B", "Тверь")
+            assert [chapter["metadata"]["title"] for chapter in film.chapters()] == ["Two"]
+            assert film.streams.video[0].disposition & av.stream.Disposition.attached_pic
+    enhanced(tmp_path / "b.mkv", tmp_path / "c.mkv")
+    enhanced(tmp_path / "b.mkv", tmp_path / "c.mka")
+    for name in ("c.mkv", "c.mka"):
+        with av.open(str(tmp_path / name)) as film:
+            (cover,) = film.streams.video
+            assert next(bytes(packet) for packet in film.demux(cover) if packet.size) == PNG
+            assert cover.metadata["mimetype"] == "image/png"
+
+
+def test_the_cover_of_a_film_is_kept(tmp_path):
+    pytest.importorskip("av")
+    from audio.films import make_film, packets
+    from mutagen.mp4 import MP4, MP4Cover
+
+    source = make_film(tmp_path / "a.mp4", "aac", np.stack([voice(1.0, 48_000)]), metadata={"title": "T"})
+    file = MP4(source)
+    file.tags["covr"] = [MP4Cover(PNG, MP4Cover.FORMAT_PNG)]
+    file.save()
+    enhanced(source, tmp_path / "b.mp4")
+    enhanced(source, tmp_path / "c.mkv")
+    enhanced(tmp_path / "c.mkv", tmp_path / "d.mp4")
+    for name in ("b.mp4", "d.mp4"):
+        assert bytes(MP4(tmp_path / name).tags["covr"][0]) == PNG
+        assert MP4(tmp_path / name).tags["\xa9nam"] == ["T"]
+        moving = [packet for packet in packets(source, "video") if packet[1] != PNG]
+        assert [packet for packet in packets(tmp_path / name, "video") if packet[1] != PNG] == moving
+
+
 def test_a_tag_never_costs_the_sound(tmp_path, monkeypatch):
     source = tagged_mp3(tmp_path / "a.mp3")
 

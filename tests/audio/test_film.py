@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +243,84 @@ def test_with_the_real_ffmpeg(tmp_path):
     assert abs(lag_samples(*times)) <= LOSSY_MS / 1000 * RATE
     data = (tmp_path / "b.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")  # as it was
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg: apt-get install ffmpeg")
+def test_the_pipeline_of_the_readme(tmp_path):
+    source = make_film(tmp_path / "episode.mp4", "aac", sound(2.0))
+    program = f"{sys.executable} -m slimclean enhance - -o - --uf 0.125 -q"
+    command = f"ffmpeg -v error -i episode.mp4 -f wav - | {program} | ffmpeg -v error -i - episode.mp3"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = heard(source)[0], audio.read(tmp_path / "episode.mp3")[0]
+    assert abs(after.shape[1] - before.shape[1]) < 0.05 * RATE
+    assert abs(lag_samples(before[0], after[0])) <= LOSSY_MS / 1000 * RATE
+
+
+def hours_of_film(path, seconds):
+    """A film of a small grey picture at 5 frames a second and noise in stereo, made in bounded memory."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as film:
+        video = film.add_stream("mpeg4", rate=5, width=16, height=16)
+        stream = film.add_stream("aac", rate=RATE, layout="stereo", bit_rate=128_000)
+        stream.time_base = Fraction(1, RATE)
+        for second in range(seconds):
+            for number in range(5):
+                grey = np.full((16, 16, 3), (second * 5 + number) % 256, np.uint8)
+                picture = av.VideoFrame.from_ndarray(grey, format="rgb24")
+                picture.pts, picture.time_base = second * 5 + number, Fraction(1, 5)
+                film.mux(video.encode(picture))
+            x = rng.normal(0, 0.1 * (second % 3 + 1) / 3, (1, 2 * RATE)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(x, format="flt", layout="stereo")
+            frame.rate, frame.pts, frame.time_base = RATE, second * RATE, Fraction(1, RATE)
+            film.mux(stream.encode(frame))
+        film.mux(video.encode(None))
+        film.mux(stream.encode(None))
+    return path
+
+
+def end_of(path, from_s):
+    """The sound from `from_s` on as a player has it, [T]."""
+    with av.open(str(path)) as film:
+        stream = film.streams.audio[0]
+        film.seek(round((from_s - 2) / stream.time_base), stream=stream)
+        out = np.zeros(30 * RATE, np.float32)
+        for frame in film.decode(stream):
+            at = round((frame.pts * frame.time_base - from_s) * RATE)
+            if at >= 0:
+                out[at : at + frame.samples] = frame.to_ndarray()[0]
+        return out
+
+
+ONE_FILM = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import identity_enhancer
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+result = enhance_file(Task(Path(sys.argv[2]), Path(sys.argv[3])), identity_enhancer())
+assert result.status == "enhanced", result.error
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.long
+def test_a_film_of_an_hour(tmp_path):
+    """Memory does not grow with the length, and at the end sound and picture are where they were."""
+    kilobytes = []
+    for seconds in (600, 3600):
+        source = hours_of_film(tmp_path / f"{seconds}.mp4", seconds)
+        target = tmp_path / "out" / source.name
+        tests = str(Path(__file__).parents[1])
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_FILM, tests, source, target], capture_output=True, text=True, check=True
+        )
+        kilobytes.append(int(done.stdout))
+        print(f"{seconds} s: {int(done.stdout) / 1000:.0f} MB")
+        assert packets(target, "video") == packets(source, "video")
+        before, after = (end_of(path, seconds - 20) for path in (source, target))
+        assert abs(lag_samples(before, after)) <= LOSSY_MS / 1000 * RATE
+    assert kilobytes[1] < 1.1 * kilobytes[0]

@@ -6,6 +6,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from slimclean.audio.folder import exists, is_folder
@@ -18,17 +19,31 @@ def real(path: Path) -> Path:
 
 
 class RealPaths:
-    """`real` for many paths: what their folders are is asked once."""
+    """`real` for many paths, as text: a folder is asked once, for what it is and for its links."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, Path] = {}
+        self._folders: dict[str, str] = {}
+        self._links: dict[str, set[str]] = {}
 
-    def __call__(self, path: Path) -> Path:
-        if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114
-            return real(path)
-        if path.parent not in self._folders:
-            self._folders[path.parent] = real(path.parent)
-        return self._folders[path.parent] / path.name
+    def __call__(self, path: Path | str) -> str:
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or name in self._links_in(folder):
+            return os.path.realpath(path)
+        return self.named(path)
+
+    def named(self, path: Path | str) -> str:
+        """Return the real path of what a folder holds under a name, without following that if it is a link."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.join(os.path.realpath(folder), "")  # noqa: PTH118
+        return self._folders[folder] + name
+
+    def _links_in(self, folder: str) -> set[str]:
+        if folder not in self._links:
+            self._links[folder] = found = set()
+            with suppress(OSError), os.scandir(folder or ".") as entries:
+                found |= {entry.name for entry in entries if entry.is_symlink()}
+        return self._links[folder]
 
 
 def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = False) -> None:
@@ -39,7 +54,7 @@ def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = Fa
     """
     real_path = RealPaths()
     sources = {real_path(source) for source, _ in pairs}
-    taken: dict[Path, tuple[Path, Path]] = {}
+    taken: dict[str, tuple[Path, Path]] = {}
     for source, output in pairs:
         target = real_path(output)
         if target in sources and not in_place:
@@ -63,9 +78,9 @@ def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = Fa
         alike[folded(target)] = target
 
 
-def folded(path: Path | str) -> str:
+def folded(path: str) -> str:
     """Return what names that some file system takes for one have in common."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", str(path)).casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def _is_input(source: Path, output: Path) -> UsageError:
@@ -78,11 +93,12 @@ class _FileSystem:
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool], bool] = {}
 
-    def confuses(self, one: Path, other: Path) -> bool:
+    def confuses(self, one: str, other: str) -> bool:
         """Tell whether two paths that are alike (see `folded`) would be one file."""
-        first, second = next(pair for pair in zip(one.parts, other.parts, strict=True) if pair[0] != pair[1])
+        parts = zip(Path(one).parts, Path(other).parts, strict=True)
+        first, second = next(pair for pair in parts if pair[0] != pair[1])
         by_form = folded(first) == folded(second) and first.casefold() != second.casefold()
-        folder = other.parent
+        folder = Path(other).parent
         while not is_folder(folder):
             folder = folder.parent
         key = folder.stat().st_dev, by_form

@@ -246,8 +246,8 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
 def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
     if options.report is not None:
         real_path = RealPaths()
-        recordings = {real_path(path) for task in tasks for path in (task.source, task.destination)}
-        if real_path(Path(options.report)) in recordings:
+        recordings = {real_path.named(path) for task in tasks for path in (task.source, task.destination)}
+        if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
 
 

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 MENTIONED = 5
 """So many extensions of files left out are named in a summary."""
 Status = Literal["enhanced", "skipped", "failed"]
+EXISTS = "the output exists"
+"""Why a recording is skipped, in its row."""
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.plan import Task
-from slimclean.batch.report import COLUMNS, FileResult, Status
+from slimclean.batch.report import COLUMNS, EXISTS, FileResult, Status
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.scoring.tables import open_text
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """A row as the file has it: text in CSV, values in JSON."""
 Key = tuple[str, str]
-"""The real paths of a recording and its output: there is one row of them."""
+"""What recording and output are called, in their real folders: there is one row of them."""
 
 JSON_LINES = ".jsonl"
 LARGEST = 1e15
@@ -103,7 +103,7 @@ class ReportWriter:
             columns, rows = load(self._path)
         except (ValueError, RecursionError, csv.Error) as error:
             raise UsageError(f"{self._path}: not a report of slimclean ({error}); give another name") from error
-        keys = [self._key(Path(str(row["file"])), Path(str(row["output"]))) for row in rows]
+        keys = [self._key(row["file"], row["output"]) for row in rows]
         if keys and not _of_one_set(keys, set(self._order), tasks):
             if overwrite:
                 return
@@ -116,10 +116,11 @@ class ReportWriter:
 
     def add(self, result: FileResult) -> None:
         """Append a row. What cannot be written now is written at the end, or raises there."""
-        key = self._key(Path(result.file), Path(result.output))
+        key = self._key(result.file, result.output)
         earlier = self._rows.get(key)
-        was_enhanced = earlier is not None and earlier["status"] == "enhanced" and is_file(Path(result.output))
-        if result.status == "skipped" and was_enhanced:
+        was_enhanced = earlier is not None and earlier["status"] == "enhanced"
+        is_there = result.error == EXISTS or (was_enhanced and is_file(Path(result.output)))
+        if result.status == "skipped" and was_enhanced and is_there:
             return
         row = {name: _cell(name, getattr(result, name)) for name in COLUMNS}
         if self._json:
@@ -146,13 +147,16 @@ class ReportWriter:
             if error is None:
                 raise _cannot_write(self._path, failure) from failure
 
-    def _key(self, source: Path, output: Path) -> Key:
-        return str(self._real(source)), str(self._real(output))
+    def _key(self, source: object, output: object) -> Key:
+        return self._real.named(str(source)), self._real.named(str(output))
 
     def _write_all(self) -> None:
         with replacing(self._path, self._mode) as temporary, open_text(temporary) as file:
             file.write(self._header())
-            file.writelines(map(self._line, self._rows.values()))
+            if self._json:
+                file.writelines(map(self._line, self._rows.values()))
+            else:
+                csv.DictWriter(file, self._columns, restval="").writerows(self._rows.values())
 
     def _header(self) -> str:
         return "" if self._json else _csv_line(self._columns)

@@ -21,7 +21,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
 from slimclean.batch.recording import enhance_file
-from slimclean.batch.report import FileResult
+from slimclean.batch.report import EXISTS, FileResult
 from slimclean.batch.report_file import ReportWriter
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
@@ -78,7 +78,7 @@ def enhance_tasks(
 
         for task in tasks:
             if task in done:
-                finish(task, _skipped(task, "the output exists"))
+                finish(task, _skipped(task, EXISTS))
             elif task.problem:
                 finish(task, _failed(task, task.problem))
         for folder in {task.destination.parent for task in todo}:

@@ -278,7 +278,7 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
     """Enhance one recording of which an end or both is `-`."""
     from slimclean.batch.pipe import enhance_pipe
     from slimclean.batch.plan import done_tasks
-    from slimclean.batch.report import FileResult
+    from slimclean.batch.report import EXISTS, FileResult
     from slimclean.batch.report_file import ReportWriter
 
     report = (
@@ -288,7 +288,7 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
     )
     with report as writer:
         if done_tasks([task], options):
-            result = FileResult(str(task.source), str(task.destination), "skipped", "the output exists")
+            result = FileResult(str(task.source), str(task.destination), "skipped", EXISTS)
         else:
             streams = (sys.stdin.buffer, sys.stdout.buffer)
             ends = task.source, task.destination

@@ -222,9 +222,11 @@ def test_a_report_that_cannot_be_written_is_known_before_the_work(takes, tmp_pat
 def test_rows_that_find_no_room_do_not_stop_the_work(takes, tmp_path, enhancer, monkeypatch):
     report = tmp_path / "r.csv"
 
-    def fail(*_):
-        raise OSError(28, "No space left on device")
+    def fail(_, rows):
+        if rows:
+            raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("slimclean.batch.report_file.csv.DictWriter.writerows", fail)
     monkeypatch.setattr(ReportWriter, "_line", fail)
     with pytest.raises(SlimcleanError, match=r"cannot write .*No space left"):
         enhance_paths([takes], tmp_path / "out", enhancer, report=report)

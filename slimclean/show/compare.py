@@ -207,8 +207,8 @@ def _strips(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
     top = max(float(s.level_db.max()) for s in shown)
     for name, side, seen in zip(SIDES, sides, shown, strict=True):
         loud = f"{_number(side.loud_db)} {'dBFS' if side.loudness is None else 'LUFS'}"
-        yield f"<div class='lane' data-side='{name}'><div class='name'>{name.capitalize()}<br>"
-        yield f"<span class='soft'>{loud}<br>0 to {seen.sample_rate / 2000:.3g} kHz</span></div>"
+        yield f"<div class='lane' data-side='{name}'><div class='name'>{name.capitalize()} <br>"
+        yield f"<span class='soft'>{loud} <br>0 to {seen.sample_rate / 2000:.3g} kHz</span></div>"
         yield "<div class='picture'>"
         yield f"<img alt='spectrogram {name}' src='{thumbnail(seen, top, PICTURE)}'><div class='head'></div>"
         yield "</div></div>\n"
@@ -229,14 +229,14 @@ def _levels(comparison: Comparison) -> tuple[str, str]:
         )
     label = "levels over time: before grey, after in colour"
     svg = f"<svg viewBox='0 0 1000 1000' preserveAspectRatio='none' role='img' aria-label='{label}'>"
-    return svg + "".join(lines) + "</svg>", f"{bottom:g} to {top:g} dBFS"
+    return svg + "".join(lines) + "</svg>", f"{bottom:g} to {top:g} dBFS".replace("-", MINUS)
 
 
 def _uf_lane(comparison: Comparison) -> str:
     if comparison.mean_uf is None:
         return ""
     return (
-        f"<div class='lane'><div class='name'>UF<br><span class='soft'>mean {comparison.mean_uf:.3f}</span>"
+        f"<div class='lane'><div class='name'>UF <br><span class='soft'>mean {comparison.mean_uf:.3f}</span>"
         f"</div><div class='picture low'>{uf_timeline(comparison)}<div class='head'></div></div></div>\n"
     )
 

@@ -12,7 +12,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -78,6 +78,29 @@ class Mastered:
         result.warnings = "; ".join(filter(None, [result.warnings, self.warning]))
 
 
+@dataclass(frozen=True)
+class HeldForm(OutputForm):
+    """An output that is cleaned, but waits in the file `hold` to be written."""
+
+    hold: Path = Path()
+
+    @classmethod
+    def of(cls, form: OutputForm, hold: Path) -> HeldForm:
+        """`form` for an output that waits in `hold`."""
+        return cls(**{field.name: getattr(form, field.name) for field in fields(form)}, hold=hold)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is known of an output that waits: its loudness."""
+
+    loudness: Loudness
+
+    def tell(self, result: FileResult) -> None:
+        """Put it into a row."""
+        result.held = self.loudness
+
+
 class Spool:
     """Sound that waits on the disk in 32-bit floats; a context manager that closes the file.
 
@@ -112,14 +135,16 @@ class Spool:
 class MasteredWriter:
     """Takes a recording's blocks like the writer behind it; at `commit`, that gets them with the right gain.
 
-    A context manager. After `commit`, `mastered` tells what was done.
+    A context manager. After `commit`, `mastered` tells what was done. With a `HeldForm` the blocks stay in its
+    file, and the writer gets nothing.
     """
 
-    mastered: Mastered
+    mastered: Mastered | Held
 
     def __init__(self, writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> None:
         self._writer, self._form = writer, form
-        self._spool = Spool(path.parent, info)
+        self._hold = form.hold if isinstance(form, HeldForm) else None
+        self._spool = Spool(path.parent, info, self._hold)
         self._meter = meter(info)
 
     def write(self, block: np.ndarray) -> None:
@@ -129,8 +154,12 @@ class MasteredWriter:
 
     def commit(self, mtime: float | None = None) -> None:
         """Write everything into the writer behind this one, and commit that."""
-        self.mastered = master(self._spool, self._meter.finish(), self._writer, self._form)
-        self._writer.commit(mtime)
+        before = self._meter.finish()
+        if self._hold is not None:
+            self.mastered = Held(before)
+        else:
+            self.mastered = master(self._spool, before, self._writer, self._form)
+            self._writer.commit(mtime)
 
     def __enter__(self) -> MasteredWriter:
         return self
@@ -154,22 +183,28 @@ def meter(info: AudioInfo) -> LoudnessMeter:
     return LoudnessMeter(info.sample_rate, info.channels, info.channel_layout)
 
 
-def master(spool: Spool, before: Loudness, writer: Writer, form: OutputForm) -> Mastered:
-    """Write what `spool` holds, of loudness `before`, with the gain that takes it to the target.
+def master(
+    spool: Spool, before: Loudness, writer: Writer, form: OutputForm, gain_db: float | None = None
+) -> Mastered:
+    """Write what `spool` holds, of loudness `before`, with the gain that takes it to the target, or `gain_db`.
 
     Where that gain alone would break the ceiling, a limiter keeps the peaks under it, and the gain grows by
     what that costs. A recording without loudness goes out as it came.
     """
     assert form.loudness_lufs is not None
     target_lufs, ceiling_dbtp = form.loudness_lufs, form.true_peak_dbtp
-    if not math.isfinite(before.integrated_lufs):
+    if gain_db is not None:
+        target_lufs = before.integrated_lufs + gain_db
+    elif math.isfinite(before.integrated_lufs):
+        gain_db = target_lufs - before.integrated_lufs
+    else:
         why = "silent, shorter than 0.4 s, or below -70 LUFS"
         return _written(spool.blocks(), spool.info, writer, f"loudness left as it is: {why}")
-    gain_db = target_lufs - before.integrated_lufs
     most = 10 ** (before.true_peak_dbtp / 20) + PEAK_STEP / 2
     reached_dbtp = 20 * math.log10(most) + gain_db
     # Softer than that, a gain lifts blocks over the absolute gate, and the loudness does not follow the gain.
-    if reached_dbtp <= ceiling_dbtp and before.integrated_lufs > GATE_LUFS - RELATIVE_GATE_LU:
+    follows = not -math.inf < before.integrated_lufs <= GATE_LUFS - RELATIVE_GATE_LU
+    if reached_dbtp <= ceiling_dbtp and follows:
         return _written(spool.blocks(gain_db), spool.info, writer)
     return _limited(spool, gain_db, reached_dbtp, writer, target_lufs, ceiling_dbtp)
 
@@ -184,7 +219,7 @@ def _limited(
         found = _written(limiter.stream(spool.blocks(gain_db)), spool.info, None).loudness
         short_lu = target_lufs - found.integrated_lufs
         above_db = found.true_peak_dbtp - ceiling_dbtp
-        louder_db = min(gain_db + short_lu, needed_db + MOST_DRIVE_LU)
+        louder_db = min(gain_db + short_lu, needed_db + MOST_DRIVE_LU) if math.isfinite(short_lu) else gain_db
         if above_db <= 0 and (abs(short_lu) <= CLOSE_LU or louder_db == gain_db):
             break
         gain_db, inner_dbtp = louder_db, inner_dbtp - max(0.0, above_db)
@@ -193,7 +228,7 @@ def _limited(
     notes = []
     if limiter.reduction_db > NOTICED_DB:
         notes.append(
-            f"limited: {needed_db:+.1f} dB for {target_lufs:g} LUFS would have taken the true peak to "
+            f"limited: {needed_db:+.1f} dB for {target_lufs:.3g} LUFS would have taken the true peak to "
             f"{reached_dbtp:+.1f} dBTP; peaks lowered by up to {limiter.reduction_db:.1f} dB, "
             f"{limiter.share:.1%} of the time"
         )

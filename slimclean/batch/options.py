@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from slimclean.audio import OutputForm
 from slimclean.batch.mastering import check_loudness
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look
+from slimclean.errors import UsageError
+
+LoudnessPer = Literal["file", "batch"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,14 @@ class Options:
     """Processes; 0 chooses by the amount of audio, the cores and the memory."""
     scheduler: str | None = None
     """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
+    loudness_per: LoudnessPer = "file"
+    """Whether each output gets the loudness, or the set as one programme (see `together`)."""
     look: Callable[[Path], Look | None] = lambda _: None
     """Says what makes the `view` of the row of an input, where that is enhanced; what it returns is pickled."""
 
     def __post_init__(self) -> None:
         check_loudness(self.form)
+        if self.loudness_per not in get_args(LoudnessPer):
+            raise UsageError(
+                f"`loudness_per` takes {' or '.join(get_args(LoudnessPer))}, not {self.loudness_per}"
+            )

@@ -51,7 +51,7 @@ def enhance_file(
     if result.duration_s and result.status == "enhanced":
         result.rtf = result.processing_s / result.duration_s
     if task.reference is not None and result.status == "enhanced":
-        _score(result, task)
+        score_output(result, task)
     if look is not None and trace is not None:
         result.view = look(result, trace.comparison(enhancer))
     return result
@@ -125,7 +125,7 @@ def _enhance_into(
     return trace
 
 
-def _score(result: FileResult, task: Task) -> None:
+def score_output(result: FileResult, task: Task) -> None:
     """Fill in the columns that need a reference; a measure without a value leaves a warning."""
     assert task.reference is not None
     pair = ScorePair(task.destination.name, task.reference, task.destination)

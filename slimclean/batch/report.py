@@ -53,9 +53,11 @@ class FileResult:
     si_sdr_db: float | None = None
     view: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: what a page or picture of the recording needs, where one was asked for."""
+    held: object = dataclasses.field(default=None, repr=False, compare=False)
+    """No column: the loudness of what waits for that of its set."""
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.name != "view")
+COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.name not in ("view", "held"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from slimclean.audio import OutputForm
 from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
-from slimclean.batch.recording import enhance_file
+from slimclean.batch.recording import Progress, enhance_file
 from slimclean.batch.report import EXISTS, FileResult
 from slimclean.batch.report_file import ReportWriter
+from slimclean.batch.together import Work, enhance_together
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError, reason
@@ -88,14 +89,19 @@ def enhance_tasks(
         shared = options.scheduler is not None or (jobs > 1 and len(ahead) > 1)
         if shared:
             _check_travels(enhancer)
-            run = _in_processes(ahead, enhancer, options, jobs)
+
+        def run(work: Mapping[Task, Work]) -> Generator[tuple[Task, FileResult], None, None]:
+            if shared:
+                return _in_processes(work, options.scheduler, jobs)
+            return ((task, do(task, watch.progressed)) for task, do in work.items())
+
+        if options.form.loudness_lufs is not None and options.loudness_per == "batch":
+            existing = [task for task in tasks if task in done]
+            rows = enhance_together(ahead, existing, enhancer, options.form, options.look, run)
         else:
-            run = (
-                (task, enhance_file(task, enhancer, options.form, watch.progressed, options.look(task.source)))
-                for task in ahead
-            )
-        with contextlib.closing(run):
-            for task, result in run:
+            rows = run({t: _Enhance(enhancer, options.form, options.look(t.source)) for t in ahead})
+        with contextlib.closing(rows):
+            for task, result in rows:
                 finish(task, result)
                 if shared:
                     watch.progressed(durations[task])
@@ -133,26 +139,25 @@ def _duration_s(task: Task) -> float:
 
 
 def _in_processes(
-    tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
+    work: Mapping[Task, Work], scheduler: str | None, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
     """Yield results as they come, from loky or Dask. A worker that dies costs the recording it died of.
 
     Who died of what is not known at first, so what may have been in work is tried again one by one.
     """
-    remaining = dict.fromkeys(tasks)
+    remaining = dict(work)
 
-    with _backend(options.scheduler, jobs):
+    with _backend(scheduler, jobs):
         try:
             while remaining:
-                results = _parallel(list(remaining), enhancer, options, jobs)
+                results = _parallel(remaining, jobs)
                 try:
                     for task, result in results:
                         del remaining[task]
                         yield task, result
-                except Exception:  # `enhance_file` raises nothing: this is a dead worker
+                except Exception:  # the work raises nothing: this is a dead worker
                     for task in list(remaining)[: 3 * jobs]:
-                        del remaining[task]
-                        yield task, _alone(task, enhancer, options, jobs)
+                        yield task, _alone(task, remaining.pop(task), jobs)
                 finally:
                     _cancel(results)
         finally:
@@ -169,13 +174,10 @@ def _check_travels(enhancer: Enhancer) -> None:
         raise UsageError(f"with more than one of `jobs`, the enhancer has to be picklable ({error})") from error
 
 
-def _parallel(
-    tasks: list[Task], enhancer: Enhancer, options: Options, jobs: int
-) -> Generator[tuple[Task, FileResult], None, None]:
-    form, look = options.form, options.look  # all of the options may hold much
-    work = (delayed(_enhance)(task, _anywhere(task), enhancer, form, look(task.source)) for task in tasks)
+def _parallel(work: Mapping[Task, Work], jobs: int) -> Generator[tuple[Task, FileResult], None, None]:
+    calls = (delayed(_do)(task, _anywhere(task), do) for task, do in list(work.items()))
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
-    results: Generator[tuple[Task, FileResult], None, None] = pool(work)
+    results: Generator[tuple[Task, FileResult], None, None] = pool(calls)
     return results
 
 
@@ -186,9 +188,9 @@ def _cancel(results: Generator[Any, None, None]) -> None:
         results.close()
 
 
-def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileResult:
+def _alone(task: Task, do: Work, jobs: int) -> FileResult:
     try:
-        return next(_parallel([task], enhancer, options, jobs))[1]
+        return next(_parallel({task: do}, jobs))[1]
     except Exception as error:
         audio.remove_leftovers(task.destination.parent)
         name = type(error).__name__
@@ -197,10 +199,20 @@ def _alone(task: Task, enhancer: Enhancer, options: Options, jobs: int) -> FileR
         return _failed(task, reason(error))
 
 
-def _enhance(
-    task: Task, here: Task, enhancer: Enhancer, form: OutputForm, look: Look | None
-) -> tuple[Task, FileResult]:
-    result = enhance_file(here, enhancer, form, look=look)
+@dataclass(frozen=True)
+class _Enhance:
+    """Enhances a recording."""
+
+    enhancer: Enhancer
+    form: OutputForm
+    look: Look | None
+
+    def __call__(self, task: Task, progress: Progress) -> FileResult:
+        return enhance_file(task, self.enhancer, self.form, progress, self.look)
+
+
+def _do(task: Task, here: Task, do: Work) -> tuple[Task, FileResult]:
+    result = do(here, lambda _: None)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result
 

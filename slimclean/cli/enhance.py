@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
 
 STREAM = Path("-")
+BATCH_LUFS = -16.0
 
 _STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Running"
 
@@ -127,11 +128,21 @@ def enhance(
         ),
     ] = False,
     loudness: Annotated[
-        float | None,
+        str,
         typer.Option(
-            metavar="LUFS", help="Make outputs this loud, such as -16 (needs PyAV).", rich_help_panel=_LOUDNESS
+            metavar="LUFS",
+            help="Make outputs this loud, such as -16, batch (-16, --loudness-per batch) or off. Needs PyAV.",
+            rich_help_panel=_LOUDNESS,
         ),
-    ] = None,
+    ] = "off",
+    loudness_per: Annotated[
+        str,
+        typer.Option(
+            metavar="SET",
+            help="file, or batch: one gain for all, so that files keep their levels to each other.",
+            rich_help_panel=_LOUDNESS,
+        ),
+    ] = "file",
     true_peak: Annotated[
         float,
         typer.Option(
@@ -176,6 +187,7 @@ def enhance(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf)
+        lufs, per = _parse_loudness(loudness, loudness_per)
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
         from slimclean.batch.report import summary
@@ -189,7 +201,7 @@ def enhance(
             sample_rate,
             mono,
             keep_mtime,
-            loudness,
+            lufs,
             true_peak,
             parse_bit_rate(bitrate),
             track,
@@ -205,6 +217,7 @@ def enhance(
             report=report,
             jobs=jobs,
             scheduler=scheduler,
+            loudness_per=per,  # type: ignore[arg-type]
         )
         inputs = _inputs(paths or [], input_list)
         if dry_run:
@@ -239,6 +252,18 @@ def enhance(
         reports.write(results, enhancer, pictures, html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:
+    """The target in LUFS, None for off, and whether it is that of each file or of all."""
+    if text == "off":
+        return None, per
+    if text == "batch":
+        return BATCH_LUFS, "batch"
+    try:
+        return float(text), per
+    except ValueError as error:
+        raise typer.BadParameter(f"--loudness takes a number in LUFS, batch or off, not {text!r}") from error
 
 
 def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:

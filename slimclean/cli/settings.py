@@ -50,7 +50,8 @@ PRESETS: Mapping[str, Preset] = {
         {
             "target-uf": (0.5, "as for a podcast"),
             "atten-lim-db": (24, "some of the room stays, so that the people sound as if in one"),
-            "loudness": (-16, "LUFS"),
+            "loudness": (-16, "LUFS of all files as one programme"),
+            "loudness-per": ("batch", "one gain for all files: who was softer stays softer"),
             "true-peak": (-1, "dBTP"),
         },
     ),

@@ -31,7 +31,7 @@ def test_each_source_goes_before_the_next(take):
     file = take.with_name("slimclean.toml")
     file.write_text('preset = "podcast"\ntarget_uf = 0.3\nloudness = -18\n')
     found = held(take, "--loudness=-20")
-    assert found["loudness"] == ("-20.0", "command line")
+    assert found["loudness"] == ("-20", "command line")
     assert found["target-uf"] == ("0.3", str(file))
     assert found["true-peak"] == ("-1.0", "preset podcast")
     assert found["highband"] == ("gate", "default")

@@ -1,0 +1,177 @@
+"""One gain for a set of recordings: all are cleaned and measured before the first output is written.
+
+    each: clean -> spool, meter      all: one gain      each: spool -> gain, limiter -> output
+
+The set is what one command names. Its loudness is that of all its recordings as one programme; the gain that
+takes it to the target goes to every recording, so that who was softer stays softer. The spools (23 MB a minute
+at 48 kHz in stereo) lie in a hidden folder beside the outputs until the last output is written. Where some
+outputs exist already, their recordings are cleaned again to be measured, so that an interrupted run goes on
+with the gain it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slimclean import audio
+from slimclean.audio import AudioReader, AudioWriter, OutputForm
+from slimclean.audio.atomic import AtomicFile, make_folder
+from slimclean.batch.mastering import HeldForm, Spool, master, meter
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import Progress, enhance_file, score_output
+from slimclean.batch.report import FileResult
+from slimclean.batch.trace import Look
+from slimclean.dsp.loudness import Loudness, together_lufs
+from slimclean.enhancer import Enhancer
+from slimclean.errors import SlimcleanError, reason
+
+FOLDER = ".slimclean-set-"
+OTHER_GAIN_LU = 0.5
+"""An output of an earlier run that is off by more was not made with the gain of this set."""
+
+Work = Callable[[Task, Progress], FileResult]
+"""What is done to a recording; picklable, and raises nothing."""
+Run = Callable[[Mapping[Task, Work]], Generator[tuple[Task, FileResult], None, None]]
+"""Does the work of each task, in any order, in this process or in others."""
+
+
+@dataclass(frozen=True)
+class _Clean:
+    """Cleans a recording into its spool."""
+
+    enhancer: Enhancer
+    form: OutputForm
+    look: Look | None
+    spool: Path
+
+    def __call__(self, task: Task, progress: Progress) -> FileResult:
+        form = HeldForm.of(self.form, self.spool)
+        return enhance_file(replace(task, reference=None), self.enhancer, form, progress, self.look)
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Writes what waits in a spool, `gain_db` louder; `row` is that of cleaning."""
+
+    form: OutputForm
+    gain_db: float
+    spool: Path
+    row: FileResult
+
+    def __call__(self, task: Task, progress: Progress) -> FileResult:
+        result, started = self.row, time.perf_counter()
+        try:
+            self._write(task, result)
+        except Exception as error:  # whatever one recording does, the others go on
+            result.status, result.error = "failed", reason(error)
+        self.spool.unlink(missing_ok=True)
+        result.processing_s = (result.processing_s or 0) + time.perf_counter() - started
+        if result.status == "enhanced" and result.duration_s:
+            result.rtf = result.processing_s / result.duration_s
+        if result.status == "enhanced" and task.reference is not None:
+            score_output(result, task)
+        return result
+
+    def _write(self, task: Task, result: FileResult) -> None:
+        assert isinstance(result.held, Loudness)
+        with AudioReader(task.source) as reader:
+            stored = audio.plan_output(reader.info, task.source, task.destination, self.form)
+        mtime = task.source.stat().st_mtime if self.form.keep_mtime else None
+        spool = Spool(self.spool.parent, stored, self.spool, read=True)
+        with contextlib.closing(spool), AudioWriter(task.destination, stored, task.source) as writer:
+            mastered = master(spool, result.held, writer, self.form, self.gain_db)
+            writer.commit(mtime)
+        mastered.tell(result)
+        result.clipped_samples, result.held = writer.clipped, None
+        result.warnings = "; ".join(filter(None, [result.warnings, *writer.warnings]))
+
+
+def enhance_together(
+    tasks: Sequence[Task],
+    existing: Sequence[Task],
+    enhancer: Enhancer,
+    form: OutputForm,
+    look: Callable[[Path], Look | None],
+    run: Run,
+) -> Generator[tuple[Task, FileResult], None, None]:
+    """Enhance `tasks` with one gain; `existing` belong to the set, but their outputs are there.
+
+    Rows come once everything is measured, those of failures earlier.
+    """
+    if not tasks:
+        return
+    assert form.loudness_lufs is not None
+    there = set(existing)
+    with _folder(tasks[0].destination.parent) as folder:
+        spools = {task: folder / str(k) for k, task in enumerate([*tasks, *existing])}
+        cleaning = {
+            task: _Clean(enhancer, form, None if task in there else look(task.source), spool)
+            for task, spool in spools.items()
+        }
+        rows = {}
+        with contextlib.closing(run(cleaning)) as results:
+            for task, result in results:
+                if isinstance(result.held, Loudness):
+                    rows[task] = result
+                elif task not in there:
+                    yield task, result
+                if task in there:
+                    spools[task].unlink(missing_ok=True)
+        set_lufs = together_lufs(_loudness(row) for row in rows.values())
+        gain_db = form.loudness_lufs - set_lufs if math.isfinite(set_lufs) else 0.0
+        remark = _other_gain({task: row for task, row in rows.items() if task in there}, gain_db)
+        writing = {}
+        for task in (task for task in rows if task not in there):
+            rows[task].warnings = "; ".join(filter(None, [rows[task].warnings, remark]))
+            writing[task] = _Write(form, gain_db, spools[task], rows[task])
+        with contextlib.closing(run(writing)) as results:
+            yield from results
+
+
+def _loudness(row: FileResult) -> Loudness:
+    assert isinstance(row.held, Loudness)
+    return row.held
+
+
+def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
+    """Say so where outputs of an earlier run are not as loud as this set would make them."""
+    off = []
+    for task, row in rows.items():
+        with contextlib.suppress(SlimcleanError), AudioReader(task.destination) as reader:
+            gauge = meter(reader.info)
+            for block in reader.read_blocks():
+                gauge.add(block)
+            off.append(gauge.finish().integrated_lufs - _loudness(row).integrated_lufs - gain_db)
+    most = max((abs(lu) for lu in off if math.isfinite(lu)), default=0.0)
+    if most <= OTHER_GAIN_LU:
+        return ""
+    return f"outputs of an earlier run are up to {most:.1f} LU off the gain of this set; overwrite them"
+
+
+@contextlib.contextmanager
+def _folder(outputs: Path) -> Iterator[Path]:
+    """A hidden folder for spools, which goes in the end; those of runs that were killed go now.
+
+    A temporary file in it is locked for as long as this process lives (see `AtomicFile`).
+    """
+    try:
+        make_folder(outputs)
+        for old in outputs.glob(f"{FOLDER}*"):
+            audio.remove_leftovers(old)
+            if not any(old.glob(".slimclean-*.part")):
+                shutil.rmtree(old, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=outputs)).absolute()
+    except OSError as error:
+        raise SlimcleanError(f"cannot write into {outputs} ({reason(error)})") from error
+    try:
+        with AtomicFile(folder / "alive"):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

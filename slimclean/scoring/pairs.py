@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from slimclean.audio.folder import is_file
 from slimclean.audio.names import same_names
@@ -130,11 +131,30 @@ def score_pairs(
     With `align`, the delay of each estimate, and of each noisy recording, is taken out first.
     """
     columns_of(metrics, improvement=False)
-    scores = []
-    work = (delayed(score_pair)(pair, tuple(metrics), align=align) for pair in pairs)
-    for score in Parallel(n_jobs=jobs, return_as="generator")(work):
+    scores: list[Score] = []
+    jobs = effective_n_jobs(jobs)
+
+    def found(pairs: Sequence[ScorePair], jobs: int) -> Iterator[Score]:
+        work = (delayed(score_pair)(pair, tuple(metrics), align=align) for pair in pairs)
+        yield from Parallel(n_jobs=jobs, return_as="generator")(work)
+
+    def alone(pair: ScorePair) -> Score:
+        try:
+            return next(found([pair], 2))
+        except BrokenExecutor as error:
+            return Score(pair.name, error=f"its worker process died ({type(error).__name__}); out of memory?")
+
+    def add(score: Score) -> None:
         scores.append(score)
         progress(score)
+
+    while len(scores) < len(pairs):
+        try:
+            for score in found(pairs[len(scores) :], jobs):
+                add(score)
+        except BrokenExecutor:  # of which pair a process died, only trying them one by one tells
+            for pair in pairs[len(scores) :][: 3 * jobs]:
+                add(alone(pair))
     return scores
 
 

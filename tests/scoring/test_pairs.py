@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import os
+import signal as signals
 import subprocess
 import sys
 import unicodedata
@@ -406,3 +408,22 @@ def test_a_new_measure_is_one_entry(tmp_path, monkeypatch):
     assert row["note"] == "over 2 segments of 1.0 s: loudest_db, other"
     assert calls == [16_000] * 4
     assert metrics.METRICS["loudest_db"].axis == "loudest sample (dB, lower is better)"
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped")
+def test_a_process_that_dies_costs_its_pair(sets):
+    """As a lack of memory would kill it."""
+    pairs = pair_up(sets / "clean", sets / "enhanced")
+    deadly = dataclasses.replace(pairs[0], name="deadly", reference=Deadly(pairs[0].reference))
+    scores = score_pairs([pairs[0], deadly, pairs[1]], ["snr_db"], jobs=2)
+    assert [(score.file, score.status) for score in scores] == [
+        ("a", "scored"), ("deadly", "failed"), ("sub/b", "scored"),
+    ]  # fmt: skip
+    assert "its worker process died" in scores[1].error
+
+
+class Deadly(type(Path())):
+    """A path that kills the process that opens it."""
+
+    def __fspath__(self):
+        os.kill(os.getpid(), signals.SIGKILL)

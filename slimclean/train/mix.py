@@ -27,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slimclean.dsp import SAMPLE_RATE
+from slimclean.dsp.local_level import level_curve
 from slimclean.errors import UsageError
 from slimclean.train import acoustics, voices
 from slimclean.train.acoustics import rms
@@ -49,8 +51,10 @@ class MixConfig:
 
     snr_db: tuple[float, float, float] = (-5.0, 10.0, 25.0)
     """Least, likeliest and most: a triangular distribution."""
+    local_level: bool = True
+    """Bring every passage to its level, as `Enhancer` does before the network hears it."""
     level_db: tuple[float, float] = (-3.0, 3.0)
-    """Around the nominal RMS of 1: loud and quiet passages of one recording."""
+    """Around the nominal RMS of 1."""
     noise_only: float = 0.05
     clean_only: float = 0.06
     # Noise: what is drawn is music, else synthetic, else babble, else a recording.
@@ -161,7 +165,7 @@ class Mixer:
         self.rooms = rooms
 
     def draw(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """One example: noisy and clean, the noisy one at an RMS near 1."""
+        """One example: noisy and clean, at the level that the network hears."""
         c = self.config
         kind = rng.random()
         recorded, speech = self._speech(rng, length)
@@ -182,7 +186,8 @@ class Mixer:
         if rng.random() < c.clipped:
             limit = np.abs(noisy).max() * rng.uniform(0.25, 0.8)
             noisy = np.clip(noisy, -limit, limit)
-        gain = np.float32(10 ** (rng.uniform(*c.level_db) / 20) / max(rms(noisy), 1e-4))
+        level = level_curve(noisy, SAMPLE_RATE) if c.local_level else np.float32(max(rms(noisy), 1e-4))
+        gain = np.float32(10 ** (rng.uniform(*c.level_db) / 20)) / level
         return noisy * gain, speech * gain
 
     def _speech(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
 from slimclean.train.mix import MixConfig, Mixer
 
 VALID_MIX = MixConfig(
+    local_level=False,
     quiet_targets=False,
     two_speakers=0.0,
     fade=0.0,
@@ -25,7 +26,7 @@ VALID_MIX = MixConfig(
     clipped=0.0,
     narrowband=0.0,
 )
-"""Every validation pair has speech and noise: the scores are undefined without."""
+"""Recordings as they come in. Every pair has speech and noise: the scores are undefined without."""
 
 
 def mixed_pairs(mixer: Mixer, count: int, seconds: float, seed: int = 1) -> list[Pair]:

@@ -36,7 +36,7 @@ from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 PLAIN = MixConfig(
     noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,
     rumble=0, filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
-    quiet_targets=False, two_speakers=0, fade=0, turned_away=0, slam=0,
+    quiet_targets=False, two_speakers=0, fade=0, turned_away=0, slam=0, local_level=False,
 )  # fmt: skip
 
 
@@ -307,6 +307,20 @@ def test_people_speak_in_turn_at_their_levels(libraries):
     x = mixer_of(libraries, alone).draw(np.random.default_rng(0), 40_960)[1]
     halves = [voices.active_rms(part) for part in np.array_split(x, 5)]
     assert 20 * np.log10(max(halves) / min(halves)) < 10
+
+
+def test_the_network_hears_soft_voices_and_loud_ones_alike(libraries):
+    mix = dataclasses.replace(PLAIN, two_speakers=1.0, softer_db=(30.0, 30.0), snr_db=(60, 60, 60))
+    ranges = {}
+    for local in (False, True):
+        mixer, ranges[local] = mixer_of(libraries, dataclasses.replace(mix, local_level=local)), []
+        for seed in range(6):
+            noisy, clean = mixer.draw(np.random.default_rng(seed), 81_920)
+            parts = [voices.active_rms(part) for part in np.array_split(clean, 8)]
+            ranges[local].append(20 * np.log10(max(parts) / min(parts)))
+            snr_db = 20 * np.log10(acoustics.rms(clean) / acoustics.rms(noisy - clean))
+            assert snr_db > 15  # the curve is the noisy signal's: both are divided by it
+    assert np.median(ranges[True]) < np.median(ranges[False]) - 10
 
 
 def test_fades_turning_away_and_slams_do_what_they_say():

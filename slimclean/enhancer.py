@@ -108,6 +108,10 @@ class Enhancer:
         limit = attenuation_limit_db
         if limit is not None and not (_is_number(limit) and limit >= 0):
             raise UsageError(f"`attenuation_limit_db` takes a number of at least 0, not {limit}")
+        if model is not None and network is None and engine is None:
+            file = checkpoint.find(model)
+            # A worker process may stand in another folder, and have the packaged ones elsewhere.
+            model = model if file.parent == checkpoint.WEIGHTS else file.absolute()
         self._arguments = (
             ("uf", uf), ("target_uf", target_uf), ("model", model), ("device", device),
             ("precision", precision), ("highband", highband), ("dry", dry),

@@ -161,8 +161,8 @@ def _in_processes(
                 finally:
                     _cancel(results)
         finally:
-            # Interrupted: what was in work then leaves nothing behind.
-            for folder in {task.destination.parent for task in remaining}:
+            # What was in work at an interrupt, or in a worker that was lost, leaves nothing behind.
+            for folder in {task.destination.parent for task in work}:
                 audio.remove_leftovers(folder)
 
 

@@ -239,9 +239,12 @@ def cluster(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries, about one another
-def test_a_cluster_gives_the_same_bytes_and_outlives_a_worker(takes, tmp_path, weights, cluster):
+def test_a_cluster_gives_the_same_bytes_and_outlives_a_worker(takes, tmp_path, weights, cluster, monkeypatch):
+    """Of relative paths too, whose folder the workers do not stand in."""
     address, workers = cluster
-    enhancer = Enhancer(model=weights)
+    (tmp_path / "deeper" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deeper" / "here")
+    enhancer = Enhancer(model=f"../../{weights.name}")
     enhance_paths([takes], tmp_path / "one", enhancer)
 
     def kill_one(result):
@@ -249,10 +252,11 @@ def test_a_cluster_gives_the_same_bytes_and_outlives_a_worker(takes, tmp_path, w
             workers[0].kill()
 
     results = enhance_paths(
-        [takes], tmp_path / "dask", enhancer, watch=Watch(finished=kill_one), scheduler=address
+        ["../../takes"], "../../dask", enhancer, watch=Watch(finished=kill_one), scheduler=address
     )
     assert workers[0].wait(timeout=10) != 0
     assert [r.status for r in results] == ["enhanced"] * 7 + ["failed"]
+    assert results[0].output == "../../dask/0.wav"
     assert contents(tmp_path / "one") == contents(tmp_path / "dask")
 
 

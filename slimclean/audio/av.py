@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slimclean.audio import riff
 from slimclean.audio.clock import Clock
 from slimclean.audio.extent import missing_bytes
 from slimclean.audio.formats import CONTAINERS, AudioInfo
@@ -20,6 +21,7 @@ from slimclean.errors import AudioError, MissingDependencyError
 DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
 """The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 _CLOCKS = {name: container.clock for container in CONTAINERS for name in container.demuxers}
+_MOST_BYTES = 1 << 29
 _RAW = ("aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "dts", "mp3", "g722", "gsm")
 """Containers that are nothing but packets; players do not mind if the last is cut short."""
 _PADDING_SAMPLES = 2048
@@ -156,7 +158,7 @@ class AvSource:
     def _decode(self, stream: Any) -> Iterator[Any]:
         """Decoded frames; a packet that cannot be decoded is an error where others follow."""
         problem, problems, at_s, any_decoded = "", 0, 0.0, False
-        packets = self._container.demux(stream)
+        packets = self._packets(stream)
         while True:
             try:
                 if (packet := next(packets, None)) is None:
@@ -187,6 +189,22 @@ class AvSource:
             raise AudioError(f"damaged at {at_s:.2f} s ({problem})")
         if problem:
             self.warnings.append("the last packet is cut short or damaged")
+
+    def _packets(self, stream: Any) -> Iterator[Any]:
+        """What is to be decoded; AAC in WAV, where nothing divides it, as one packet that its decoder divides."""
+        codec = stream.codec_context
+        if codec.name != "aac" or not codec.extradata or self._container.format.name != "wav":
+            return iter(self._container.demux(stream))
+        with self._path.open("rb") as file:
+            wave = riff.scan(Peek(file))
+            if wave is None or len(wave.data) > _MOST_BYTES:
+                raise AudioError("AAC in WAV of such a size cannot be read; convert it first")
+            file.seek(wave.data.start)
+            packet = self._av.Packet(file.read(len(wave.data)))
+        packet.stream = stream
+        end = self._av.Packet()
+        end.stream = stream
+        return iter((packet, end))
 
     def _convert(self, first: Any) -> Iterator[np.ndarray]:
         """Frames as float32 [T, C] in the form of the first, silence where the clock asks for it."""

@@ -134,7 +134,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     if not sections:
         return None
     warnings.extend(_judge(sections, cut=cut))
-    regular = sections[0].counted == sections[0].frames and not _absurd_gaps(sections[0])
+    regular = sections[0].counted == sections[0].frames and _is_plain(sections[0])
     if len(sections) == 1 and regular and not warnings:
         return Structure((Part((range(start, end),)),))
     tags = [range(start, begin)] if begin > start else []
@@ -244,6 +244,12 @@ def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None
     return None
 
 
+def _is_plain(section: _Section) -> bool:
+    """Whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
+    offset = _info_offset(section.header, section.mono)
+    return not any(section.info[4:offset]) and not _absurd_gaps(section)
+
+
 def _absurd_gaps(section: _Section) -> bool:
     """Whether an encoder's delay and padding are said to be more than any encoder's, at the cost of sound."""
     offset = _info_offset(section.header, section.mono) + _GAPS
@@ -266,6 +272,7 @@ def _part(section: _Section, tags: list[range]) -> Part:
         frame[:4] = section.first
         frame[1] |= 1
         frame[offset : offset + 8] = b"Info" + struct.pack(">I", 1)
+    frame[4:offset] = bytes(offset - 4)
     frame[offset + 8 : offset + 12] = struct.pack(">I", section.frames)
     if frame[offset + 7] & 2:
         frame[offset + 12 : offset + 16] = struct.pack(">I", total_bytes + len(frame))

@@ -136,7 +136,7 @@ def _open(path: Path, track: int | None) -> Source:
                 structure = riff.mended(peek, wave)
             name = f"WAV with {riff.codec_name(wave.codec)}" if wave and wave.codec in riff.CODECS else name
         elif kind.family == "ogg":
-            structure = ogg.scan(peek)
+            structure = ogg.scan(peek) if track in (None, 1) else None
             to_av = structure is None
         elif kind.family == "flac":
             structure = flac.scan(peek, kind.start)

@@ -41,7 +41,7 @@ class SndfileSource:
         whole = Part((range(path.stat().st_size),))
         self._parts = list(structure.parts) if structure else [whole]
         self.warnings = list(structure.warnings) if structure else []
-        self._file = self._open(self._parts[0])
+        self._file, self._view = self._open(self._parts[0])
         file = self._file
         self.info = info = AudioInfo(file.samplerate, file.channels, 0, file.format, file.subtype, file.endian)
         if structure and structure.format:
@@ -57,14 +57,14 @@ class SndfileSource:
         self._index, self._seen = 0, 0
         self._adapt = _Adapter(info, file.samplerate, file.channels)
 
-    def _open(self, part: Part) -> soundfile.SoundFile:
-        view = None
+    def _open(self, part: Part) -> tuple[soundfile.SoundFile, View | None]:
+        view: View | None = None
         try:
             with _quiet():
                 if part.pieces == (range(self._path.stat().st_size),):
-                    return soundfile.SoundFile(file_name(self._path))
+                    return soundfile.SoundFile(file_name(self._path)), None
                 view = View(self._path, part.pieces)
-                return soundfile.SoundFile(view)
+                return soundfile.SoundFile(view), view
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
         except (soundfile.LibsndfileError, TypeError) as error:
@@ -81,10 +81,10 @@ class SndfileSource:
         for index, part in enumerate(self._parts):
             rate, frames = self.info.sample_rate, part.samples
             if index or frames is None:
-                file = self._file if index == 0 else self._open(part)
+                file, view = (self._file, None) if index == 0 else self._open(part)
                 rate, frames = file.samplerate, part.samples or file.frames
                 if index:
-                    file.close()
+                    _close(file, view)
             # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
             total += round(frames * self.info.sample_rate / rate) if frames < UNKNOWN_FRAMES else 0
         return total
@@ -119,6 +119,8 @@ class SndfileSource:
         """Judge the part that just ended, and go on to the next, if there is one."""
         if self._index == len(self._parts):
             return False
+        if self._view is not None and (problem := self._view.problem):
+            raise AudioError(f"cannot be read ({problem.strerror or problem})")
         declared = self._parts[self._index].samples or self._file.frames
         declared = declared if declared < UNKNOWN_FRAMES else 0
         missing = declared - self._seen
@@ -134,8 +136,9 @@ class SndfileSource:
         self._index, self._seen = self._index + 1, 0
         if self._index == len(self._parts):
             return False
-        self._file.close()
-        self._file = file = self._open(self._parts[self._index])
+        _close(self._file, self._view)
+        self._file, self._view = self._open(self._parts[self._index])
+        file = self._file
         form = (file.samplerate, file.channels)
         self._adapt = _Adapter(self.info, *form)
         if form != (self.info.sample_rate, self.info.channels):
@@ -146,7 +149,13 @@ class SndfileSource:
         return True
 
     def close(self) -> None:
-        self._file.close()
+        _close(self._file, self._view)
+
+
+def _close(file: soundfile.SoundFile, view: View | None) -> None:
+    file.close()
+    if view is not None:
+        view.close()
 
 
 class _Adapter:

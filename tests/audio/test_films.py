@@ -160,13 +160,28 @@ def test_what_is_named_like_this_or_like_that_is_read(tmp_path, name, codec, rat
     assert (result.status, result.error) == ("enhanced", "")
 
 
-def test_aac_in_wav_is_read_whole_or_refused(tmp_path):
-    """FFmpeg writes it in blocks that it cannot take apart again."""
+def test_aac_in_wav_is_read_whole(tmp_path):
+    """FFmpeg writes it so that nothing tells where a frame ends, and cannot read it again."""
     path = tmp_path / "a.wav"
     muxed(path, "aac", sound(4, 44_100), 44_100, "wav")
-    result = enhance_file(Task(path, tmp_path / "out.flac"), identity_enhancer())
-    whole = result.duration_s == pytest.approx(4, abs=0.1)
-    assert (whole and result.status == "enhanced") or re.search("damaged|WAV with AAC", result.error)
+    after, told = read(path)
+    assert after.shape[1] / 44_100 == pytest.approx(4, abs=0.1)
+    assert np.abs(after[:, -20_000:-4_000]).max() > 0.05
+    assert told == ""
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(AudioError, match="truncated"):
+        read(path)
+
+
+@pytest.mark.parametrize(("mark", "frame", "rate"), [
+    (b"#!AMR\n", b"\x3c" + bytes(31), 8_000), (b"#!AMR-WB\n", b"\x44" + bytes(60), 16_000),
+])  # fmt: skip
+def test_a_telephone_s_recordings_are_read(tmp_path, mark, frame, rate):
+    for name in ("a.amr", "b.wav"):
+        (tmp_path / name).write_bytes(mark + 100 * frame)  # frames of 20 ms
+        with AudioReader(tmp_path / name) as reader:
+            assert reader.info.sample_rate == rate
+            assert sum(block.shape[1] for block in reader.blocks(1_000)) == 2 * rate
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])

@@ -29,6 +29,7 @@ from made import (
 
 from slimclean import audio
 from slimclean.audio import AudioReader
+from slimclean.audio.view import View
 from slimclean.errors import AudioError
 
 DATA = chunk(b"data", pcm())
@@ -59,6 +60,13 @@ KINDS = {
     "Info frame, too low": ("a.mp3", lambda: counting(mp3(), lambda n: n // 3), 2.0, "a header says"),
     "Info frame, too high": ("a.mp3", lambda: counting(mp3(), lambda n: 3 * n), 2.0, "a header says"),
     "Info frame, zero": ("a.mp3", lambda: counting(mp3(), lambda _: 0), 2.0, ""),
+    "Info frame that libmpg123 does not take for one": ("a.mp3", lambda: _at(mp3(), 7, b"\1"), 2.0, ""),
+    "Info frame with an absurd delay": (
+        "a.mp3",
+        lambda: (lambda d: _at(d, made.info_at(d) + 141, b"\xff\xff\xff"))(mp3()),
+        2.04,
+        "",
+    ),
     "no Info frame": ("a.mp3", lambda: mp3(info=False), 2.03, ""),
     "joined MP3": ("a.mp3", lambda: mp3() + mp3(seed=1) + mp3(seed=2), 6.0, ""),
     "joined MP3 without Info": ("a.mp3", lambda: mp3(info=False) + mp3(info=False), 4.07, ""),
@@ -319,3 +327,23 @@ def test_tags_of_a_file_that_was_mended_are_kept(tmp_path):
     path.write_bytes(b"ID3\3\0\0\0\0\0" + bytes([len(frame)]) + frame + mp3(info=False))
     with AudioReader(path) as reader:
         assert reader.tags["title"] == "Take 1"
+
+
+def test_a_disk_that_fails_in_the_middle_is_an_error_and_no_end(tmp_path, monkeypatch):
+    path = tmp_path / "a.ogg"
+    path.write_bytes(2 * encoded("OGG", "VORBIS", seconds=20.0))
+    whole = View._read
+    left = [3]
+
+    def fails(view, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(5, "Input/output error")
+        return whole(view, target)
+
+    with AudioReader(path) as reader:
+        blocks = reader.blocks(16_000)
+        next(blocks)
+        monkeypatch.setattr(View, "_read", fails)
+        with pytest.raises(AudioError, match=r"cannot be read \(Input/output error\)"):
+            list(blocks)

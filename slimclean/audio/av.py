@@ -191,7 +191,7 @@ class AvSource:
             self.warnings.append("the last packet is cut short or damaged")
 
     def _packets(self, stream: Any) -> Iterator[Any]:
-        """What is to be decoded; AAC in WAV, where nothing divides it, as one packet that its decoder divides."""
+        """What is to be decoded; AAC in WAV, which nothing divides, as one packet for the decoder to divide."""
         codec = stream.codec_context
         if codec.name != "aac" or not codec.extradata or self._container.format.name != "wav":
             return iter(self._container.demux(stream))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
             body = content(source, chunk)
             body = change[chunk.name](body) if chunk.name in change else body
         (before if sound and chunk.start < sound.start else after).append((chunk.name, body))
-    size = sum(8 + (body.size if isinstance(body, Chunk) else len(body)) for _, body in (*before, *after))
+    size = sum(8 + _size(body) for _, body in (*before, *after))
     if new.form != b"RF64" and written.stat().st_size + size > WAV_BYTES:
         return ["markers and descriptions do not fit beside 4 GB of sound; set `extension` rf64"]
     with source.open("rb") as given:
@@ -309,24 +308,31 @@ def _patch_fmt(source: Path, old: Chunks, written: Path, new: Chunks, info: Audi
 
 
 def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | Chunk]], given: BinaryIO) -> None:
-    """Rewrite `path` with `extra` chunks before the sound."""
+    """Put `extra` chunks before the sound of `path`, within the file: it stays as private as it was made."""
     sound = chunks.find(b"data", b"SSND")
     assert sound is not None
-    fuller = path.with_name(f"{path.stem}-chunks{path.suffix}")
-    try:
-        with path.open("rb") as old, fuller.open("wb") as file:
-            file.write(old.read(sound.start - 8))
-            for name, body in extra:
-                _write(file, name, body, chunks.order, given)
-            shutil.copyfileobj(old, file, BLOCK)
-        fuller.replace(path)
-    finally:
-        fuller.unlink(missing_ok=True)
+    room = sum(8 + size + size % 2 for size in (_size(body) for _, body in extra))
+    with path.open("r+b") as file:
+        end, first = file.seek(0, os.SEEK_END), sound.start - 8
+        while end > first:  # from the end, so that nothing is written over
+            begin = max(first, end - BLOCK)
+            file.seek(begin)
+            block = file.read(end - begin)
+            file.seek(begin + room)
+            file.write(block)
+            end = begin
+        file.seek(first)
+        for name, body in extra:
+            _write(file, name, body, chunks.order, given)
+
+
+def _size(body: bytes | Chunk) -> int:
+    return body.size if isinstance(body, Chunk) else len(body)
 
 
 def _write(file: BinaryIO, name: bytes, body: bytes | Chunk, order: str, given: BinaryIO) -> None:
     """Write a chunk whose content is `body`, or lies in `given`."""
-    size = body.size if isinstance(body, Chunk) else len(body)
+    size = _size(body)
     file.write(struct.pack(order + "4sI", name, size))
     if isinstance(body, Chunk):
         given.seek(body.start)

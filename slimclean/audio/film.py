@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +20,7 @@ import soundfile
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.encodings import ENCODINGS, compression_level
 from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.formats import CONTAINERS, AudioInfo, Container, file_name
+from slimclean.audio.formats import CONTAINERS, AudioInfo, Container
 from slimclean.audio.tags import Attached
 from slimclean.errors import AudioError, MissingDependencyError
 
@@ -74,8 +75,10 @@ class Film:
             if source is not None:
                 # An absolute path cannot be taken for the name of a protocol.
                 self._in = _open(self._av, source)
-            if info.codec == "vorbis":  # FFmpeg's own encoder is no match for libsndfile's
-                self._ogg = _Ogg(path, info)
+            if info.codec == "vorbis" and isinstance(
+                path, Path
+            ):  # FFmpeg's own encoder is no match for libsndfile's
+                self._ogg = _Ogg(path.parent, info)
             else:
                 self._begin()
 
@@ -107,7 +110,7 @@ class Film:
         with self._errors():
             if self._ogg is not None:
                 self._begin()
-                self._mux(self._ogg.packets(self._av, self._sound))
+                self._mux(self._ogg.packets())
             else:
                 self._encode(self._held)
                 self._mux(self._sound.encode(None))
@@ -166,7 +169,8 @@ class Film:
         else:
             self._add_sound(None)
             self._add_attached()
-        self._out.start_encoding()
+        if len(self._out.streams):
+            self._out.start_encoding()
 
     def _options(self) -> dict[str, str]:
         flags = []
@@ -182,6 +186,8 @@ class Film:
 
     def _add_sound(self, old: Any) -> None:
         info = self.info
+        if info.codec == "vorbis" and self._ogg is None:
+            return  # `check` asks whether the other tracks go in
         if self._ogg is not None:
             self._sound = self._ogg.add_to(self._out, self._av)
         else:
@@ -346,15 +352,14 @@ _KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "e
 
 
 class _Ogg:
-    """Vorbis on its way into another container: encoded by libsndfile into a file beside that."""
+    """Vorbis on its way into another container: encoded by libsndfile into a file without a name."""
 
-    def __init__(self, path: Path | io.BytesIO, info: AudioInfo) -> None:
-        self._path = path.with_name(f"{path.stem}-ogg{path.suffix}") if isinstance(path, Path) else None
-        target = file_name(self._path) if self._path else io.BytesIO()
+    def __init__(self, folder: Path, info: AudioInfo) -> None:
         bit_rate = info.bit_rate or 64_000 * info.channels
         level = compression_level("vorbis", bit_rate, info.channels, info.sample_rate)
+        self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._file = soundfile.SoundFile(
-            target, "w", info.sample_rate, info.channels, "VORBIS", format="OGG", compression_level=level
+            self._spool, "w", info.sample_rate, info.channels, "VORBIS", format="OGG", compression_level=level
         )
         self._read: Any = None
         self._start_s = info.start_s
@@ -364,10 +369,11 @@ class _Ogg:
 
     def add_to(self, out: Any, av: Any) -> Any:
         self._file.close()
-        self._read = av.open(str(self._path), format="ogg")
+        self._spool.seek(0)
+        self._read = av.open(self._spool, format="ogg")
         return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
 
-    def packets(self, av: Any, track: Any) -> Iterator[Any]:
+    def packets(self) -> Iterator[Any]:
         for packet in self._read.demux(self._read.streams.audio[0]):
             if packet.size:
                 # The first packet only primes the decoder; a time below 0 would shift the picture.
@@ -380,14 +386,11 @@ class _Ogg:
             self._file.close()
         if self._read is not None:
             self._read.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self._spool.close()
 
 
 def check(info: AudioInfo, source: Path | None) -> None:
     """Raise what `Film` would for these, before any work; nothing is written."""
-    if info.codec == "vorbis":
-        return
     trial = Film(io.BytesIO(), info, source)
     trial.abandon()
 

@@ -190,7 +190,8 @@ LOUDEST = 1e6
 LOUDNESS_LUFS = (-60.0, -5.0)
 TRUE_PEAK_DBTP = (-20.0, 0.0)
 
-_LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC", "FLAC", "WAVPACK", "TTA")
+_LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC", "FLAC", "WAVPACK", "TTA", "APE",
+             "TRUEHD", "MLP", "TAK", "SHORTEN")  # fmt: skip
 _CODECS = {
     "PCM_S8": "pcm_s8", "PCM_U8": "pcm_u8", "PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le",
     "PCM_32": "pcm_s32le", "FLOAT": "pcm_f32le", "DOUBLE": "pcm_f64le", "VORBIS": "vorbis", "OPUS": "opus",
@@ -324,7 +325,7 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
         info,
         sample_rate=form.sample_rate or info.sample_rate,
         channels=1 if form.mono else info.channels,
-        bit_rate=form.bit_rate or info.bit_rate,
+        bit_rate=form.bit_rate or (info.bit_rate if info.lossy else None),
         channel_layout="mono" if form.mono else info.channel_layout,
         channel_mask=None if form.mono else info.channel_mask,
     )
@@ -349,6 +350,8 @@ def _container_of(info: AudioInfo) -> Container | None:
 def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> AudioInfo:
     codec = _CODECS[subtype] if subtype else info.codec or codec_of(info.format, info.subtype)
     if codec not in container.codecs:
+        if subtype:
+            raise AudioError(f"{container.key} does not hold {subtype}; leave out `subtype`")
         codec = container.codecs[0]
     bits = None
     if found := re.match(r"pcm_[suf](\d+)", codec):

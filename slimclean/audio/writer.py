@@ -44,7 +44,9 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
         )
     if stored.codec in LOSSY:
         asked = form.bit_rate if form else None
-        stored = replace(stored, bit_rate=asked or film.bit_rate(source, info) or stored.bit_rate)
+        stored = replace(
+            stored, bit_rate=asked or (film.bit_rate(source, info) if info.lossy else None) or stored.bit_rate
+        )
     if stored.format in MUXERS:
         film.check(stored, source if film.is_film(source) else None)
     return stored

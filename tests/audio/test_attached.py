@@ -108,6 +108,15 @@ def test_chunks_of_a_broadcast_wave_are_kept(tmp_path):
     assert history == ["A=PCM,F=48000,W=16,M=mono,T=Recorder", "A=PCM,F=48000,W=16,M=mono,T=slimclean", ""]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_private_wave_stays_private(tmp_path):
+    source = scene(tmp_path / "a.wav")
+    source.chmod(0o600)
+    enhanced(source, tmp_path / "b.wav")
+    assert (tmp_path / "b.wav").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
+
+
 def test_positions_in_samples_follow_the_sample_rate(tmp_path):
     enhanced(scene(tmp_path / "a.wav"), tmp_path / "b.wav", OutputForm(sample_rate=16_000))
     new = dict(chunks_of(tmp_path / "b.wav"))

@@ -133,6 +133,8 @@ def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
     result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer())
     assert "WEBM does not hold the video track (h264), .mp4 and .mov and .mkv can" in result.error
     assert result.mean_uf is None
+    result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer(), OutputForm(subtype="VORBIS"))
+    assert "WEBM does not hold the video track" in result.error
     assert not (tmp_path / "b.webm").exists()
 
 
@@ -177,6 +179,26 @@ def test_films_keep_the_bit_rate_of_their_sound(tmp_path, codec, kbits):
     enhanced(source, tmp_path / "c.mkv", OutputForm(bit_rate=96_000))
     asked = 8 * sum(len(p[1]) for p in packets(tmp_path / "c.mkv", "audio")) / 4
     assert asked == pytest.approx(96_000, rel=0.2)
+
+
+def test_lossless_sound_says_nothing_of_a_bit_rate(tmp_path):
+    source = make_film(tmp_path / "a.mov", "pcm_s16le", sound(4.0), picture=False)
+    enhanced(source, tmp_path / "b.m4a")
+    assert 8 * sum(len(p[1]) for p in packets(tmp_path / "b.m4a", "audio")) / 4 == pytest.approx(
+        160_000, rel=0.2
+    )
+    result = enhance_file(Task(source, tmp_path / "c.mp4"), identity_enhancer(), OutputForm(subtype="PCM_24"))
+    assert result.error == "MP4 does not hold PCM_24; leave out `subtype`"
+
+
+def test_without_pyav_the_error_is_the_cure(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", sound(0.5).T, RATE)
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    monkeypatch.setitem(sys.modules, "av", None)
+    for given in (tmp_path / "a.wav", source):
+        result = enhance_file(Task(given, tmp_path / "out" / "b.m4a"), identity_enhancer())
+        assert "pip install 'slimclean[av]'" in result.error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_film_without_commit_leaves_nothing(tmp_path):

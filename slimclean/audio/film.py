@@ -17,24 +17,20 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from slimclean.audio.av import DEMUXERS
+from slimclean.audio.attached import Attached
 from slimclean.audio.encodings import ENCODINGS, compression_level
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import CONTAINERS, AudioInfo, Container
-from slimclean.audio.tags import Attached
+from slimclean.audio.tracks import COVER, first_packet, header_first, import_av, open_film
 from slimclean.errors import AudioError, MissingDependencyError
 
 OGG_OPUS = Container("Ogg Opus", (".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
 """What libsndfile writes too, but without a hold on the bit rate."""
 _BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
-MEASURED_S = 600
-"""So much of a recording tells its bit rate."""
-STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "creation_time_utc")
+STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
 """Tags that speak of the old file."""
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
-COVER = 1 << 10
-"""FFmpeg's mark of a picture that stands still."""
 OFF_S = 0.05
 """By how much a header may round the length of the sound."""
 
@@ -54,7 +50,7 @@ class Film:
         source: Path | None = None,
         attached: Attached | None = None,
     ) -> None:
-        self._av = _import_av()
+        self._av = import_av()
         self._attached = attached or Attached()
         self.info = info = replace(info, codec=info.codec or info.subtype.lower())
         check_holds(info.codec, info.channels, info.sample_rate)
@@ -73,11 +69,9 @@ class Film:
         self._ogg: _Ogg | None = None
         with self._errors():
             if source is not None:
-                # An absolute path cannot be taken for the name of a protocol.
-                self._in = _open(self._av, source)
-            if info.codec == "vorbis" and isinstance(
-                path, Path
-            ):  # FFmpeg's own encoder is no match for libsndfile's
+                self._in = open_film(self._av, source)
+            if info.codec == "vorbis" and isinstance(path, Path):
+                # FFmpeg's own encoder is no match for libsndfile's.
                 self._ogg = _Ogg(path.parent, info)
             else:
                 self._begin()
@@ -177,7 +171,7 @@ class Film:
         if self._container.muxer in ("mp4", "mov", "ipod") and self._in is not None:
             if self._container.muxer == "mov" or any("." in key for key in self._in.metadata):
                 flags.append("use_metadata_tags")  # keys of QuickTime's own kind
-            if isinstance(self._path, Path) and _header_first(Path(self._in.name)):
+            if isinstance(self._path, Path) and header_first(Path(self._in.name)):
                 flags.append("faststart")
         options = {"movflags": "+".join(flags)} if flags else {}
         if self._container.muxer in ("mp4", "mov"):
@@ -296,7 +290,7 @@ class Film:
             return False
         if is_cover:
             kind = "png" if stream.codec_context.name == "png" else "jpeg"
-            data = _first_packet(self._av, Path(self._in.name), stream.index)
+            data = first_packet(self._av, Path(self._in.name), stream.index)
             mime, name = f"image/{kind}", stream.metadata.get("filename", f"cover.{kind.replace('e', '')}")
         else:
             data, name = stream.data, stream.metadata.get("filename", "attachment")
@@ -395,69 +389,15 @@ def check(info: AudioInfo, source: Path | None) -> None:
     trial.abandon()
 
 
-def bit_rate(path: Path, info: AudioInfo) -> int | None:
-    """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
-    if info.format not in ("MP3", "OGG") and not is_film(path):
-        return None
-    try:
-        av = _import_av()
-    except MissingDependencyError:
-        return None
-    size, length = 0, Fraction(0)
-    try:
-        with _open(av, path) as container:
-            stream = container.streams.audio[min(info.track or 1, len(container.streams.audio)) - 1]
-            for packet in container.demux(stream):
-                size += packet.size
-                length += (packet.duration or 0) * packet.time_base
-                if length > MEASURED_S:
-                    break
-    except (av.error.FFmpegError, OSError, ValueError, IndexError):
-        return None
-    return round(8 * size / length) if length else None
-
-
 def writes_opus(info: AudioInfo) -> bool:
     """Whether Ogg Opus like `info` is written here: where PyAV is there, and for the usual channels."""
     if info.format != "OGG" or info.subtype != "OPUS" or info.channels > 2:
         return False
     try:
-        _import_av()
+        import_av()
     except MissingDependencyError:
         return False
     return True
-
-
-def is_film(path: Path) -> bool:
-    """Whether `path` is of a kind that holds several tracks, whatever there is in it."""
-    with path.open("rb") as file:
-        beginning = file.read(16)
-    films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
-    by_mark = any(beginning[at:].startswith(mark) for film in films for at, mark in film.marks)
-    return by_mark or path.suffix.lower() in (".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv")
-
-
-def has_picture(path: Path) -> bool:
-    """Whether `path` is a film with a moving picture."""
-    try:
-        av = _import_av()
-        with _open(av, path) as container:
-            return any(not stream.disposition & COVER for stream in container.streams.video)
-    except (MissingDependencyError, OSError, ValueError, EOFError):
-        return False
-
-
-def length_s(path: Path, start_s: Fraction) -> float:
-    """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
-    av = _import_av()
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-        if "DURATION" in stream.metadata:  # Matroska's, from 0 on
-            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
-        return float((container.duration or 0) / 1_000_000)
 
 
 def sample_format(info: AudioInfo) -> str:
@@ -471,27 +411,6 @@ def sample_format(info: AudioInfo) -> str:
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
 
 
-def _pcm_step(sample_rate: int) -> int:
-    """Return the samples of a packet of PCM: whole milliseconds, for Matroska has no finer time."""
-    return next(
-        (sample_rate * ms // 1000 for ms in (20, 40) if sample_rate * ms % 1000 == 0), sample_rate // 50
-    )
-
-
-def _open(av: Any, path: Path) -> Any:
-    # An absolute path cannot be taken for the name of a protocol, nor a playlist for a film.
-    options = {"format_whitelist": DEMUXERS}
-    return av.open(str(path.resolve()), options=options, metadata_errors="surrogateescape")
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("films and M4A need PyAV: pip install 'slimclean[av]'") from error
-    return av
-
-
 def _holds(av: Any, container: Container, codec: str) -> bool:
     with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
         return codec in trial.supported_codecs
@@ -502,26 +421,13 @@ def _default_layout(av: Any, channels: int) -> str:
     return usual.get(channels, f"{channels} channels")
 
 
-def _first_packet(av: Any, path: Path, index: int) -> bytes:
-    with _open(av, path) as container:
-        return next((bytes(p) for p in container.demux(container.streams[index]) if p.size), b"")
-
-
 def _without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
     """Return `tags` less those whose names begin so."""
     return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}
 
 
-def _header_first(path: Path) -> bool:
-    """Whether an MP4 has its header before its data, as players on the web like it."""
-    with path.open("rb") as file:
-        while len(head := file.read(16)) == 16:
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if kind in (b"moov", b"mdat"):
-                return kind == b"moov"
-            if size == 1:
-                size = int.from_bytes(head[8:], "big")
-            if size < 8:
-                return False
-            file.seek(size - 16, 1)
-    return False
+def _pcm_step(sample_rate: int) -> int:
+    """Return the samples of a packet of PCM: whole milliseconds, for Matroska has no finer time."""
+    return next(
+        (sample_rate * ms // 1000 for ms in (20, 40) if sample_rate * ms % 1000 == 0), sample_rate // 50
+    )

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from slimclean.audio import chunks, film, tags
+from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
 from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level
 from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.tag_reading import read
 from slimclean.errors import AudioError
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     if stored.codec in LOSSY:
         asked = form.bit_rate if form else None
         stored = replace(
-            stored, bit_rate=asked or (film.bit_rate(source, info) if info.lossy else None) or stored.bit_rate
+            stored, bit_rate=asked or (tracks.bit_rate(source, info) if info.lossy else None) or stored.bit_rate
         )
     if stored.format in MUXERS:
-        film.check(stored, source if film.is_film(source) else None)
+        film.check(stored, source if tracks.is_film(source) else None)
     return stored
 
 
@@ -85,9 +86,9 @@ class AudioWriter:
             source = self._source
             if info.format not in MUXERS:
                 return film.Film(self._whole.temporary, info)  # tags come later
-            if source is None or film.is_film(source):
+            if source is None or tracks.is_film(source):
                 return film.Film(self._whole.temporary, info, source)
-            return film.Film(self._whole.temporary, info, None, tags.read(source))
+            return film.Film(self._whole.temporary, info, None, read(source))
         level = None
         codec = codec_of(info.format, info.subtype)
         if info.bit_rate is not None:
@@ -130,18 +131,18 @@ class AudioWriter:
             self._sink.close()
             self._check()
             if self._source is not None:
-                is_film = self.info.format in MUXERS and film.is_film(self._source)
+                is_film = self.info.format in MUXERS and tracks.is_film(self._source)
                 self.warnings += tags.keep(self._source, self._whole.temporary, self.info, film=is_film)
             self._whole.commit(mtime)
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings
-        elif self._source is not None and _is_foreign(self._source) and film.has_picture(self._source):
+        elif self._source is not None and _is_foreign(self._source) and tracks.has_picture(self._source):
             self.warnings.append("its picture is not kept")
 
     def _check(self) -> None:
         if isinstance(self._sink, film.Film):
             rate = self.info.sample_rate
-            frames = round(film.length_s(self._whole.temporary, self.info.start_s) * rate)
+            frames = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
             whole = abs(frames - self.frames) <= film.OFF_S * rate
         else:
             with soundfile.SoundFile(file_name(self._whole.temporary)) as written:

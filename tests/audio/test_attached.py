@@ -12,7 +12,7 @@ from conftest import identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.audio import OutputForm
-from slimclean.audio.tags import decoded
+from slimclean.audio.code_pages import decoded
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 

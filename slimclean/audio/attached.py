@@ -1,0 +1,55 @@
+"""What is attached to a recording, in one form for all kinds of files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+NAMES = (
+    ("TITLE", "TIT2", "\xa9nam", "INAM", "title"),
+    ("ARTIST", "TPE1", "\xa9ART", "IART", "artist"),
+    ("ALBUM", "TALB", "\xa9alb", "IPRD", "album"),
+    ("ALBUMARTIST", "TPE2", "aART", "", ""),
+    ("COMPOSER", "TCOM", "\xa9wrt", "IMUS", ""),
+    ("COMMENT", "COMM", "\xa9cmt", "ICMT", "comment"),
+    ("DESCRIPTION", "TXXX", "desc", "ISBJ", ""),
+    ("GENRE", "TCON", "\xa9gen", "IGNR", "genre"),
+    ("DATE", "TDRC", "\xa9day", "ICRD", "date"),
+    ("COPYRIGHT", "TCOP", "cprt", "ICOP", "copyright"),
+    ("TRACKNUMBER", "TRCK", "", "ITRK", "tracknumber"),
+    ("LICENSE", "WCOP", "", "", "license"),
+    ("ENCODED-BY", "TENC", "\xa9too", "ITCH", ""),
+    ("LANGUAGE", "TLAN", "", "ILNG", ""),
+    ("ISRC", "TSRC", "", "ISRC", ""),
+    ("PUBLISHER", "TPUB", "", "", ""),
+    ("LYRICS", "USLT", "\xa9lyr", "", ""),
+)
+"""One text under its names: in Vorbis comments, ID3, MP4, RIFF INFO and libsndfile."""
+STALE = re.compile(r"replaygain_|r128_|itunnorm$|itunsmpb$", re.IGNORECASE)
+"""Texts that the new sound makes untrue: loudness, the encoder's delay."""
+CHANNEL_MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
+"""Where FLAC keeps which speakers its channels are for."""
+STALE_FRAMES = ("RVA2", "RVAD", "RGAD", "EQU2", "EQUA", "TLEN", "TSIZ", "MLLT", "ASPI", "SEEK", "TSSE", "TFLT")
+"""ID3 frames that speak of the old sound or its bytes."""
+
+
+@dataclass
+class Picture:
+    """An image, `kind` being ID3's number (3: the front cover)."""
+
+    data: bytes
+    mime: str = "image/jpeg"
+    kind: int = 3
+    description: str = ""
+
+
+@dataclass
+class Attached:
+    """What lies beside the sound: texts by Vorbis comment name, pictures, chapters as (start in s, title)."""
+
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    chapters: list[tuple[float, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.pictures or self.chapters)

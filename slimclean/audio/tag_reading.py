@@ -1,0 +1,252 @@
+"""Reading what is attached to a recording: by mutagen, a walk over chunks, libsndfile or FFmpeg."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from slimclean.audio import chunks
+from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached, Picture
+from slimclean.audio.av import DEMUXERS
+from slimclean.audio.code_pages import decoded
+from slimclean.audio.formats import AudioInfo, file_name
+
+
+def read(source: Path) -> Attached:
+    """Return what is attached to `source`, as far as its kind can be read here."""
+    found = Attached()
+    walked = chunks.walk(source)
+    if walked.form:
+        _read_chunks(source, walked, found)
+        return found
+    given: Any = open_tags(source) if has_mutagen() else None
+    if given is not None and type(given).__name__ not in ("MP4",) and given.tags is not None:
+        _read_mutagen(given, found)
+    elif given is not None and given.tags is not None:
+        _read_mp4(given, found)
+    if given is None:
+        _read_libsndfile(source, found)
+    if not found:
+        _read_ffmpeg(source, found)
+    elif not found.chapters and type(given).__name__ == "MP4":
+        _read_ffmpeg(source, found, chapters_only=True)
+    dropped = (CHANNEL_MASK, "")
+    found.texts = [
+        each for each in found.texts if not STALE.match(each[0]) and each[0] not in dropped and each[1]
+    ]
+    return found
+
+
+def _read_libsndfile(source: Path, found: Attached) -> None:
+    by_string = {names[4]: names[0] for names in NAMES if names[4]}
+    try:
+        with soundfile.SoundFile(file_name(source)) as file:
+            for key in by_string:
+                try:
+                    value = getattr(file, key)
+                except UnicodeDecodeError:
+                    continue
+                if value:
+                    found.texts.append((by_string[key], value))
+    except (soundfile.LibsndfileError, TypeError, OSError):
+        pass
+
+
+def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) -> None:
+    try:
+        import av
+    except ModuleNotFoundError:
+        return
+    try:
+        options = {"format_whitelist": DEMUXERS}
+        with av.open(str(source.resolve()), options=options, metadata_errors="replace") as container:
+            for chapter in container.chapters():
+                base = chapter["time_base"] or 0
+                found.chapters.append((float(chapter["start"] * base), chapter["metadata"].get("title", "")))
+            if chapters_only:
+                return
+            known = {"track": "TRACKNUMBER", "album_artist": "ALBUMARTIST", "encoded_by": "ENCODED-BY"}
+            stale = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name",
+                     "vendor_id", "creation_time")  # fmt: skip
+            for key, value in container.metadata.items():
+                if key.lower() not in stale:
+                    found.texts.append((known.get(key.lower(), key.upper()), str(value)))
+            for stream in container.streams.video:
+                if stream.disposition & av.stream.Disposition.attached_pic:
+                    data = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+                    kind = "png" if stream.codec_context.name == "png" else "jpeg"
+                    found.pictures += [Picture(data, f"image/{kind}")] if data else []
+                    break
+    except (av.error.FFmpegError, OSError, ValueError):
+        return
+
+
+def _read_mutagen(given: Any, found: Attached) -> None:
+    """Vorbis comments, ID3, and what else has text values by name."""
+    import mutagen.flac
+    import mutagen.id3
+
+    tags = given.tags
+    if isinstance(tags, mutagen.id3.ID3):
+        _read_id3(tags, found)
+        return
+    if isinstance(given, mutagen.flac.FLAC):
+        found.pictures += [Picture(p.data, p.mime, p.type, p.desc) for p in given.pictures]
+    pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
+    marks: dict[str, float] = {}
+    for key, value in pairs:
+        name, text = str(key).upper(), str(value)
+        if name == "METADATA_BLOCK_PICTURE":
+            picture = mutagen.flac.Picture(base64.b64decode(text))
+            found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
+        elif re.fullmatch(r"CHAPTER\d+", name):
+            marks[name] = _seconds(text)
+            found.chapters.append((marks[name], _first(pairs, name + "NAME")))
+        elif not re.fullmatch(r"CHAPTER\d+NAME", name):
+            found.texts.append((_ASF.get(name, name), text))
+
+
+_ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
+        "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
+    """Return the text under `name`, whatever its case; "" for none."""
+    return next((str(value) for key, value in pairs if str(key).upper() == name), "")
+
+
+def _read_id3(tags: Any, found: Attached) -> None:
+    by_frame = {names[1]: names[0] for names in NAMES}
+    for frame in tags.values():
+        kind = frame.FrameID
+        if kind == "APIC":
+            found.pictures.append(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
+        elif kind == "CHAP":
+            titles = frame.sub_frames.getall("TIT2")
+            found.chapters.append((frame.start_time / 1000, str(titles[0]) if titles else ""))
+        elif kind == "TXXX":
+            found.texts += [(frame.desc.upper(), _right(str(text), frame)) for text in frame.text]
+        elif kind in ("COMM", "USLT"):
+            plain = kind == "USLT" or frame.desc in ("", "ID3v1 Comment")
+            name = by_frame[kind] if plain else frame.desc.upper()
+            texts = frame.text if isinstance(frame.text, list) else [frame.text]
+            found.texts += [(name, _right(str(text), frame)) for text in texts]
+        elif kind.startswith("T") and kind not in STALE_FRAMES:
+            values = frame.genres if kind == "TCON" else frame.text
+            found.texts += [(by_frame.get(kind, kind), _right(str(text), frame)) for text in values]
+        elif kind.startswith("W"):
+            found.texts.append((by_frame.get(kind, kind), frame.url))
+    found.chapters.sort()
+
+
+def _right(text: str, frame: Any) -> str:
+    """Old programs put bytes of any code page where ID3 has Latin-1."""
+    if getattr(frame, "encoding", None) != 0:
+        return text
+    return decoded([text.encode("latin-1", "replace")])[0] if not text.isascii() else text
+
+
+def _read_mp4(given: Any, found: Attached) -> None:
+    import mutagen.mp4
+
+    by_atom = {names[2]: names[0] for names in NAMES if names[2]}
+    for key, value in given.tags.items():
+        if key == "covr":
+            for cover in value:
+                png = cover.imageformat == mutagen.mp4.MP4Cover.FORMAT_PNG
+                found.pictures.append(Picture(bytes(cover), "image/png" if png else "image/jpeg"))
+        elif key in ("trkn", "disk"):
+            name = "TRACKNUMBER" if key == "trkn" else "DISCNUMBER"
+            found.texts += [(name, f"{a}/{b}" if b else str(a)) for a, b in value if a]
+        elif key.startswith("----"):
+            texts = [bytes(each).decode("utf-8", "replace") for each in value]
+            found.texts += [(key.split(":")[-1].upper(), text) for text in texts]
+        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+            found.texts += [(by_atom.get(key, key.strip("\xa9").upper()), text) for text in value]
+
+
+def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
+    by_info = {names[3]: names[0] for names in NAMES if names[3]}
+    for chunk in walked.chunks:
+        if chunk.size > chunks.SMALL:
+            continue
+        if chunk.name == b"LIST":
+            body = chunks.content(source, chunk)
+            if body[:4] == b"INFO":
+                parts = list(_info_parts(body[4:]))
+                for (name, _), text in zip(parts, decoded([value for _, value in parts]), strict=True):
+                    found.texts.append((by_info.get(name, name), text))
+        elif chunk.name in (b"NAME", b"AUTH", b"ANNO", b"(c) "):
+            name = {b"NAME": "TITLE", b"AUTH": "ARTIST", b"ANNO": "COMMENT", b"(c) ": "COPYRIGHT"}[chunk.name]
+            found.texts += [(name, text) for text in decoded([chunks.content(source, chunk).rstrip(b"\0")])]
+        elif chunk.name.upper() == b"ID3 " and has_mutagen():
+            import io
+
+            import mutagen.id3
+
+            try:
+                tags = mutagen.id3.ID3(io.BytesIO(chunks.content(source, chunk)))
+            except mutagen.MutagenError:
+                continue
+            beside = Attached()
+            _read_id3(tags, beside)
+            known = {name for name, _ in found.texts}
+            found.texts += [(name, text) for name, text in beside.texts if name not in known]
+            found.pictures, found.chapters = beside.pictures, beside.chapters
+    found.texts = [(name, value) for name, value in found.texts if value and not STALE.match(name)]
+
+
+def _info_parts(body: bytes) -> Iterable[tuple[str, bytes]]:
+    at = 0
+    while at + 8 <= len(body):
+        name, size = struct.unpack_from("<4sI", body, at)
+        if value := body[at + 8 : at + 8 + size].split(b"\0")[0]:
+            yield name.decode("latin-1"), value
+        at += 8 + size + size % 2
+
+
+def _seconds(text: str) -> float:
+    total = 0.0
+    for part in text.split(":"):
+        try:
+            total = total * 60 + float(part)
+        except ValueError:
+            return 0.0
+    return total
+
+
+def has_mutagen() -> bool:
+    """Whether the extra `tags` is installed."""
+    try:
+        import mutagen  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def open_tags(path: Path, info: AudioInfo | None = None) -> Any:
+    """Return `path` as mutagen sees it, by content; None where it knows nothing of it."""
+    import mutagen
+
+    with path.open("rb") as file:
+        is_mp3 = file.read(3) == b"ID3" or (info is not None and info.format == "MP3")
+    if is_mp3:
+        import mutagen.mp3
+
+        with contextlib.suppress(mutagen.MutagenError):
+            return mutagen.mp3.MP3(path)
+    try:
+        return mutagen.File(path)
+    except mutagen.MutagenError:
+        return None

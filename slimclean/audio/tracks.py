@@ -1,0 +1,104 @@
+"""What FFmpeg tells of a file without decoding it. Needs the extra `av`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from slimclean.audio.av import DEMUXERS
+from slimclean.audio.formats import CONTAINERS, AudioInfo
+from slimclean.errors import MissingDependencyError
+
+COVER = 1 << 10
+"""FFmpeg's mark of a picture that stands still."""
+MEASURED_S = 600
+"""So much of a recording tells its bit rate."""
+
+
+def import_av() -> Any:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("films and M4A need PyAV: pip install 'slimclean[av]'") from error
+    return av
+
+
+def open_film(av: Any, path: Path) -> Any:
+    # An absolute path cannot be taken for the name of a protocol, nor a playlist for a film.
+    options = {"format_whitelist": DEMUXERS}
+    return av.open(str(path.resolve()), options=options, metadata_errors="surrogateescape")
+
+
+def is_film(path: Path) -> bool:
+    """Whether `path` is of a kind that holds several tracks, whatever there is in it."""
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
+    by_mark = any(beginning[at:].startswith(mark) for film in films for at, mark in film.marks)
+    return by_mark or path.suffix.lower() in (".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv")
+
+
+def has_picture(path: Path) -> bool:
+    """Whether `path` is a film with a moving picture."""
+    try:
+        av = import_av()
+        with open_film(av, path) as container:
+            return any(not stream.disposition & COVER for stream in container.streams.video)
+    except (MissingDependencyError, OSError, ValueError, EOFError):
+        return False
+
+
+def bit_rate(path: Path, info: AudioInfo) -> int | None:
+    """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
+    if info.format not in ("MP3", "OGG") and not is_film(path):
+        return None
+    try:
+        av = import_av()
+    except MissingDependencyError:
+        return None
+    size, length = 0, Fraction(0)
+    try:
+        with open_film(av, path) as container:
+            stream = container.streams.audio[min(info.track or 1, len(container.streams.audio)) - 1]
+            for packet in container.demux(stream):
+                size += packet.size
+                length += (packet.duration or 0) * packet.time_base
+                if length > MEASURED_S:
+                    break
+    except (av.error.FFmpegError, OSError, ValueError, IndexError):
+        return None
+    return round(8 * size / length) if length else None
+
+
+def length_s(path: Path, start_s: Fraction) -> float:
+    """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
+    av = import_av()
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        if stream.duration:
+            return float(stream.duration * stream.time_base)
+        if "DURATION" in stream.metadata:  # Matroska's, from 0 on
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
+        return float((container.duration or 0) / 1_000_000)
+
+
+def first_packet(av: Any, path: Path, index: int) -> bytes:
+    with open_film(av, path) as container:
+        return next((bytes(p) for p in container.demux(container.streams[index]) if p.size), b"")
+
+
+def header_first(path: Path) -> bool:
+    """Whether an MP4 has its header before its data, as players on the web like it."""
+    with path.open("rb") as file:
+        while len(head := file.read(16)) == 16:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if kind in (b"moov", b"mdat"):
+                return kind == b"moov"
+            if size == 1:
+                size = int.from_bytes(head[8:], "big")
+            if size < 8:
+                return False
+            file.seek(size - 16, 1)
+    return False

@@ -65,11 +65,13 @@ class AtomicFile:
         if self._source is not None:
             mode = 0 if self._in_place else self._source.st_mode
         self.temporary, self._lock = _create(self.path, mode & 0o666 | 0o600)
+        self._mode = self.temporary.stat().st_mode & 0o777  # what the umask left
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime`."""
         if self._direct:
             return
+        self._lock_again()
         self._set_mode()
         if mtime is not None:
             os.utime(self.temporary, (mtime, mtime))
@@ -97,12 +99,23 @@ class AtomicFile:
             os.close(self._lock)
             self._lock = None
 
+    def _lock_again(self) -> None:
+        """Lock what a writer put into the place of the file that it was given."""
+        if self._lock is None or sys.platform == "win32":
+            return
+        if os.path.samestat(os.fstat(self._lock), self.temporary.stat()):
+            return
+        self._release()
+        self._lock = os.open(self.temporary, os.O_RDWR)
+        with contextlib.suppress(OSError):  # no locks here
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def _set_mode(self) -> None:
         """Set owner, group and mode as the class says."""
         if os.name != "posix":
             return
         now = self.temporary.stat()
-        mode = now.st_mode & 0o777
+        mode = self._mode
         if self._before is not None:
             for uid, gid in ((self._before.st_uid, -1), (-1, self._before.st_gid)):
                 with contextlib.suppress(OSError):

@@ -109,7 +109,7 @@ def enhance_together(
         return
     assert form.loudness_lufs is not None
     there = set(existing)
-    with _folder(tasks[0].destination.parent) as folder:
+    with _folder(tasks[0]) as folder:
         spools = {task: folder / str(k) for k, task in enumerate([*tasks, *existing])}
         cleaning = {
             task: _Clean(enhancer, form, None if task in there else look(task.source), spool)
@@ -156,13 +156,14 @@ def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
 
 
 @contextlib.contextmanager
-def _folder(outputs: Path) -> Iterator[Path]:
+def _folder(task: Task) -> Iterator[Path]:
     """A hidden folder for spools, which goes in the end; those of runs that were killed go now.
 
     A temporary file in it is locked for as long as this process lives (see `AtomicFile`).
     """
+    outputs = task.destination.parent
     try:
-        make_folder(outputs)
+        make_folder(outputs, task.source.parent)
         for old in outputs.glob(f"{FOLDER}*"):
             audio.remove_leftovers(old)
             if not any(old.glob(".slimclean-*.part")):

@@ -94,10 +94,17 @@ def read_stretch(recording: Path, start_s: float = 0.0, seconds: float = SECONDS
 
 
 def write_comparison(
-    page: Path, title: str, before: Stretch, after: Stretch | Enhancer, note: str = ""
+    page: Path,
+    title: str,
+    before: Stretch,
+    after: Stretch | Enhancer,
+    note: str = "",
+    *,
+    mode: int = 0o666,
 ) -> None:
     """Write the page on one recording; where `after` is an enhancer, it makes that side of `before`.
 
+    `mode` says who may read the page, before the umask.
     Raises `UsageError` for a name that is no page's and for stretches that are not of one recording.
     """
     check_page(page)
@@ -119,7 +126,7 @@ def write_comparison(
     fields |= {"title": escaped(title), "note": escaped(" ".join(filter(None, notes)))}
     text = Template(asset("compare.html")).substitute(fields)
     try:
-        with replacing(page) as temporary:
+        with replacing(page, mode) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error

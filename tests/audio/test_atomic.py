@@ -251,3 +251,19 @@ def test_what_cannot_be_written_is_known_before(tmp_path):
         with pytest.raises(OSError):  # noqa: PT011
             atomic.check_writable(path)
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes and locks")
+def test_a_writer_may_put_another_file_into_the_place_of_the_temporary_one(tmp_path, monkeypatch):
+    """Its mode is that of the input again, and nobody takes it for a leftover."""
+    (tmp_path / "in").write_text("x")
+    (tmp_path / "in").chmod(0o600)
+    flush = atomic._sync
+    monkeypatch.setattr(atomic, "_sync", lambda path: (remove_leftovers(tmp_path), flush(path)))
+    with AtomicFile(tmp_path / "out", like=tmp_path / "in") as file:
+        (tmp_path / "fuller").write_text("y")
+        (tmp_path / "fuller").chmod(0o644)
+        (tmp_path / "fuller").replace(file.temporary)
+        file.commit()
+    assert (tmp_path / "out").read_text() == "y"
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600

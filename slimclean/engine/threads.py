@@ -14,6 +14,7 @@ however many were going on at once and in whatever order they ended.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +46,7 @@ class _Shared:
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
-            if self._inside == 0:
+            if self._inside == 0 and not sys.is_finalizing():  # no thread begins once Python ends
                 _elsewhere(lambda: torch.set_num_threads(self._before))
 
     def cores(self) -> int:

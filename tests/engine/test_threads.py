@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +103,19 @@ def test_work_of_two_threads_leaves_the_number_of_threads_alone():
         assert _elsewhere(torch.get_num_threads) == torch.get_num_threads() == cores() == 3
     finally:
         torch.set_num_threads(before)
+
+
+ABANDONED = """
+from slimclean.engine.threads import side_by_side
+work = side_by_side(lambda k: k, range(100), 2)
+next(work)
+cycle = [work]
+cycle.append(cycle)
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_work():
+    done = subprocess.run(
+        [sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

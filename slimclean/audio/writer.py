@@ -14,7 +14,7 @@ import soundfile
 
 from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level
+from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level, vorbis_nominal
 from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
 from slimclean.audio.tag_reading import read
 from slimclean.errors import AudioError
@@ -44,10 +44,8 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
             stored, channel_mask=mask, bits_per_sample=valid_bits if same else stored.bits_per_sample
         )
     if stored.codec in LOSSY:
-        asked = form.bit_rate if form else None
-        stored = replace(
-            stored, bit_rate=asked or (tracks.bit_rate(source, info) if info.lossy else None) or stored.bit_rate
-        )
+        measured = _bit_rate(source, info, stored) if info.lossy else None
+        stored = replace(stored, bit_rate=(form.bit_rate if form else None) or measured or stored.bit_rate)
     if stored.format in MUXERS:
         film.check(stored, source if tracks.is_film(source) else None)
     return stored
@@ -173,6 +171,15 @@ class AudioWriter:
             yield
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
+
+
+def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:
+    """What to ask of the encoder: the mean, but of Vorbis what its header states: it means a quality."""
+    if info.codec == stored.codec == "vorbis" or (info.subtype, stored.codec) == ("VORBIS", "vorbis"):
+        with source.open("rb") as file:
+            if nominal := vorbis_nominal(file.read(1 << 16)):
+                return nominal
+    return tracks.bit_rate(source, info)
 
 
 def _is_foreign(path: Path) -> bool:

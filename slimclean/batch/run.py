@@ -58,11 +58,6 @@ def enhance_tasks(
 ) -> list[FileResult]:
     """Do what `plan_batch` planned with the same options; see `enhance_paths`."""
     watch = watch or Watch()
-    done = done_tasks(tasks, options)
-    todo = [task for task in tasks if task not in done and not task.problem]
-    durations = {task: _duration_s(task) for task in todo}
-    watch.planned(sum(durations.values()))
-    jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
     results: dict[Task, FileResult] = {}
     report = (
         ReportWriter(Path(options.report), tasks, overwrite=options.overwrite)
@@ -70,6 +65,11 @@ def enhance_tasks(
         else nullcontext()
     )
     with report as writer:
+        done = done_tasks(tasks, options)
+        todo = [task for task in tasks if task not in done and not task.problem]
+        durations = {task: _duration_s(task) for task in todo}
+        watch.planned(sum(durations.values()))
+        jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
 
         def finish(task: Task, result: FileResult) -> None:
             results[task] = result

@@ -5,6 +5,9 @@ One module a command; heavy imports happen inside them.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -35,6 +38,9 @@ for command in (presets, compare, score, report, plot, evaluate, benchmark, mode
 
 def main() -> None:
     """Run the command line. Typer exits with 2 for wrong usage and 130 for an interrupt."""
+    if not sys.warnoptions:  # what libraries tell programmers; -W shows it
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # to worker processes
     app()
 
 

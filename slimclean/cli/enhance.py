@@ -59,7 +59,8 @@ def enhance(
     target_uf: TargetUf = 0.25,
     model: Model = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a row per recording: .csv, or .jsonl for JSON lines.")
+        Path | None,
+        typer.Option(help="Write a row per recording, beside those of earlier runs: .csv or .jsonl."),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Folder of clean references: adds PESQ, STOI and SI-SDR to the report.")

@@ -26,7 +26,7 @@ import torch
 
 from slimclean.audio import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.dsp.highband import highband_gain
-from slimclean.dsp.local_level import FRAMES_PER_S, spread
+from slimclean.dsp.local_level import FRAMES_PER_S, LOOK_AHEAD_S, spread
 from slimclean.dsp.overlap_add import Chunk, Layout, join, split
 from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample
@@ -40,6 +40,11 @@ from slimclean.model.macs import macs_per_sample
 CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+
+LIVE_HOP_S = 2.0
+"""Hop of the chunks of a stream that is live, which come one by one."""
+LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + TAIL_S
+"""How much of a live stream is taken in before the first of it is given back: under 6 s."""
 
 BATCH = 8
 """Signals in a batch, chunks times channels: they share the small products of the GRU and the router."""
@@ -173,12 +178,18 @@ class Enhancer:
         return Enhancement(np.concatenate(blocks, axis=1).reshape(x.shape), np.concatenate(ufs))
 
     def stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, passages: Passages | None = None
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        passages: Passages | None = None,
+        *,
+        live: bool = False,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Enhance consecutive blocks [C, T] in bounded memory.
 
         Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete. `passages`,
-        new and of the same rate, knows afterwards what offset was taken out.
+        new and of the same rate, knows afterwards what offset was taken out. A `live` stream gives back what it
+        can, `LIVE_DELAY_S` later, at twice the work; then the UFs of a frame may differ from those of `route`.
         Raises `AudioError` for samples that are not finite or louder than `LOUDEST`.
         """
         ufs: list[np.ndarray] = []
@@ -188,7 +199,8 @@ class Enhancer:
             return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            runs = side_by_side(work, self._batches(blocks, sample_rate, passages), self._threads())
+            batched = self._batches(blocks, sample_rate, passages, live=live)
+            runs = side_by_side(work, batched, 1 if live else self._threads())
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
@@ -211,17 +223,22 @@ class Enhancer:
 
         # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.
         yield from itertools.chain.from_iterable(
-            side_by_side(work, self._batches(blocks, sample_rate, None), self._threads())
+            side_by_side(work, self._batches(blocks, sample_rate), self._threads())
         )
 
     def _batches(
-        self, blocks: Iterable[np.ndarray], sample_rate: int, passages: Passages | None
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        passages: Passages | None = None,
+        *,
+        live: bool = False,
     ) -> Iterator[list[Piece]]:
         found = passages or Passages(sample_rate)
-        chunks = split(found.stream(map(_finite, blocks)), _layout(sample_rate))
-        return batches(
-            Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks
-        )
+        layout = _layout(sample_rate, LIVE_HOP_S if live else HOP_S)
+        chunks = split(found.stream(map(_finite, blocks)), layout)
+        pieces = (Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks)
+        return ([piece] for piece in pieces) if live else batches(pieces)
 
     def _completed(self, chunk: Chunk, sample_rate: int) -> slice:
         """Which of the frames that a chunk reads it completes: those of its hop."""
@@ -331,8 +348,8 @@ def _anything_heard(run: Sequence[Piece]) -> bool:
     return any(piece.heard.any() for piece in run)
 
 
-def _layout(sample_rate: int) -> Layout:
-    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, HOP_S, FADE_S, TAIL_S)))
+def _layout(sample_rate: int, hop_s: float) -> Layout:
+    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, TAIL_S)))
 
 
 def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:

@@ -12,7 +12,6 @@ from test_examples import PAIR
 
 from slimclean import audio
 from slimclean.dsp.highband import highband_gain
-from slimclean.dsp.level import Level
 from slimclean.enhancer import CONTEXT_S, HOP_S, Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.scoring.metrics import si_sdr
@@ -193,14 +192,14 @@ def test_what_is_no_number_is_a_usage_error_that_names_the_parameter(small, argu
         Enhancer(**arguments, network=small)
 
 
-def test_level_ignores_pauses():
-    level = Level()
-    loud = np.full((1, 16_000), 0.5, np.float32)
-    level.add(np.concatenate([loud, loud * 0.001], axis=1), 16_000)
-    assert level.active_rms == pytest.approx(0.5)
-    assert level.dbfs == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.01)
-    assert Level().active_rms == 0
-    assert Level().dbfs == -np.inf
+def test_a_live_stream_is_what_a_file_is_up_to_its_seams(small):
+    x = (voice(20) + np.random.default_rng(0).normal(0, 0.01, 20 * 16_000)).astype(np.float32)
+    enhancer = Enhancer(0.5, network=small)
+    wanted = enhancer(x, 16_000)
+    out, ufs = zip(*enhancer.stream([x[None]], 16_000, live=True), strict=True)
+    assert np.concatenate(ufs).shape == wanted.uf.shape
+    difference = np.abs(np.concatenate(out, axis=1)[0] - wanted.waveform).max()
+    assert difference < 1e-3 * np.abs(wanted.waveform).max()
 
 
 def test_chunks_begin_on_a_frame_at_every_rate():

@@ -121,7 +121,7 @@ class AudioWriter:
             raise AudioError("more than 4 GB do not fit into WAV; set `extension` flac or `extension` rf64")
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_FRAMES):
-                self._sink.write(_numbered(block[:, start : start + BLOCK_FRAMES], kind, bits))
+                self._sink.write(numbered(block[:, start : start + BLOCK_FRAMES], kind, bits))
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
@@ -203,7 +203,7 @@ def _numbers(info: AudioInfo) -> tuple[str, int | None]:
     return "s16" if bits <= 16 else "s32", min(bits, info.bits_per_sample or bits)
 
 
-def _numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
+def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
     """[C, T] -> [T, C] in numbers that the encoder stores without scaling: reading back is then exact."""
     if bits is None:
         return np.ascontiguousarray(block.T, np.float64 if kind == "dbl" else np.float32)

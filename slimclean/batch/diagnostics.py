@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from slimclean.dsp.level import Level
+from slimclean.dsp.level import BLOCKS_PER_S, Histogram, Level
 
 NOISE_PERCENT, SPEECH_PERCENT = 10, 95
 """The softest tenth of the 0.1 s blocks stands for the noise, the loudest twentieth for speech."""
@@ -21,6 +21,59 @@ MENTIONED_OFFSET = 0.01
 """Of full scale: smaller ones are taken out without a word."""
 
 
+KEPT_DB = 3.0
+"""What fell by less is voice; what fell by more was noise for the most part."""
+SOFTEST_VOICE_DBFS = -80.0
+VOICED = 3
+"""Tenths of a second with a voice that make a second one of talk."""
+FEWEST_SECONDS = 5
+SOFT_PERCENT, LOUD_PERCENT = 5, 95
+FAR_DB = 29.0
+"""Somebody then speaks more than 25 dB under the rest: two voices spread over some 4 dB more than lie between them."""
+
+
+class Voices:
+    """How far apart soft and loud voices lie, from what went in and what came out of it.
+
+    A second of talk is as loud as the tenths in it within 10 dB of its loudest, of those that were kept. One
+    voice spreads over some 10 dB.
+    """
+
+    def __init__(self) -> None:
+        self._before, self._after = np.zeros(0), np.zeros(0)
+        self._seconds = Histogram()
+
+    def heard(self, powers: np.ndarray) -> None:
+        """Take in powers of tenths of a second of the input, [N]."""
+        self._before = np.concatenate([self._before, powers])
+        self._pair()
+
+    def made(self, powers: np.ndarray) -> None:
+        """Take in powers of tenths of a second of the output, [N]."""
+        self._after = np.concatenate([self._after, powers])
+        self._pair()
+
+    def _pair(self) -> None:
+        seconds = min(len(self._before), len(self._after)) // BLOCKS_PER_S
+        if seconds == 0:
+            return
+        done = seconds * BLOCKS_PER_S
+        before, after = (x[:done].reshape(-1, BLOCKS_PER_S) for x in (self._before, self._after))
+        self._before, self._after = self._before[done:], self._after[done:]
+        voiced = (after >= before * 10 ** (-KEPT_DB / 10)) & (before > 10 ** (SOFTEST_VOICE_DBFS / 10))
+        voice = before * voiced
+        active = voice >= voice.max(1, keepdims=True) / 10
+        talk = voiced.sum(1) >= VOICED
+        self._seconds.add(np.mean(voice, axis=1, where=active)[talk])
+
+    @property
+    def range_db(self) -> float | None:
+        """Between the softest and the loudest twentieth of the seconds of talk; None for too few."""
+        if len(self._seconds) < FEWEST_SECONDS:
+            return None
+        return self._seconds.percentile_db(LOUD_PERCENT) - self._seconds.percentile_db(SOFT_PERCENT)
+
+
 class Input:
     """Faults of a recording as it came, gathered block by block."""
 
@@ -31,11 +84,11 @@ class Input:
         self._rate = sample_rate
         self._low = self._high = 0.0
 
-    def add(self, block: np.ndarray) -> None:
-        """Take in the next block, [C, T]."""
-        self.level.add(block, self._rate)
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Take in the next block, [C, T]; return what `Level.add` does."""
+        powers = self.level.add(block, self._rate)
         if block.shape[1] == 0:
-            return
+            return powers
         self.peak = max(self.peak, float(np.abs(block).max()))
         if np.abs(block).max() >= FULL_SCALE:
             self.clipped_samples += sum(_clipped(channel) for channel in block)
@@ -44,6 +97,7 @@ class Input:
         split = int(NARROWBAND_HZ / self._rate * middle.shape[1])
         self._low += float(power[:split].sum())
         self._high += float(power[split:].sum())
+        return powers
 
     @property
     def narrowband(self) -> bool:
@@ -65,10 +119,13 @@ def noise_reduction_db(before: Level, after: Level) -> float:
     return before.percentile_dbfs(NOISE_PERCENT) - after.percentile_dbfs(NOISE_PERCENT)
 
 
-def warnings(given: Input, after: Level, clipped: int = 0, offset: float = 0.0) -> list[str]:
+def warnings(
+    given: Input, after: Level, clipped: int = 0, offset: float = 0.0, range_db: float | None = None
+) -> list[str]:
     """Short phrases for the report; none for a recording with nothing to remark.
 
-    `clipped` samples of the output were beyond full scale, and clamped; `offset` was taken out of the input.
+    `clipped` samples of the output were beyond full scale, and clamped; `offset` was taken out of the
+    input; soft and loud voices lie `range_db` apart.
     """
     found = []
     loudest = given.level.percentile_dbfs(SPEECH_PERCENT)
@@ -91,4 +148,6 @@ def warnings(given: Input, after: Level, clipped: int = 0, offset: float = 0.0) 
         found.append(f"nearly everything was removed ({drop:.0f} dB): is there speech?")
     elif drop > SPEECH_DROP_DB:
         found.append(f"the loud parts fell by {drop:.1f} dB")
+    if range_db is not None and range_db > FAR_DB:
+        found.append(f"somebody speaks far under the rest: soft and loud voices lie {range_db:.0f} dB apart")
     return found

@@ -1,7 +1,8 @@
 """Standard input and output as recordings: `-` on the command line.
 
-Sound is spooled to a temporary file on either side: a level must be known before the first sample is
-written, and a WAV header holds the length of what follows it.
+WAV flows: it is read as it comes and written as it goes, `LIVE_DELAY_S` later, in bounded memory and without a
+file in between. Everything else is spooled to a temporary file on either side: other containers cannot be read
+or written without going back in them, and a loudness is known at the end only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import BinaryIO
 
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
+from slimclean.audio.wave_pipe import Bytes, WaveHeader, WaveSink, WaveSource, flows, read_header
 from slimclean.batch.plan import STREAM, Task
-from slimclean.batch.recording import Progress, enhance_file
+from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison, Look
+from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
-from slimclean.errors import UsageError
+from slimclean.errors import AudioError, UsageError
 
 
 def enhance_pipe(
@@ -33,12 +36,16 @@ def enhance_pipe(
 ) -> FileResult:
     """Enhance one recording where either end, or both, is `-`; `streams` are standard input and output.
 
-    What goes to a pipe has the input's container, or the `form`'s; nothing is written unless all is well.
+    What goes to a pipe has the input's container, or the `form`'s. Except where WAV flows, nothing is written
+    unless all is well.
     """
     if destination == STREAM and streams[1].isatty():
         raise UsageError("sound does not go to a terminal; give an `output`, or a pipe")
+    begun = Bytes(streams[0])
+    if source == destination == STREAM and flows(form) and (header := read_header(begun)):
+        return _flow(header, streams, enhancer, form, progress, look)
     with tempfile.TemporaryDirectory(prefix="slimclean-") as folder:
-        spooled = _spool(streams[0], Path(folder)) if source == STREAM else source
+        spooled = _spool(streams[0], begun.taken, Path(folder)) if source == STREAM else source
         written = Path(folder, "out" + (form.extension or "")) if destination == STREAM else destination
         with contextlib.suppress(OSError):  # writing says it
             make_folder(written.parent)
@@ -57,9 +64,37 @@ def enhance_pipe(
     return result
 
 
-def _spool(stream: BinaryIO, folder: Path) -> Path:
+def _flow(
+    header: WaveHeader,
+    streams: tuple[BinaryIO, BinaryIO],
+    enhancer: Enhancer,
+    form: OutputForm,
+    progress: Progress,
+    look: Look | None,
+) -> FileResult:
+    """Enhance WAV from one stream, of which the header is read, to the other, as it comes."""
+    result = begin(Task(STREAM, STREAM), enhancer)
+    source, sink = WaveSource(streams[0], header), WaveSink(streams[1], header, form)
+    account = Account(result, source.info, form, traced=look is not None)
+    with outcome(result):
+        enhanced = account.enhanced(source.read_blocks(mono=form.mono), enhancer, progress, live=True)
+        for out in resample_blocks(enhanced, source.info.sample_rate, sink.info.sample_rate):
+            sink.write(out)
+        account.tell(enhancer)
+        if source.problem:
+            raise AudioError(source.problem)
+        result.clipped_samples = sink.clipped
+        result.warnings = "; ".join([*source.warnings, *account.warnings(sink.clipped)])
+    if look is not None and account.trace is not None and result.status == "enhanced":
+        result.view = look(result, account.trace.comparison(enhancer))
+    return result
+
+
+def _spool(stream: BinaryIO, taken: bytes, folder: Path) -> Path:
+    """Put a stream, of which some was `taken` already, into a file."""
     path = folder / "in"
     with path.open("wb") as file:
+        file.write(taken)
         shutil.copyfileobj(stream, file)
     return path
 

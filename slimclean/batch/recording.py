@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from slimclean import audio
-from slimclean.audio import AudioReader, AudioWriter, OutputForm
+from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, mastered
 from slimclean.batch.plan import Task
@@ -26,6 +28,97 @@ Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
 
 
+class Account:
+    """Gathers what a row tells of a recording while its sound passes, in bounded memory."""
+
+    def __init__(self, result: FileResult, info: AudioInfo, form: OutputForm, *, traced: bool = False) -> None:
+        self.trace = Trace(info.sample_rate) if traced else None
+        self._result, self._rate = result, info.sample_rate
+        self._channels = 1 if form.mono else info.channels
+        result.sample_rate, result.channels = info.sample_rate, info.channels
+        result.duration_s = info.duration_s if info.frames else None
+        self._given, self._after = diagnostics.Input(info.sample_rate), Level()
+        self._voices, self._passages = diagnostics.Voices(), Passages(info.sample_rate)
+        wanted = form.loudness_lufs is not None
+        self._loudness = LoudnessMeter(self._rate, self._channels, info.channel_layout) if wanted else None
+        self._frames = 0
+        self._ufs: Counter[float] = Counter()
+
+    def enhanced(
+        self, blocks: Iterable[np.ndarray], enhancer: Enhancer, progress: Progress, *, live: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Enhance consecutive blocks [C, T] at the recording's rate."""
+        heard = self._listened(blocks)
+        for out, uf in enhancer.stream(heard, self._rate, self._passages, live=live):
+            self._voices.made(self._after.add(out, self._rate))
+            if self.trace:
+                self.trace.made(out, uf)
+            values, counts = np.unique(uf, return_counts=True)
+            self._ufs.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            self._frames += out.shape[1]
+            yield out
+            progress(out.shape[1] / self._rate)
+
+    def _listened(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self._voices.heard(self._given.add(block))
+            if self._loudness:
+                self._loudness.add(block)
+            if self.trace:
+                self.trace.heard(block)
+            yield block
+
+    def tell(self, enhancer: Enhancer) -> None:
+        """Fill in the row, after the last block."""
+        result = self._result
+        result.duration_s = self._frames / self._rate
+        if self._loudness:
+            result.loudness_in_lufs = self._loudness.finish().integrated_lufs
+        if not self._ufs:
+            return
+        counts = list(self._ufs.values())
+        macs = [enhancer.macs_per_sample(np.array([uf])) for uf in self._ufs]
+        result.mean_uf = float(np.average(list(self._ufs), weights=counts))
+        result.macs_per_sample = float(np.average(macs, weights=counts))
+        network_samples = result.duration_s * enhancer.config.sample_rate * self._channels
+        result.gmacs = result.macs_per_sample * network_samples / 1e9
+        result.level_in_dbfs, result.level_out_dbfs = self._given.level.dbfs, self._after.dbfs
+        result.level_range_db = self._voices.range_db
+        result.noise_reduction_db = diagnostics.noise_reduction_db(self._given.level, self._after)
+
+    def warnings(self, clipped: int) -> list[str]:
+        """What there is to remark, where `clipped` samples of the output were clamped."""
+        if not self._ufs:
+            return []
+        return diagnostics.warnings(
+            self._given, self._after, clipped, self._passages.offset, self._result.level_range_db
+        )
+
+
+def begin(task: Task, enhancer: Enhancer) -> FileResult:
+    """Begin the row of a recording; until that is done it has failed."""
+    result = FileResult(str(task.source), str(task.destination), uf=str(enhancer.uf))
+    if enhancer.uf == "auto":
+        result.target_uf = enhancer.target_uf
+    return result
+
+
+@contextlib.contextmanager
+def outcome(result: FileResult) -> Iterator[None]:
+    """Put into a row how the work went, and how long it took; raises only where nobody reads a pipe."""
+    started = time.perf_counter()
+    try:
+        yield
+        result.status = "enhanced"
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # whatever one recording does, the others go on
+        result.error = reason(error)
+    result.processing_s = time.perf_counter() - started
+    if result.duration_s and result.status == "enhanced":
+        result.rtf = result.processing_s / result.duration_s
+
+
 def enhance_file(
     task: Task,
     enhancer: Enhancer,
@@ -37,19 +130,10 @@ def enhance_file(
 
     What `look` makes of the recording is the row's `view`.
     """
-    result = FileResult(str(task.source), str(task.destination), uf=str(enhancer.uf))
-    if enhancer.uf == "auto":
-        result.target_uf = enhancer.target_uf
-    started = time.perf_counter()
+    result = begin(task, enhancer)
     trace: Trace | None = None
-    try:
+    with outcome(result):
         trace = _enhance_into(result, task, enhancer, form or OutputForm(), progress, traced=look is not None)
-        result.status = "enhanced"
-    except Exception as error:  # whatever one recording does, the others go on
-        result.error = reason(error)
-    result.processing_s = time.perf_counter() - started
-    if result.duration_s and result.status == "enhanced":
-        result.rtf = result.processing_s / result.duration_s
     if task.reference is not None and result.status == "enhanced":
         score_output(result, task)
     if look is not None and trace is not None:
@@ -62,67 +146,25 @@ def _enhance_into(
 ) -> Trace | None:
     """One pass over the file: its faults, its level and its sound."""
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
-    ufs: list[np.ndarray] = []
-    frames = 0
     with AudioReader(task.source, form.track) as reader:
         info = reader.info
-        channels = 1 if form.mono else info.channels
-        result.sample_rate, result.channels = info.sample_rate, info.channels
-        result.duration_s = info.duration_s if info.frames else None
+        account = Account(result, info, form, traced=traced)
         stored = audio.plan_output(info, task.source, task.destination, form)
-        given, after = diagnostics.Input(info.sample_rate), Level()
-        passages = Passages(info.sample_rate)
-        trace = Trace(info.sample_rate) if traced else None
-        wanted = form.loudness_lufs is not None
-        heard = LoudnessMeter(info.sample_rate, channels, info.channel_layout) if wanted else None
-
-        def listened() -> Iterator[np.ndarray]:
-            for block in reader.read_blocks(mono=form.mono):
-                given.add(block)
-                if heard:
-                    heard.add(block)
-                if trace:
-                    trace.heard(block)
-                yield block
-
-        def enhanced() -> Iterator[np.ndarray]:
-            nonlocal frames
-            for out, uf in enhancer.stream(listened(), info.sample_rate, passages):
-                after.add(out, info.sample_rate)
-                if trace:
-                    trace.made(out, uf)
-                ufs.append(uf)
-                frames += out.shape[1]
-                yield out
-                progress(out.shape[1] / info.sample_rate)
-
         with (
             AudioWriter(task.destination, stored, task.source) as writer,
             mastered(writer, task.destination, stored, form) as sink,
         ):
-            for out in resample_blocks(enhanced(), info.sample_rate, stored.sample_rate):
+            enhanced = account.enhanced(reader.read_blocks(mono=form.mono), enhancer, progress)
+            for out in resample_blocks(enhanced, info.sample_rate, stored.sample_rate):
                 sink.write(out)
-            # What could go wrong goes wrong before the output is there.
-            result.duration_s = frames / info.sample_rate
-            per_frame = np.concatenate(ufs)
-            if len(per_frame):
-                result.mean_uf = float(per_frame.mean())
-                result.macs_per_sample = enhancer.macs_per_sample(per_frame)
-                network_samples = result.duration_s * enhancer.config.sample_rate * channels
-                result.gmacs = result.macs_per_sample * network_samples / 1e9
-                result.level_in_dbfs, result.level_out_dbfs = given.level.dbfs, after.dbfs
-                result.noise_reduction_db = diagnostics.noise_reduction_db(given.level, after)
+            account.tell(enhancer)  # what could go wrong goes wrong before the output is there
             sink.commit(mtime)
         remarks = reader.warnings
     result.clipped_samples = writer.clipped
-    if len(per_frame):
-        found = diagnostics.warnings(given, after, writer.clipped, passages.offset)
-        remarks = [*remarks, *found, *writer.warnings]
-    result.warnings = "; ".join(remarks)
-    if heard and isinstance(sink, MasteredWriter):
-        result.loudness_in_lufs = heard.finish().integrated_lufs
+    result.warnings = "; ".join([*remarks, *account.warnings(writer.clipped), *writer.warnings])
+    if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
-    return trace
+    return account.trace
 
 
 def score_output(result: FileResult, task: Task) -> None:

@@ -19,8 +19,9 @@ class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
 
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
-    softest tenth of the recording fell. The last three need a reference. Loudness and true peak
-    (ITU-R BS.1770, of what was written, before any lossy encoding) are there where a loudness was asked for.
+    softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
+    softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
+    true peak (ITU-R BS.1770, of what was written, before any lossy encoding) are there where one was asked for.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 15.6 % more in a long recording, is left out.
@@ -42,6 +43,7 @@ class FileResult:
     rtf: float | None = None
     level_in_dbfs: float | None = None
     level_out_dbfs: float | None = None
+    level_range_db: float | None = None
     loudness_in_lufs: float | None = None
     loudness_out_lufs: float | None = None
     true_peak_dbtp: float | None = None

@@ -47,6 +47,7 @@ _DECIMALS = {
     "rtf": 5,
     "level_in_dbfs": 2,
     "level_out_dbfs": 2,
+    "level_range_db": 1,
     "loudness_in_lufs": 2,
     "loudness_out_lufs": 2,
     "true_peak_dbtp": 2,

@@ -1,35 +1,95 @@
-"""Levels of a recording, gathered block by block: what the network is scaled by, and what the report says."""
+"""Levels of a whole recording, gathered block by block in bounded memory: what the report says."""
 
 from __future__ import annotations
 
 import numpy as np
 
-BLOCK_S = 0.1
+BLOCKS_PER_S = 10
 FLOOR_DBFS = -100.0
 """What is softer counts as this: digital silence has no level."""
-ACTIVE_DB = 10.0
-"""Blocks within this of the mean power hold speech; softer ones are pauses."""
+BINS_PER_DB = 50
+HIGHEST_DBFS = 120.0
+"""Floats may be absurdly loud, within reason."""
+
+
+class Tenths:
+    """Cuts a stream of blocks [C, T] into tenths of a second, and gives the power of each over all channels.
+
+    A constant offset does not count: it is no sound.
+    """
+
+    def __init__(self) -> None:
+        self._rest: np.ndarray | None = None
+        self._count = 0
+        self._start = 0
+
+    def add(self, block: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Take in the next samples; return the powers of the tenths that they complete, [N]."""
+        x = block if self._rest is None else np.concatenate([self._rest, block], axis=1)
+        end = self._start + x.shape[1]
+        count = max(0, end * BLOCKS_PER_S // sample_rate - self._count)
+        edges = (self._count + np.arange(count + 1)) * sample_rate // BLOCKS_PER_S - self._start
+        self._count += count
+        self._rest, self._start = x[:, edges[-1] :], self._start + int(edges[-1])
+        return _powers(x[:, : edges[-1]], edges)
+
+    def rest(self) -> np.ndarray:
+        """Return the power of what is left at the end, [0 or 1]."""
+        if self._rest is None or self._rest.shape[1] == 0:
+            return np.zeros(0)
+        return _powers(self._rest, np.array([0, self._rest.shape[1]]))
+
+
+def _powers(x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """[C, T] -> the mean over channels of the variance between neighbouring edges, [N]."""
+    if len(edges) < 2 or x.shape[1] == 0:
+        return np.zeros(0)
+    x = x.astype(np.float64)
+    lengths = np.maximum(np.diff(edges), 1)
+    squares = np.add.reduceat(np.square(x), edges[:-1], axis=1) / lengths
+    means = np.add.reduceat(x, edges[:-1], axis=1) / lengths
+    return np.asarray(np.maximum(squares - np.square(means), 0).mean(0))
+
+
+class Histogram:
+    """How often each level came, in dB; it does not grow."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(round((HIGHEST_DBFS - FLOOR_DBFS) * BINS_PER_DB) + 1, np.int64)
+
+    def add(self, powers: np.ndarray) -> None:
+        """Take in powers, [N]."""
+        level_db = np.clip(10 * np.log10(powers + 1e-30), FLOOR_DBFS, HIGHEST_DBFS)
+        bins = np.rint((level_db - FLOOR_DBFS) * BINS_PER_DB).astype(int)
+        np.add.at(self._counts, bins, 1)
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    def percentile_db(self, percent: float) -> float:
+        """The level that `percent` of what was added stays below; `FLOOR_DBFS` where there is nothing."""
+        if not len(self):
+            return FLOOR_DBFS
+        wanted = percent / 100 * (len(self) - 1)
+        return FLOOR_DBFS + int(np.searchsorted(np.cumsum(self._counts), wanted, "right")) / BINS_PER_DB
 
 
 class Level:
     """The level of a recording. Blocks [C, T] go in, in order; levels in dBFS are RMS re full scale."""
 
     def __init__(self) -> None:
-        self._powers: list[np.ndarray] = []
+        self._tenths = Tenths()
+        self._histogram = Histogram()
         self._square_sum = 0.0
         self._count = 0
 
-    def add(self, block: np.ndarray, sample_rate: int) -> None:
-        """Take in the next block, [C, T]."""
-        if block.shape[1] == 0:
-            return
-        size = max(1, round(sample_rate * BLOCK_S))
-        power = np.square(block, dtype=np.float32)
-        self._square_sum += float(power.sum(dtype=np.float64))
+    def add(self, block: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Take in the next block, [C, T]; return the powers of the tenths that it completes, [N]."""
+        self._square_sum += float(np.square(block, dtype=np.float32).sum(dtype=np.float64))
         self._count += block.size
-        starts = np.arange(0, block.shape[1], size)
-        lengths = np.diff(np.append(starts, block.shape[1]))
-        self._powers.append(np.add.reduceat(power, starts, axis=1) / lengths)
+        powers = self._tenths.add(block, sample_rate)
+        self._histogram.add(powers)
+        return powers
 
     @property
     def dbfs(self) -> float:
@@ -37,18 +97,13 @@ class Level:
         rms = (self._square_sum / self._count) ** 0.5 if self._count else 0.0
         return float(20 * np.log10(rms)) if rms > 0 else float("-inf")
 
-    @property
-    def active_rms(self) -> np.ndarray:
-        """RMS of each channel over its blocks with speech, [C]: pauses do not count; 0 for silence."""
-        if not self._powers:
-            return np.zeros(1)
-        powers = np.concatenate(self._powers, axis=1)
-        active = powers >= powers.mean(1, keepdims=True) * 10 ** (-ACTIVE_DB / 10)
-        return np.asarray(np.sqrt(np.mean(powers, axis=1, where=active)))
-
     def percentile_dbfs(self, percent: float) -> float:
-        """The level, over all channels, that `percent` of the blocks stay below; at least `FLOOR_DBFS`."""
-        if not self._powers:
-            return FLOOR_DBFS
-        powers = np.concatenate(self._powers, axis=1).mean(0)
-        return max(FLOOR_DBFS, float(10 * np.log10(np.percentile(powers, percent) + 1e-12)))
+        """The level, over all channels, that `percent` of the tenths of a second stay below.
+
+        At least `FLOOR_DBFS`; a recording shorter than a tenth counts as one.
+        """
+        if len(self._histogram):
+            return self._histogram.percentile_db(percent)
+        short = Histogram()
+        short.add(self._tenths.rest())
+        return short.percentile_db(percent)

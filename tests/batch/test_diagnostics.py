@@ -8,7 +8,7 @@ import soundfile
 from conftest import identity_enhancer, voice
 
 from slimclean.audio import OutputForm
-from slimclean.batch.diagnostics import Input, noise_reduction_db, warnings
+from slimclean.batch.diagnostics import Input, Voices, noise_reduction_db, warnings
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.dsp.level import FLOOR_DBFS, Level
@@ -69,11 +69,42 @@ def test_noise_reduction_is_measured_in_the_pauses(take):
     assert level(np.zeros(RATE)).percentile_dbfs(10) == Level().percentile_dbfs(50) == FLOOR_DBFS
 
 
-def test_every_channel_has_its_level():
-    x = np.stack([voice(1.0), 0.1 * voice(1.0), np.zeros(RATE)])
-    loud, soft, silent = level(x).active_rms
-    assert loud == pytest.approx(10 * soft, rel=1e-5)
-    assert silent == 0
+def test_blocks_and_offsets_do_not_matter_to_a_level(take):
+    pieces, whole = Level(), level(take)
+    for block in np.split(take[None] + 0.25, [7, 1000, 30_000], axis=1):
+        pieces.add(block, RATE)
+    for percent in (0, 10, 40, 95, 100):
+        wanted = np.percentile(np.var(take.reshape(-1, RATE // 10), axis=1), percent)
+        assert whole.percentile_dbfs(percent) == pytest.approx(10 * np.log10(wanted), abs=1.0)
+        assert pieces.percentile_dbfs(percent) == pytest.approx(whole.percentile_dbfs(percent), abs=0.03)
+    assert level(take).dbfs == pytest.approx(20 * np.log10(np.sqrt(np.mean(take**2))), abs=0.001)
+
+
+def voices(before, after):
+    found = Voices()
+    for x, take in ((before, found.heard), (after, found.made)):
+        take(level_powers(x))
+    return found.range_db
+
+
+def level_powers(x):
+    return Level().add(np.atleast_2d(x).astype(np.float32), RATE)
+
+
+@pytest.mark.parametrize("apart_db", [0, 10, 20, 30])
+def test_the_range_of_voices(apart_db):
+    host, guest = voice(20.0), voice(8.0, seed=1) * 10 ** (-apart_db / 20)
+    x = np.concatenate([host, guest])
+    noise = np.random.default_rng(0).normal(0, 1e-3 * 10 ** (-apart_db / 20), len(x))
+    assert voices(x + noise, x + 0.1 * noise) == pytest.approx(apart_db, abs=4)
+    assert voices(x[:RATE], x[:RATE]) is None
+
+
+def test_a_soft_speaker_and_an_offset_are_told(take):
+    told = warnings(given(take), level(take), offset=0.3, range_db=31.2)
+    assert told[0] == "an offset of 0.3 was taken out"
+    assert told[1] == "somebody speaks far under the rest: soft and loud voices lie 31 dB apart"
+    assert warnings(given(take), level(take), offset=0.001, range_db=24.0) == []
 
 
 def test_float_beyond_full_scale_is_not_clipped(take):

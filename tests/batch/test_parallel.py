@@ -28,10 +28,10 @@ DEADLY_HZ = 11_025
 class Deadly(Enhancer):
     """Kills its process when it meets a recording at `DEADLY_HZ`, as a lack of memory would."""
 
-    def stream(self, blocks, sample_rate, passages=None):
+    def stream(self, blocks, sample_rate, passages=None, **options):
         if sample_rate == DEADLY_HZ:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().stream(blocks, sample_rate, passages)
+        return super().stream(blocks, sample_rate, passages, **options)
 
     def __reduce__(self):
         given = dict(self._arguments)
@@ -68,8 +68,8 @@ def test_two_processes_give_the_bytes_of_one(takes, tmp_path, weights):
 class Softer(Enhancer):
     """Halves what it is given, so that rows tell whether the worker knew what it was given."""
 
-    def stream(self, blocks, sample_rate, passages=None):
-        yield from super().stream((block / 2 for block in blocks), sample_rate, passages)
+    def stream(self, blocks, sample_rate, passages=None, **options):
+        yield from super().stream((block / 2 for block in blocks), sample_rate, passages, **options)
 
 
 def test_a_network_and_a_subclass_reach_other_processes(takes, tmp_path, small):

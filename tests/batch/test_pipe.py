@@ -17,6 +17,7 @@ from conftest import identity_enhancer, voice
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
+from slimclean.enhancer import LIVE_DELAY_S
 from slimclean.errors import UsageError
 
 
@@ -99,3 +100,127 @@ def test_a_shell_pipeline(tmp_path, weights):
     wanted = Enhancer(model=weights)(x.astype(np.float32) / 32768, 48_000).waveform
     assert np.abs(out - wanted).max() < 2**-14
     assert not list(Path(tmp_path).glob("slimclean-*"))
+
+
+class SlowSource:
+    """WAV of unknown length that comes 0.1 s at a time; `given_s` is what was taken of it."""
+
+    def __init__(self, seconds: float, rate: int = 16_000, channels: int = 1) -> None:
+        form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
+        self._header = b"RIFF\xff\xff\xff\xffWAVE" + form + b"data\xff\xff\xff\xff"
+        self._piece = (np.tile(voice(0.1, rate)[:, None], channels) * 32767).astype("<i2").tobytes()
+        self._left, self._rest = round(seconds * 10), b""
+        self.given_s = 0.0
+
+    def read(self, count: int) -> bytes:
+        found, self._header = self._header[:count], self._header[count:]
+        return found
+
+    def read1(self, count: int) -> bytes:
+        if not self._rest and self._left:
+            self._rest, self._left = self._piece, self._left - 1
+            self.given_s += 0.1
+        found, self._rest = self._rest[:count], self._rest[count:]
+        return found
+
+
+class Sink(Stream):
+    """Notes how much of a source was taken when its first sound came out, and how far behind it was at most."""
+
+    def __init__(self, source: SlowSource, bytes_per_s: int) -> None:
+        super().__init__()
+        self.source, self._bytes_per_s = source, bytes_per_s
+        self.behind_s: list[float] = []
+        self._sound = 0
+
+    def write(self, data) -> int:
+        if not data.startswith(b"RIFF"):
+            self.behind_s.append(self.source.given_s - self._sound / self._bytes_per_s)
+            self._sound += len(data)
+        return super().write(data)
+
+
+@pytest.mark.parametrize(("rate", "channels", "out_rate"), [(16_000, 1, None), (44_100, 2, 48_000)])
+def test_wav_flows_with_the_stated_delay(rate, channels, out_rate):
+    """An endless source would do: what goes out trails what comes in by the stated delay, and no more."""
+    source = SlowSource(20, rate, channels)
+    out = Sink(source, 2 * channels * (out_rate or rate))
+    result = enhance_pipe(STREAM, STREAM, (source, out), identity_enhancer(), OutputForm(sample_rate=out_rate))
+    assert result.status == "enhanced", result.error
+    assert LIVE_DELAY_S < 6
+    assert max(out.behind_s) < LIVE_DELAY_S + 0.3
+    assert len(out.behind_s) > 5
+    x, found_rate = soundfile.read(io.BytesIO(out.getvalue()), always_2d=True)
+    assert (len(x), found_rate, x.shape[1]) == (20 * (out_rate or rate), out_rate or rate, channels)
+    assert result.duration_s == 20
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_what_flows_through_an_identity_is_the_same_file(subtype, channels):
+    x = np.stack([voice(0.7, seed=seed) for seed in range(channels)], axis=1)
+    given = encoded(x, subtype=subtype)
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(given), out), identity_enhancer(), OutputForm())
+    assert result.status == "enhanced", result.error
+    before, after = (soundfile.read(io.BytesIO(data))[0] for data in (given, out.getvalue()))
+    step = 2.0**-7 if subtype == "PCM_U8" else 2.0**-15
+    assert np.abs(before - after).max() <= step
+    assert soundfile.info(io.BytesIO(out.getvalue())).subtype == subtype
+
+
+def test_chunks_before_the_sound_and_masks_go_along():
+    x = (voice(0.3) * 32767).astype("<i2").tobytes()
+    note = b"LIST" + struct.pack("<I", 18) + b"INFOINAM" + struct.pack("<I", 6) + b"title\0"
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 32_000, 2, 16, 22, 16, 4) + guid
+    body = b"WAVEfmt " + struct.pack("<I", 40) + form + note + b"data" + struct.pack("<I", len(x)) + x
+    given = b"RIFF" + struct.pack("<I", len(body)) + body + b"cue " + struct.pack("<I", 4) + b"\0\0\0\0"
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(given), out), identity_enhancer(), OutputForm())
+    assert result.status == "enhanced"
+    assert out.getvalue()[: len(body) + 8 - len(x)] == given[: len(body) + 8 - len(x)]
+
+
+def test_a_stream_that_is_cut_short_flows_to_its_end_and_fails():
+    given, out = encoded(voice(3.0))[:-20_000], Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(given), out), identity_enhancer(), OutputForm())
+    assert (result.status, result.error) == ("failed", "truncated: 76000 of 96000 bytes of sound are there")
+    assert len(out.getvalue()) == len(given)
+
+
+@pytest.mark.parametrize("form", [OutputForm(".flac"), OutputForm(loudness_lufs=-20.0)])
+def test_what_cannot_flow_is_spooled(form):
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(encoded(voice(1.0))), out), identity_enhancer(), form)
+    assert result.status == "enhanced", result.error
+    assert soundfile.info(io.BytesIO(out.getvalue())).frames == 16_000
+
+
+def test_a_reader_that_left_ends_the_work():
+    class Closed(Stream):
+        def write(self, data):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        enhance_pipe(STREAM, STREAM, (Stream(encoded(voice(1.0))), Closed()), identity_enhancer(), OutputForm())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux only")
+@pytest.mark.long
+def test_ten_hours_flow_in_bounded_memory(tmp_path, weights):
+    command = [sys.executable, "-m", "slimclean", "enhance", "-", "-o", "-", "-m", str(weights), "-q"]
+    piece = (np.random.default_rng(0).normal(0, 0.1, 60 * 16_000) * voice(60.0) * 32767).astype("<i2").tobytes()
+    header = SlowSource(0).read(100)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        memory = []
+        process.stdin.write(header)
+        for _ in range(600):
+            process.stdin.write(piece)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            memory.append(
+                next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+            )
+        process.stdin.close()
+        assert process.wait() == 0
+    assert max(memory[60:]) < 1.05 * max(memory[5:60])

@@ -29,7 +29,7 @@ VOICED = 3
 FEWEST_SECONDS = 5
 SOFT_PERCENT, LOUD_PERCENT = 5, 95
 FAR_DB = 29.0
-"""Somebody then speaks more than 25 dB under the rest: two voices spread over some 4 dB more than lie between them."""
+"""Voices spread over some 4 dB more than lie between them: then somebody speaks over 25 dB under the rest."""
 
 
 class Voices:

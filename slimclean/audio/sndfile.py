@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import soundfile
 import soxr
 
 from slimclean.audio.formats import AudioInfo, file_name
+from slimclean.audio.quiet import quiet
 from slimclean.audio.view import Part, Structure, View
 from slimclean.errors import AudioError
 
@@ -60,7 +59,7 @@ class SndfileSource:
     def _open(self, part: Part) -> tuple[soundfile.SoundFile, View | None]:
         view: View | None = None
         try:
-            with _quiet():
+            with quiet():
                 if part.pieces == (range(self._path.stat().st_size),):
                     return soundfile.SoundFile(file_name(self._path)), None
                 view = View(self._path, part.pieces)
@@ -105,7 +104,7 @@ class SndfileSource:
     def _read(self, frames: int) -> np.ndarray:
         frames = min(frames, max(1, MOST_VALUES // self._file.channels))
         try:
-            with _quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
+            with quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
                 block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             if self._file.frames >= UNKNOWN_FRAMES:
@@ -196,41 +195,3 @@ def _missing_data(log: str) -> str | None:
     if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
         return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
     return None
-
-
-class _Quiet:
-    """Where descriptor 2 goes while libmpg123 is at work, which prints to it whatever it is asked."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._saved = -1
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._saved = self._turn_off()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if self._inside == 0 and self._saved >= 0:
-                    os.dup2(self._saved, 2)
-                    os.close(self._saved)
-
-    @staticmethod
-    def _turn_off() -> int:
-        try:
-            saved = os.dup(2)
-        except OSError:  # there is no standard error to be kept clean
-            return -1
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
-        return saved
-
-
-_quiet = _Quiet()

@@ -17,6 +17,7 @@ from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, A
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
+from slimclean.audio.quiet import quiet
 
 
 def read(source: Path) -> Attached:
@@ -47,7 +48,7 @@ def read(source: Path) -> Attached:
 def _read_libsndfile(source: Path, found: Attached) -> None:
     by_string = {names[4]: names[0] for names in NAMES if names[4]}
     try:
-        with soundfile.SoundFile(file_name(source)) as file:
+        with quiet(), soundfile.SoundFile(file_name(source)) as file:
             for key in by_string:
                 try:
                     value = getattr(file, key)

@@ -16,6 +16,7 @@ from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
 from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level, vorbis_nominal
 from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
 from slimclean.errors import AudioError
 
@@ -143,7 +144,7 @@ class AudioWriter:
             frames = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
             whole = abs(frames - self.frames) <= film.OFF_S * rate
         else:
-            with soundfile.SoundFile(file_name(self._whole.temporary)) as written:
+            with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
                 frames = written.frames
             whole = frames == self.frames or self.info.lossy
         if not whole:

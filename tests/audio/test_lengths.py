@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import struct
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import made
 import numpy as np
 import pytest
+from conftest import identity_enhancer
 from made import (
     chunk,
     counting,
@@ -29,7 +32,10 @@ from made import (
 
 from slimclean import audio
 from slimclean.audio import AudioReader
+from slimclean.audio.quiet import quiet
 from slimclean.audio.view import View
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
 from slimclean.errors import AudioError
 
 DATA = chunk(b"data", pcm())
@@ -309,15 +315,33 @@ def test_a_size_that_went_round_at_4_gib(tmp_path):
 
 
 def test_the_decoders_of_libsndfile_print_nothing(tmp_path, capfd):
-    path = tmp_path / "a.mp3"
-    data = mp3(seconds=4.0)
-    path.write_bytes(data[: len(data) // 2] + b"\xff\xfb" * 40 + data[len(data) // 2 :])
-    with contextlib.suppress(AudioError):
-        audio.read(path)
-    path.write_bytes(b"\xff\xfb\x90\x00" + bytes(5_000))
-    with pytest.raises(AudioError):
-        audio.read(path)
+    """libmpg123 has remarks on sizes in Info frames, on rubbish, on what is no MP3, and says them to all."""
+    whole = mp3(seconds=4.0)
+    half = len(whole) // 2
+    for name, data in {
+        "a.mp3": whole + bytes(9_000),
+        "b.mp3": whole[:half] + b"\xff\xfb" * 40 + whole[half:],
+        "c.mp3": b"\xff\xfb\x90\x00" + bytes(5_000),
+        "d.ogg": whole[half:] + whole,
+        "e.aac": b"\xff\xf1" + whole[2:],
+        "f.mp3": b"\0\0\0\x20ftypM4A " + bytes(3_000),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        enhance_file(Task(tmp_path / name, tmp_path / "out.mp3"), identity_enhancer())
     assert capfd.readouterr() == ("", "")
+
+
+def test_threads_that_are_quiet_at_once_leave_standard_error_open(capfd):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_quiet_for_a_moment, range(40)))
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+def _quiet_for_a_moment(index):
+    with quiet():
+        os.write(2, b"not heard")
+        time.sleep(0.001 * (index % 3))
 
 
 def test_tags_of_a_file_that_was_mended_are_kept(tmp_path):

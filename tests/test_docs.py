@@ -1,0 +1,59 @@
+"""What the documents say: commands, options and links that exist, and lines of a readable length."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from slimclean.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def shell_commands(text: str) -> list[list[str]]:
+    """The words of each call of slimclean in the blocks marked sh."""
+    calls = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"\||&&", line):
+                words = shlex.split(part, comments=True)
+                if words and words[0] == "slimclean":
+                    calls.append(words[1:])
+    return calls
+
+
+@pytest.mark.parametrize("words", shell_commands(README), ids=" ".join)
+def test_commands_of_the_readme_exist(words):
+    command = COMMANDS[words[0]]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    for word in words[1:]:
+        if re.match(r"--?[a-z]", word):
+            assert word.partition("=")[0] in known
+
+
+def test_options_that_the_readme_names_exist():
+    known = {name for command in COMMANDS.values() for p in command.params for name in p.opts}
+    known |= {"--user-data-dir", "--no-isolation", "--help", "--hours", "--version"}
+    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+        assert name in known, name
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_lines_are_readable(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120] == []
+    assert name != "README.md" or len(lines) <= 220

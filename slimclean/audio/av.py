@@ -114,7 +114,7 @@ class AvSource:
         self._blocks = self._convert(first)
 
     def _origin(self, kind: str) -> Fraction:
-        """The file's time of the first sample, in s."""
+        """Return the file's time of the first sample, in s."""
         start = Fraction(self._container.start_time or 0, self._av.time_base)
         return start if kind == "relative" else min(Fraction(0), start)
 
@@ -122,7 +122,7 @@ class AvSource:
         return self._container.duration / self._av.time_base if self._container.duration else None
 
     def _choose(self, track: int | None) -> tuple[int, Any]:
-        """The number of a track that can be decoded, and its first frame."""
+        """Return the number of a track that can be decoded, and its first frame."""
         streams = list(self._container.streams.audio)
         if not streams:
             raise AudioError("holds no sound")
@@ -191,7 +191,7 @@ class AvSource:
             self.warnings.append("the last packet is cut short or damaged")
 
     def _packets(self, stream: Any) -> Iterator[Any]:
-        """What is to be decoded; AAC in WAV, which nothing divides, as one packet for the decoder to divide."""
+        """Yield what is to be decoded; AAC in WAV, which nothing divides, as one packet."""
         codec = stream.codec_context
         if codec.name != "aac" or not codec.extradata or self._container.format.name != "wav":
             return iter(self._container.demux(stream))
@@ -207,7 +207,7 @@ class AvSource:
         return iter((packet, end))
 
     def _convert(self, first: Any) -> Iterator[np.ndarray]:
-        """Frames as float32 [T, C] in the form of the first, silence where the clock asks for it."""
+        """Yield frames as float32 [T, C] in the form of the first, silence where the clock asks for it."""
         converter, form = None, None
         frame: Any = first
         while frame is not None:
@@ -249,7 +249,7 @@ class AvSource:
             )
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+        """Return the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
         parts, have = [self._rest], len(self._rest)
         # So much more is decoded that the padding at the end can be told from sound.
         while have < frames + _PADDING_SAMPLES and (block := self._next_block()) is not None:
@@ -291,7 +291,7 @@ def _tracks(count: int) -> str:
 
 
 def _bits(codec: Any) -> int | None:
-    """Bits of a sample that hold sound; None for a lossy codec, whose samples have no such number."""
+    """Count the bits of a sample that hold sound; None for a lossy codec, which has no such number."""
     if found := re.match(r"pcm_[suf](\d+)", codec.name):
         return int(found[1])
     if codec.codec.lossy or not codec.codec.lossless:

@@ -149,7 +149,7 @@ def lost(source: Path) -> list[str]:
 
 
 def _scale(source: Path, old: Chunks, info: AudioInfo) -> float:
-    """By how much positions in samples grow."""
+    """Return by how much positions in samples grow."""
     if (fmt := old.find(b"fmt ")) and fmt.size >= 8:
         rate = struct.unpack("<I", content(source, fmt)[4:8])[0]
         return info.sample_rate / rate if rate else 1.0
@@ -177,7 +177,7 @@ def _changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[
         return int(struct.unpack_from(order + "I", body, at)[0]) if len(body) >= at + 4 else 0
 
     def labels(body: bytes) -> bytes:
-        """A LIST of notes to markers: `ltxt` holds a length."""
+        """Scale a LIST of notes to markers: `ltxt` holds a length."""
         if body[:4] != b"adtl":
             return body
         new, at = bytearray(body), 4

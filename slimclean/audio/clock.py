@@ -26,7 +26,7 @@ class Clock:
         self._jumps = 0
 
     def ahead(self, time: Fraction | None) -> int:
-        """How many samples of silence belong in front of a frame of this time."""
+        """Return how many samples of silence belong in front of a frame of this time."""
         if time is None:
             return 0
         missing = (time - self._origin) - Fraction(self._samples, self._rate)
@@ -50,7 +50,7 @@ class Clock:
         self._samples += samples
 
     def remarks(self) -> list[str]:
-        """What was done, in short phrases."""
+        """Return what was done, in short phrases."""
         found = []
         if self._lead:
             found.append(f"sound starts {self._lead / self._rate:.2f} s late: silence put in front")

@@ -23,7 +23,7 @@ def decoded(texts: list[bytes]) -> list[str]:
 
 
 def _is_japanese(raw: bytes, text: str) -> bool:
-    """Whether what decodes as Shift-JIS is that: kana and kanji, in pairs of bytes unlike Western text."""
+    """Tell whether what decodes as Shift-JIS is that: kana and kanji, in pairs of bytes unlike Western text."""
     wide = [character for character in text if ord(character) > 0x7F]
     full = [
         c for c in wide if "\u3000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff01" <= c <= "\uff5e"

@@ -11,7 +11,7 @@ _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 def missing_bytes(peek: Peek) -> int:
-    """How many bytes the container of a file promises beyond its end; 0 if none, or if it does not say."""
+    """Count the bytes that a container promises beyond the end of its file; 0 also where it does not say."""
     head = peek.at(0, 16)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         end = _matroska(peek)
@@ -28,7 +28,7 @@ def missing_bytes(peek: Peek) -> int:
 
 
 def _boxes(peek: Peek) -> int:
-    """The end of the last box of an MP4 (ISO 14496-12, 4.2)."""
+    """Return the end of the last box of an MP4 (ISO 14496-12, 4.2)."""
     position = 0
     while position + 8 <= peek.size:
         size, name = struct.unpack(">I4s", peek.at(position, 8))
@@ -43,7 +43,7 @@ def _boxes(peek: Peek) -> int:
 
 
 def _matroska(peek: Peek) -> int:
-    """The end of the segment of a Matroska file (RFC 8794); 0 for a broadcast, which does not say."""
+    """Return the end of the segment of a Matroska file (RFC 8794); 0 for a broadcast, which does not say."""
     position = 0
     for _ in range(8):
         name, body = _number(peek, position, keep_marker=True)
@@ -63,7 +63,7 @@ def _width(peek: Peek, position: int) -> int:
 
 
 def _number(peek: Peek, position: int, *, keep_marker: bool) -> tuple[int, int]:
-    """A number of variable width, and where it ends; 0, 0 for none."""
+    """Read a number of variable width, and where it ends; 0, 0 for none."""
     width = _width(peek, position)
     data = peek.at(position, width)
     if not width or len(data) < width:
@@ -73,7 +73,7 @@ def _number(peek: Peek, position: int, *, keep_marker: bool) -> tuple[int, int]:
 
 
 def _asf(peek: Peek) -> int:
-    """The size of the file by the properties of an ASF header; 0 for a broadcast."""
+    """Return the size of the file by the properties of an ASF header; 0 for a broadcast."""
     head = peek.at(0, 1 << 16)
     at = head.find(_ASF_PROPERTIES)
     if at < 0 or len(head) < at + 104:

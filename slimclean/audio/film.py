@@ -239,7 +239,7 @@ class Film:
                 self._out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
 
     def _like_source(self) -> bool:
-        """Whether the output is in the container of the source."""
+        """Tell whether the output is in the container of the source."""
         return any(name in self._container.demuxers for name in self._in.format.name.split(","))
 
     def _add_copy(self, stream: Any, *, data: bool) -> bool:
@@ -300,7 +300,7 @@ class Film:
         return False  # it has no packets
 
     def _refused(self, stream: Any, error: ValueError) -> bool:
-        """What the container has no place for: data is left out with a warning, the rest is an error."""
+        """Return what the container has no place for: data is left out with a warning, the rest is an error."""
         codec = stream.codec_context.name if stream.codec_context else stream.name
         if stream.type == "data":
             self.warnings.append(
@@ -390,7 +390,7 @@ def check(info: AudioInfo, source: Path | None) -> None:
 
 
 def writes_opus(info: AudioInfo) -> bool:
-    """Whether Ogg Opus like `info` is written here: where PyAV is there, and for the usual channels."""
+    """Tell whether Ogg Opus like `info` is written here: where PyAV is there, and for the usual channels."""
     if info.format != "OGG" or info.subtype != "OPUS" or info.channels > 2:
         return False
     try:

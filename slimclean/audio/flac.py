@@ -49,7 +49,7 @@ class _Stream:
 
 
 def scan(peek: Peek, start: int) -> Structure | None:
-    """The streams from `start` on; None where there is none. Raises `AudioError` where one is cut off."""
+    """Find the streams from `start` on; None where there is none. Raises `AudioError` where one is cut."""
     streams = _streams(peek, start)
     if not streams:
         return None
@@ -97,7 +97,7 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
 
 
 def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
-    """How many samples a stream holds by its last frame, and whether that frame is whole."""
+    """Return how many samples a stream holds by its last frame, and whether that frame is whole."""
     begin = _number(peek.at(stream.audio, 32), stream)
     start = max(stream.audio, stream.stop - _TAIL_BYTES)
     tail = _without_tags(peek.at(start, stream.stop - start))
@@ -127,7 +127,7 @@ def _without_tags(tail: bytes) -> bytes:
 
 
 def _number(data: bytes, stream: _Stream) -> tuple[int, int] | None:
-    """The first sample of the frame whose header `data` begins with, and its length; None if it is none."""
+    """Read the first sample and the length of a frame from its header `data`; None if it is no header."""
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1:
         return None
     size_code, rate_code = data[2] >> 4, data[2] & 15
@@ -161,7 +161,7 @@ def _number(data: bytes, stream: _Stream) -> tuple[int, int] | None:
 
 
 def _is_whole(tail: bytes, position: int, *, exactly: bool) -> bool:
-    """Whether the checksum of the frame at `position` is right at the end, or anywhere if not `exactly`."""
+    """Check the checksum of the frame at `position` at the end, or anywhere if not `exactly`."""
     register = 0
     for index in range(position, len(tail)):
         register = (register << 8 & 0xFFFF) ^ _CRC16[register >> 8 ^ tail[index]]

@@ -390,7 +390,7 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
 
 
 def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
-    """Whether libsndfile writes `subtype` into `container`; of MP3 inside of WAV it only claims so."""
+    """Tell whether libsndfile writes `subtype` into `container`; of MP3 inside of WAV it only claims so."""
     if container not in soundfile.available_formats() or (subtype.startswith("MPEG") and container != "MP3"):
         return False
     return bool(soundfile.check_format(container, subtype, endian))

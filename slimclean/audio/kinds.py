@@ -29,7 +29,7 @@ _TS_PACKET = 188
 
 
 def kind_of(peek: Peek, extension: str) -> Kind:
-    """What is in a file; `extension` decides only where its bytes do not."""
+    """Return what is in a file; `extension` decides only where its bytes do not."""
     start = mpeg.after_tags(peek, 0, peek.size)
     head = peek.at(start, 64)
     if head[:4] == b"RIFX":
@@ -49,7 +49,7 @@ def kind_of(peek: Peek, extension: str) -> Kind:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether the first bytes of a file say that it is a recording; what cannot be read is none."""
+    """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none."""
     try:
         with path.open("rb") as file:
             head = file.read(64)

@@ -34,7 +34,7 @@ class Mixdown:
         return mixed
 
     def _measured(self, block: np.ndarray) -> np.ndarray:
-        """The sign of each channel by its correlation with the first that is not silent."""
+        """Return the sign of each channel by its correlation with the first that is not silent."""
         signs = self._signs.copy()
         x = block.astype(np.float64)
         power = np.square(x).sum(1)
@@ -49,7 +49,7 @@ class Mixdown:
         return signs
 
     def remarks(self) -> list[str]:
-        """What was done, in short phrases."""
+        """Return what was done, in short phrases."""
         if not self.turned:
             return []
         names = " and ".join(str(channel + 1) for channel in sorted(self.turned))

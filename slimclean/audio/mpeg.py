@@ -39,7 +39,7 @@ class _Header:
 
 
 def _headers() -> dict[tuple[int, int], _Header]:
-    """Every valid second and third byte of a frame (ISO 11172-3, 2.4.2.3), but those of free bit rates."""
+    """List the valid second and third bytes of a frame (ISO 11172-3, 2.4.2.3), but for free bit rates."""
     found = {}
     for version, rates in _RATES_HZ.items():
         for layer in (1, 2, 3):
@@ -90,7 +90,7 @@ class _Section:
 
 
 def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None:
-    """The stretches of MPEG audio from `start` to `end`; None where there are none.
+    """Return the stretches of MPEG audio from `start` to `end`; None where there are none.
 
     Raises `AudioError` where a header counts frames that are cut off or overwritten.
     """
@@ -163,7 +163,7 @@ def _header(data: bytes) -> _Header | None:
 
 
 def _differs(sections: list[_Section], header: _Header, data: bytes) -> bool:
-    """Whether a frame is not of the same form as the one before it."""
+    """Tell whether a frame is not of the same form as the one before it."""
     if not sections:
         return True
     now = sections[-1].header
@@ -173,7 +173,7 @@ def _differs(sections: list[_Section], header: _Header, data: bytes) -> bool:
 
 
 def _is_frame(peek: Peek, position: int, end: int) -> bool:
-    """Whether a frame stands here and another of its form, or the end, after it."""
+    """Tell whether a frame stands here and another of its form, or the end, after it."""
     data = peek.at(position, 4)
     header = _header(data)
     if header is None:
@@ -186,7 +186,7 @@ def _is_frame(peek: Peek, position: int, end: int) -> bool:
 
 
 def begins(peek: Peek, position: int, frames: int) -> bool:
-    """Whether so many MPEG frames, or the whole file's, stand one behind the other from here on."""
+    """Tell whether so many MPEG frames, or the whole file's, stand one behind the other from here on."""
     for _ in range(frames):
         if not _is_frame(peek, position, peek.size):
             return False
@@ -199,7 +199,7 @@ def begins(peek: Peek, position: int, frames: int) -> bool:
 
 
 def _next_frame(peek: Peek, position: int, last: int, end: int) -> int | None:
-    """The first position from `position` on and before `last` where a frame begins."""
+    """Return the first position from `position` on and before `last` where a frame begins."""
     while (position := peek.find(b"\xff", position, last)) >= 0:
         if _is_frame(peek, position, end):
             return position
@@ -208,7 +208,7 @@ def _next_frame(peek: Peek, position: int, last: int, end: int) -> int | None:
 
 
 def after_tags(peek: Peek, position: int, end: int) -> int:
-    """Where the ID3 and APE tags that begin here end."""
+    """Find where the ID3 and APE tags that begin here end."""
     while True:
         head = peek.at(position, 32)
         if len(head) >= 10 and head[:3] == b"ID3" and head[3] < 0xFF and max(head[6:10]) < 128:
@@ -230,7 +230,7 @@ def _info_offset(header: _Header, mono: bool) -> int:
 
 
 def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None:
-    """How many frames this frame counts, if it is an Xing, Info or VBRI frame; 0 where it does not say."""
+    """Read how many frames an Xing, Info or VBRI frame counts; 0 where it does not say or is none."""
     if header.layer != 1:
         return None
     frame = peek.at(position, min(header.length, 64))
@@ -245,20 +245,20 @@ def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None
 
 
 def _is_plain(section: _Section) -> bool:
-    """Whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
+    """Tell whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
     offset = _info_offset(section.header, section.mono)
     return not any(section.info[4:offset]) and not _absurd_gaps(section)
 
 
 def _absurd_gaps(section: _Section) -> bool:
-    """Whether an encoder's delay and padding are said to be more than any encoder's, at the cost of sound."""
+    """Tell whether the delay and padding that are stated are more than any encoder's, and cost sound."""
     offset = _info_offset(section.header, section.mono) + _GAPS
     gaps = int.from_bytes(section.info[offset : offset + 3], "big")
     return max(gaps >> 12, gaps & 0xFFF) > _LONGEST_GAP
 
 
 def _part(section: _Section, tags: list[range]) -> Part:
-    """The frames behind tags and an Info frame that counts them; layers I and II have no such frame."""
+    """Return the frames behind tags and an Info frame that counts them; layers I and II have no such frame."""
     header, samples = section.header, section.frames * section.header.samples
     if header.layer != 1:
         return Part((*tags, *section.pieces), samples)

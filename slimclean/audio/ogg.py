@@ -67,7 +67,7 @@ class _Link:
 
 
 def scan(peek: Peek) -> Structure | None:
-    """The links of Vorbis, Opus or FLAC in an Ogg file; None where there are none.
+    """Return the links of Vorbis, Opus or FLAC in an Ogg file; None where there are none.
 
     Raises `AudioError` where pages are lost or cut off.
     """
@@ -114,7 +114,7 @@ def scan(peek: Peek) -> Structure | None:
 
 
 def _pages(peek: Peek) -> Iterator[_Page | int | None]:
-    """The pages; numbers of bytes that are no pages; None for a page that the end of the file cuts."""
+    """Yield the pages; numbers of bytes that are no pages; None for a page that the end of the file cuts."""
     position = 0
     while position < peek.size:
         head = peek.at(position, 27)
@@ -161,7 +161,7 @@ def _checksum(page: bytes) -> int:
 
 
 def _codec(peek: Peek, page: _Page) -> tuple[str, int] | None:
-    """The codec of a stream and the granules of a second, from its first packet."""
+    """Return the codec of a stream and the granules of a second, from its first packet."""
     packet = peek.at(page.body, min(page.stop - page.body, 64))
     for magic, name in _CODECS.items():
         if packet.startswith(magic):
@@ -208,7 +208,7 @@ def _native_flac(peek: Peek, link: _Link) -> Part:
 
 
 def _opus_samples(peek: Peek, page: _Page) -> int:
-    """How many samples at 48 kHz the packets that end on `page` hold (RFC 6716, section 3.1)."""
+    """Return how many samples at 48 kHz the packets that end on `page` hold (RFC 6716, section 3.1)."""
     samples, position = 0, page.body
     for size in page.packets:
         first = peek.at(position, 2)

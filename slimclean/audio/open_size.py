@@ -13,7 +13,7 @@ _W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 def scan(peek: Peek) -> Structure | None:
-    """The file with its size filled in; None where libsndfile reads it as it is.
+    """Return the file with its size filled in; None where libsndfile reads it as it is.
 
     Raises `AudioError` where sound is cut off.
     """
@@ -54,7 +54,7 @@ def _aiff(peek: Peek) -> Structure | None:
 
 
 def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structure | None:
-    """The file with the size at `place` made that of all sound from `body` on, if it is not already."""
+    """Return the file with the size at `place` made that of all sound from `body` on, if it is not already."""
     there = peek.size - body
     if size > there:
         raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
@@ -67,7 +67,7 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
 
 
 def _is_name(data: bytes) -> bool:
-    """Whether this can be the name of a chunk."""
+    """Tell whether this can be the name of a chunk."""
     return all(0x20 <= byte < 0x7F for byte in data)
 
 

@@ -33,7 +33,7 @@ class Source(Protocol):
     warnings: list[str]
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage and lost sound."""
+        """Read the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage and loss."""
 
     def close(self) -> None: ...
 
@@ -68,7 +68,7 @@ class AudioReader:
             raise AudioError(problem)
 
     def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """Consecutive pieces [C, <= frames] to the end, at least one.
+        """Yield consecutive pieces [C, <= frames] to the end, at least one.
 
         Truncation, NaN, infinite and absurdly large samples (see `LOUDEST`) are errors.
         """
@@ -120,7 +120,7 @@ def _check_readable(path: Path) -> None:
 
 
 def _open(path: Path, track: int | None) -> Source:
-    """What decodes `path` best, by its content: libsndfile where headers can be put right, else PyAV."""
+    """Return what decodes `path` best, by its content: libsndfile where headers can be put right, else PyAV."""
     with path.open("rb") as file:
         peek = Peek(file)
         kind = kind_of(peek, path.suffix.lower())

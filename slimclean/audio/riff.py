@@ -57,7 +57,7 @@ class Wave:
 
 
 def scan(peek: Peek) -> Wave | None:
-    """The sound of a RIFF, RF64 or BW64 file; None where there is none, or no format.
+    """Return the sound of a RIFF, RF64 or BW64 file; None where there is none, or no format.
 
     Raises `AudioError` where sound is cut off.
     """
@@ -124,7 +124,7 @@ def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
 
 
 def _end(peek: Peek, body: int, declared: int, riff_size: int) -> tuple[int, str]:
-    """Where sound that begins at `body` ends, and a remark on what follows it."""
+    """Find where sound that begins at `body` ends, and a remark on what follows it."""
     if body + declared == peek.size:
         return peek.size, ""
     if declared == 0 or body + declared > peek.size or _UNKNOWN <= declared < 1 << 32:
@@ -148,7 +148,7 @@ def _end(peek: Peek, body: int, declared: int, riff_size: int) -> tuple[int, str
 
 
 def _follows(peek: Peek, position: int) -> bool:
-    """Whether nothing but chunks, zeros or a tag of an MP3 player stands from `position` to the end."""
+    """Tell whether nothing but chunks, zeros or a tag of an MP3 player stands from `position` to the end."""
     while position < peek.size:
         if peek.size - position < 8 or peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
             return True
@@ -161,7 +161,7 @@ def _follows(peek: Peek, position: int) -> bool:
 
 
 def _before_chunks(peek: Peek, start: int) -> int:
-    """The end of sound of unknown length: that of the file, or where its last known chunk begins."""
+    """Return the end of sound of unknown length: that of the file, or where its last known chunk begins."""
     tail_start = max(start, peek.size - (1 << 16))
     tail = peek.at(tail_start, peek.size - tail_start)
     for name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX"):
@@ -175,7 +175,7 @@ def _before_chunks(peek: Peek, start: int) -> int:
 
 
 def _is_chunk(peek: Peek, position: int) -> bool:
-    """Whether a chunk that fits into the file begins here."""
+    """Tell whether a chunk that fits into the file begins here."""
     head = peek.at(position, 8)
     if len(head) < 8 or not all(0x20 <= byte < 0x7F for byte in head[:4]):
         return False
@@ -215,5 +215,5 @@ def mended(peek: Peek, wave: Wave) -> Structure:
 
 
 def codec_name(tag: int) -> str:
-    """What people call a WAV file's codec."""
+    """Return what people call a WAV file's codec."""
     return CODECS.get(tag, f"codec {tag:#06x}")

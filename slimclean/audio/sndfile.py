@@ -75,7 +75,7 @@ class SndfileSource:
             raise UnknownFormatError(f"not a readable recording ({reason})") from error
 
     def _frames(self) -> int:
-        """Samples of all parts at the rate of the first, as far as they are known before decoding."""
+        """Count the samples of all parts at the rate of the first, as far as known before decoding."""
         total = 0
         for index, part in enumerate(self._parts):
             rate, frames = self.info.sample_rate, part.samples
@@ -89,7 +89,7 @@ class SndfileSource:
         return total
 
     def read(self, frames: int) -> np.ndarray:
-        """The next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+        """Return the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
         blocks, have = [], 0
         while have < frames:
             block = self._read(frames - have)
@@ -187,7 +187,7 @@ def _channels(count: int) -> str:
 
 
 def _missing_data(log: str) -> str | None:
-    """What libsndfile's log says of an AIFF, CAF or W64 file that was cut short, which it reads as whole.
+    """Find in libsndfile's log that an AIFF, CAF or W64 file was cut short, which it reads as whole.
 
     Sizes near 2 and 4 GiB stand for "unknown" in files that were written to a pipe.
     """

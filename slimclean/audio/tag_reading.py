@@ -228,7 +228,7 @@ def _seconds(text: str) -> float:
 
 
 def has_mutagen() -> bool:
-    """Whether the extra `tags` is installed."""
+    """Tell whether the extra `tags` is installed."""
     try:
         import mutagen  # noqa: F401
     except ModuleNotFoundError:

@@ -92,7 +92,7 @@ def _without_mutagen(source: Path) -> list[str]:
 
 
 def _rich(source: Path) -> bool:
-    """Whether there are tags at all, by the marks of their kinds."""
+    """Tell whether there are tags at all, by the marks of their kinds."""
     with source.open("rb") as file:
         beginning = file.read(1 << 16)
     marks = (b"ID3", b"fLaC", b"vorbis", b"OpusTags", b"ilst", b"id3 ")

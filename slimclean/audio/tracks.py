@@ -31,7 +31,7 @@ def open_film(av: Any, path: Path) -> Any:
 
 
 def is_film(path: Path) -> bool:
-    """Whether `path` is of a kind that holds several tracks, whatever there is in it."""
+    """Tell whether `path` is of a kind that holds several tracks, whatever there is in it."""
     with path.open("rb") as file:
         beginning = file.read(16)
     films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
@@ -40,7 +40,7 @@ def is_film(path: Path) -> bool:
 
 
 def has_picture(path: Path) -> bool:
-    """Whether `path` is a film with a moving picture."""
+    """Tell whether `path` is a film with a moving picture."""
     try:
         av = import_av()
         with open_film(av, path) as container:
@@ -90,7 +90,7 @@ def first_packet(av: Any, path: Path, index: int) -> bytes:
 
 
 def header_first(path: Path) -> bool:
-    """Whether an MP4 has its header before its data, as players on the web like it."""
+    """Tell whether an MP4 has its header before its data, as players on the web like it."""
     with path.open("rb") as file:
         while len(head := file.read(16)) == 16:
             size, kind = int.from_bytes(head[:4], "big"), head[4:8]

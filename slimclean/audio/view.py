@@ -43,7 +43,7 @@ class Peek:
         self._start, self._block = 0, b""
 
     def at(self, position: int, count: int) -> bytes:
-        """Up to `count` bytes from `position` on; fewer at the end of the file."""
+        """Return up to `count` bytes from `position` on; fewer at the end of the file."""
         offset = position - self._start
         if offset < 0 or offset + count > len(self._block):
             self._file.seek(position)
@@ -52,7 +52,7 @@ class Peek:
         return self._block[offset : offset + count]
 
     def find(self, pattern: bytes, position: int, end: int) -> int:
-        """Where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
+        """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
         while position < end:
             block = self.at(position, min(BLOCK_BYTES, end - position))
             if (found := block.find(pattern)) >= 0:

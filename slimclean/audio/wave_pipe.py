@@ -37,7 +37,7 @@ _BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
 
 
 def flows(form: OutputForm) -> bool:
-    """Whether what is asked for can be written as it goes: WAV, without a look at the whole first."""
+    """Tell whether what is asked for can be written as it goes: WAV, without a look at the whole first."""
     known = form.subtype is None or form.subtype in _BITS
     return form.extension in (None, ".wav") and known and form.loudness_lufs is None and form.track is None
 
@@ -50,7 +50,7 @@ class Bytes:
         self.taken = b""
 
     def exactly(self, count: int) -> bytes:
-        """The next `count` bytes, fewer at the end."""
+        """Return the next `count` bytes, fewer at the end."""
         parts, missing = [], count
         while missing > 0 and (part := self._stream.read(missing)):
             parts.append(part)
@@ -137,7 +137,7 @@ class WaveSource:
         self._read = getattr(stream, "read1", stream.read)
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
-        """Consecutive blocks [C, T], at least one, on request mixed down.
+        """Yield consecutive blocks [C, T], at least one, on request mixed down.
 
         Raises `AudioError` for sound that no recording holds.
         """
@@ -166,7 +166,7 @@ class WaveSource:
             pass
 
     def _decoded(self, data: bytes) -> np.ndarray:
-        """Bytes -> [C, T]."""
+        """Return the bytes -> [C, T]."""
         subtype, bits = self.info.subtype, _BITS[self.info.subtype]
         if subtype in ("FLOAT", "DOUBLE"):
             x: np.ndarray = np.frombuffer(data, f"<f{bits // 8}").astype(np.float32)

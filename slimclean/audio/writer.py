@@ -33,7 +33,7 @@ _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | None = None) -> AudioInfo:
-    """How to store the recording `source`, which is like `info`, under the name `path` (see `output_info`).
+    """Say how to store the recording `source`, like `info`, under the name `path` (see `output_info`).
 
     Raises `AudioError` with the remedy for all that will not go, before any work is done.
     """
@@ -175,7 +175,7 @@ class AudioWriter:
 
 
 def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:
-    """What to ask of the encoder: the mean, but of Vorbis what its header states: it means a quality."""
+    """Return what to ask of the encoder: the mean, but of Vorbis what its header states: it means a quality."""
     if info.codec == stored.codec == "vorbis" or (info.subtype, stored.codec) == ("VORBIS", "vorbis"):
         with source.open("rb") as file:
             if nominal := vorbis_nominal(file.read(1 << 16)):
@@ -184,13 +184,13 @@ def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a recording of this name becomes one of another kind."""
+    """Tell whether a recording of this name becomes one of another kind."""
     container = BY_EXTENSION.get(path.suffix.lower())
     return container is None or container.becomes is not None
 
 
 def _numbers(info: AudioInfo) -> tuple[str, int | None]:
-    """How samples go to the encoder: as which numbers, and with how many bits; None: floating, as they are."""
+    """Say as which numbers samples go to the encoder, and with how many bits; None: floating, as they are."""
     if info.format in MUXERS or film.writes_opus(info):
         kind = film.sample_format(info)
         if kind in ("s16", "s32", "u8"):

@@ -106,7 +106,7 @@ class Input:
 
 
 def _clipped(x: np.ndarray) -> int:
-    """How many samples of x [T] lie in runs at full scale; float samples beyond it are not clipped."""
+    """Return how many samples of x [T] lie in runs at full scale; float samples beyond it are not clipped."""
     size = np.abs(x)
     full = np.concatenate([[0], (size >= FULL_SCALE) & (size <= 2 - FULL_SCALE), [0]]).astype(np.int8)
     edges = np.flatnonzero(np.diff(full)).reshape(-1, 2)

@@ -55,13 +55,13 @@ def _left(limit: float, used: float, stat: dict[str, int]) -> float:
 
 
 def _number(path: Path, absent: float = math.inf) -> float:
-    """What a file holds that is one number; "max" is none."""
+    """Return what a file holds that is one number; "max" is none."""
     text = _text(path).strip()
     return int(text) if text.isdecimal() else absent
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """What a file of lines of a name and a number holds."""
+    """Return what a file of lines of a name and a number holds."""
     words = (line.replace(":", " ").split() for line in _text(path).splitlines())
     return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}
 

@@ -124,7 +124,7 @@ def _plan_one(
     file: Path | None,
     alone: bool,
 ) -> Iterator[Task]:
-    """The tasks of one input; `file` is `output` where that may be the name of a file."""
+    """Yield the tasks of one input; `file` is `output` where that may be the name of a file."""
     if is_folder(path):
         folder = real(path)
         if not folder.name:

@@ -87,7 +87,7 @@ class Account:
         result.noise_reduction_db = diagnostics.noise_reduction_db(self._given.level, self._after)
 
     def warnings(self, clipped: int) -> list[str]:
-        """What there is to remark, where `clipped` samples of the output were clamped."""
+        """Return what there is to remark, where `clipped` samples of the output were clamped."""
         if not self._ufs:
             return []
         return diagnostics.warnings(
@@ -144,7 +144,7 @@ def enhance_file(
 def _enhance_into(
     result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
 ) -> Trace | None:
-    """One pass over the file: its faults, its level and its sound."""
+    """Return one pass over the file: its faults, its level and its sound."""
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
     with AudioReader(task.source, form.track) as reader:
         info = reader.info

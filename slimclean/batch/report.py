@@ -96,7 +96,7 @@ def totals(results: Sequence[FileResult]) -> Totals:
 
 
 def tell_left_out(counts: Counter[str]) -> str:
-    """One phrase for the files that are no recordings: how many, and the commonest extensions."""
+    """Return one phrase for the files that are no recordings: how many, and the commonest extensions."""
     total = sum(counts.values())
     names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
     more = " ..." if len(counts) > MENTIONED else ""
@@ -108,7 +108,7 @@ def summary(
     full_macs_per_sample: float | None = None,
     left_out: Counter[str] | None = None,
 ) -> str:
-    """One line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1.
+    """Return one line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1.
 
     `left_out` counts files of folders that are no recordings, by extension.
     """

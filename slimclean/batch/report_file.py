@@ -196,7 +196,7 @@ def _cell(name: str, value: object) -> object:
 
 
 def _number(cell: object, value: object) -> object:
-    """The cell as JSON has it: numbers as numbers, and null for what is absent or no finite number."""
+    """Return the cell as JSON has it: numbers as numbers, and null for what is absent or no finite number."""
     if isinstance(value, float):
         return float(str(cell)) if math.isfinite(value) else None
     return None if cell == "" and not isinstance(value, str) else value
@@ -226,7 +226,7 @@ def read_report(path: Path) -> list[FileResult]:
 
 
 def load(path: Path) -> tuple[list[str], list[Row]]:
-    """The columns and rows of a report, the latest of each recording.
+    """Return the columns and rows of a report, the latest of each recording.
 
     Half a line at the end is what a killed run left, and no row. Raises `OSError`, and `ValueError`,
     `RecursionError` or `csv.Error` where the file is no report.

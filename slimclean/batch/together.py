@@ -157,7 +157,7 @@ def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
 
 @contextlib.contextmanager
 def _folder(task: Task) -> Iterator[Path]:
-    """A hidden folder for spools, which goes in the end; those of runs that were killed go now.
+    """Yield a hidden folder for spools, which goes in the end; those of runs that were killed go now.
 
     A temporary file in it is locked for as long as this process lives (see `AtomicFile`).
     """

@@ -63,7 +63,7 @@ def compare(
 
 
 def has_screen() -> bool:
-    """Whether a browser window would be seen."""
+    """Tell whether a browser window would be seen."""
     if not sys.stdout.isatty():
         return False
     return sys.platform in ("darwin", "win32") or bool(

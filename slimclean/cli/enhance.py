@@ -256,7 +256,7 @@ def enhance(
 
 
 def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:
-    """The target in LUFS, None for off, and whether it is that of each file or of all."""
+    """Return the target in LUFS, None for off, and whether it is that of each file or of all."""
     if text == "off":
         return None, per
     if text == "batch":

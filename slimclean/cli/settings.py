@@ -112,7 +112,7 @@ class ConfigurableCommand(TyperCommand):
 
 
 def _option(parameter: Any) -> str:
-    """The longest name of an option, without dashes."""
+    """Return the longest name of an option, without dashes."""
     return str(max(parameter.opts, key=len)).lstrip("-")
 
 
@@ -128,7 +128,7 @@ def _near(name: str, known: Any) -> str:
 
 
 def _find(named: str | None, paths: Sequence[str]) -> Path | None:
-    """The file named, or the one that lies beside the recordings."""
+    """Return the file named, or the one that lies beside the recordings."""
     if named is not None:
         return Path(named)
     found: list[Path] = []
@@ -181,7 +181,7 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
 
 
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
-    """The options that hold: name, value, and where it comes from."""
+    """Yield the options that hold: name, value, and where it comes from."""
     sources = ctx.meta.get(_SOURCES, {})
     for parameter in ctx.command.params:
         value = ctx.params.get(parameter.name or "")

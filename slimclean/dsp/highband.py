@@ -11,7 +11,7 @@ GATE_BAND_HZ = (4_000, 7_500)
 
 
 def highband_gain(noisy: np.ndarray, enhanced: np.ndarray, hop: int, samples: int) -> np.ndarray:
-    """The gain above the network's band: what it did to the top of its own, [C, T] x 2 -> [1, samples].
+    """Return the gain above the network's band: what it did to the top of its own, [C, T] x 2 -> [1, samples].
 
     The ratio of magnitudes between 4 and 7.5 kHz over all channels, per 16 ms frame, at most 1, smoothed over
     about 50 ms and interpolated. Exactly 1 where nothing changed.

@@ -67,7 +67,7 @@ class Histogram:
         return int(self._counts.sum())
 
     def percentile_db(self, percent: float) -> float:
-        """The level that `percent` of what was added stays below; `FLOOR_DBFS` where there is nothing."""
+        """Find the level that `percent` of what was added stays below; `FLOOR_DBFS` for nothing."""
         if not len(self):
             return FLOOR_DBFS
         wanted = percent / 100 * (len(self) - 1)
@@ -98,7 +98,7 @@ class Level:
         return float(20 * np.log10(rms)) if rms > 0 else float("-inf")
 
     def percentile_dbfs(self, percent: float) -> float:
-        """The level, over all channels, that `percent` of the tenths of a second stay below.
+        """Return the level, over all channels, that `percent` of the tenths of a second stay below.
 
         At least `FLOOR_DBFS`; a recording shorter than a tenth counts as one.
         """

@@ -57,7 +57,7 @@ class Limiter:
         return self._limited / self._total if self._total else 0.0
 
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Consecutive blocks [C, T] -> consecutive blocks of the same signal, limited, lag 0."""
+        """Yield consecutive blocks [C, T] -> consecutive blocks of the same signal, limited, lag 0."""
         waiting: list[np.ndarray] = []
 
         def seen() -> Iterator[np.ndarray]:
@@ -114,7 +114,7 @@ class Limiter:
 
 
 def _around(pieces: Iterable[np.ndarray], reach: int, *, silence: bool = False) -> Iterator[np.ndarray]:
-    """Consecutive pieces [..., T] -> others with `reach` neighbours on either side.
+    """Yield consecutive pieces [..., T] -> others with `reach` neighbours on either side.
 
     Beyond the ends lies silence, or the first and the last value on and on.
     """

@@ -126,13 +126,13 @@ def _mirrored(frames: np.ndarray, before: int = 0, after: int = 0) -> np.ndarray
 
 
 def _usual(frames: np.ndarray) -> np.ndarray:
-    """The level that `CAP_PERCENT` of the frames around each stay below, [C, N] -> [C, N]."""
+    """Return the level that `CAP_PERCENT` of the frames around each stay below, [C, N] -> [C, N]."""
     rank = (2 * CAP + 1) * CAP_PERCENT // 100
     return np.stack([ndimage.rank_filter(channel, rank, 2 * CAP + 1) for channel in frames])
 
 
 def _active_level(frames: np.ndarray) -> np.ndarray:
-    """The mean power of the active frames around each, in dB, [C, N] -> [C, N]."""
+    """Return the mean power of the active frames around each, in dB, [C, N] -> [C, N]."""
     loudest = ndimage.maximum_filter1d(frames, 2 * ACTIVE + 1, axis=1)
     power = 10 ** (frames / 10)
     around = np.pad(frames, ((0, 0), (ACTIVE, ACTIVE)), constant_values=-np.inf)
@@ -147,7 +147,7 @@ def _active_level(frames: np.ndarray) -> np.ndarray:
 
 
 def _bridged(active: np.ndarray) -> np.ndarray:
-    """The active level, and between two louder passages the sagging lines from them, [C, N] -> [C, N]."""
+    """Bridge the active level [C, N] between two louder passages by sagging lines from both, [C, N]."""
     sag = np.arange(BRIDGE + 1) * (SAG_DB_PER_S / FRAMES_PER_S)
     nothing = np.full(BRIDGE, -np.inf)
     ahead = np.concatenate([nothing, -sag])[None]
@@ -158,7 +158,7 @@ def _bridged(active: np.ndarray) -> np.ndarray:
 
 
 def _smooth(frames: np.ndarray) -> np.ndarray:
-    """A weighted mean in dB of the frames around each, [C, N + 2 SMOOTH] -> [C, N]."""
+    """Return a weighted mean in dB of the frames around each, [C, N + 2 SMOOTH] -> [C, N]."""
     weights = np.hanning(2 * SMOOTH + 3)[1:-1]
     smooth = ndimage.correlate1d(frames, weights / weights.sum(), axis=1)
     return np.asarray(smooth[:, SMOOTH : frames.shape[1] - SMOOTH])
@@ -177,7 +177,7 @@ class _FramePower:
         self._count = 0
 
     def add(self, block: np.ndarray) -> np.ndarray:
-        """Samples [C, T] -> dB of the frames that they complete, [C, N]."""
+        """Return the samples [C, T] -> dB of the frames that they complete, [C, N]."""
         rest = block if self._rest is None else np.concatenate([self._rest, block], axis=1)
         end = self._first + rest.shape[1]
         count = max(0, _ceil(end - self._size + 1, FRAMES_PER_S, self._rate) - self._count)
@@ -204,7 +204,7 @@ class _FramePower:
 
 
 def _ceil(samples: int, frames: int, rate: int) -> int:
-    """How many frames start before `samples`."""
+    """Return how many frames start before `samples`."""
     return -(-samples * frames // rate) if samples > 0 else 0
 
 
@@ -237,7 +237,7 @@ def spread(levels: np.ndarray, samples: int, per_frame: int) -> np.ndarray:
 
 
 def level_curve(x: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The curve of a whole recording or mixture, [C, T] or [T] at a multiple of 50 Hz, of the same shape.
+    """Return the curve of a whole recording, [C, T] or [T] at a multiple of 50 Hz, in the same shape.
 
     Divide what the network hears by it, and multiply what the network says.
     """

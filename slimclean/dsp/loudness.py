@@ -107,7 +107,7 @@ class LoudnessMeter:
         self._take(block, final=False)
 
     def finish(self) -> Loudness:
-        """The measures of what was taken in; a gating block that was not filled does not count."""
+        """Return the measures of what was taken in; a gating block that was not filled does not count."""
         # The last samples are still on their way through the filter that looks for peaks between samples.
         rest = np.zeros((self._channels, 2 * self._sample_rate // STEPS_PER_S), np.float32)
         self._take(rest if self._samples else rest[:, :0], final=True)
@@ -143,7 +143,7 @@ def _close(said: IO[str], folder: str) -> None:
 
 
 def together_lufs(parts: Iterable[Loudness]) -> float:
-    """The integrated loudness of several recordings as one programme; -inf where there is none.
+    """Return the integrated loudness of several recordings as one programme; -inf where there is none.
 
     Both gates of BS.1770 over the gating blocks of all of them: a long recording counts for more than a short
     one, and pauses do not count.

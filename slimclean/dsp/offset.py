@@ -36,7 +36,7 @@ class OffsetTracker:
         self._given = 0
 
     def add(self, block: np.ndarray) -> np.ndarray:
-        """Samples [C, T] -> offsets of the tenths that got certain, [C, N]."""
+        """Return the samples [C, T] -> offsets of the tenths that got certain, [C, N]."""
         rest = block if self._rest is None else np.concatenate([self._rest, block], axis=1)
         end = self._first + rest.shape[1]
         count = max(0, end * PER_S // self._rate + 1 - self._count)

@@ -40,7 +40,7 @@ class Chunk:
     fade_out: int
 
     def kept(self, processed: np.ndarray) -> np.ndarray:
-        """What `processed` [C, read length] contributes to [`start`, `stop`), faded at its ends."""
+        """Return what `processed` [C, read length] contributes to [`start`, `stop`), faded at its ends."""
         out = processed[:, self.start - self.read_start : self.stop - self.read_start].copy()
         if self.fade_in:
             out[:, : self.fade_in] *= ramp(self.fade_in)

@@ -33,7 +33,7 @@ class Passages:
         self._first_offset = 0
 
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Consecutive blocks [C, T], at least one -> the same sound without offset in blocks of other lengths.
+        """Take consecutive blocks [C, T], at least one; yield the sound without offset in other blocks.
 
         `between` tells the level of what was given.
         """
@@ -76,7 +76,7 @@ class Passages:
         return (self._first_frame + self._frames.shape[2]) * self._rate // FRAMES_PER_S
 
     def _offsets_end(self) -> int:
-        """Up to the middle of the last tenth, from which on the next one counts too."""
+        """Return up to the middle of the last tenth, from which on the next one counts too."""
         known = self._first_offset + self._offsets.shape[1]
         return (2 * known - 1) * self._rate // (2 * PER_S)
 

@@ -22,7 +22,7 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    """Consecutive blocks [C, T] -> consecutive blocks of the same signal at `to_hz`, as `resample` gives."""
+    """Take consecutive blocks [C, T]; yield blocks of the same signal at `to_hz`, as `resample` gives."""
     if from_hz == to_hz:
         yield from blocks
         return

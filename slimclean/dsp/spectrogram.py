@@ -74,14 +74,14 @@ class SpectrogramBuilder:
         self._open_count = 0
 
     def add(self, block: np.ndarray) -> None:
-        """The next samples, [C, T]."""
+        """Return the next samples, [C, T]."""
         self._samples += block.shape[1]
         if self._buffer is None:  # the first frame is centred on the first sample
             self._buffer = np.zeros((len(block), (len(self._window) - self._hop) // 2), np.float32)
         self._push(block)
 
     def finish(self) -> Spectrogram:
-        """What was taken in so far as a whole."""
+        """Return what was taken in so far as a whole."""
         if self._buffer is not None:
             self._push(np.zeros((len(self._buffer), len(self._window)), np.float32))
         columns = [*self._columns]

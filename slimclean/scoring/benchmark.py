@@ -68,7 +68,7 @@ class Stopwatch:
         self._thread.last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """What passed since this thread's last lap or start went into `stage`."""
+        """Return what passed since this thread's last lap or start went into `stage`."""
         last = self._thread.last
         self.start()
         with self._lock:

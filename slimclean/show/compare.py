@@ -183,7 +183,7 @@ def _notes(sides: Sequence[_Side], comparison: Comparison, lowered_db: float) ->
 
 
 def _fields(stretch: Stretch, sides: Sequence[_Side], comparison: Comparison, rate: int) -> dict[str, str]:
-    """What the template asks for, but for the words."""
+    """Return what the template asks for, but for the words."""
     seconds, start_s = stretch.duration_s, stretch.start_s
     loud_db = [side.loud_db for side in sides]
     matched = bool(np.isfinite(loud_db).all())
@@ -268,7 +268,7 @@ def _numbers(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
 
 
 def _number(value: float, sign: str = "") -> str:
-    """One decimal with a true minus; a dash for what is silent."""
+    """Return one decimal with a true minus; a dash for what is silent."""
     return f"{value:{sign}.1f}".replace("-", MINUS) if math.isfinite(value) else "\N{EN DASH}"
 
 

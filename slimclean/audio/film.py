@@ -31,7 +31,8 @@ STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
 """Tags that speak of the old file."""
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
-OFF_S = 0.05
+AUDIOBOOK = "M4B "
+OFF_S = 0.2
 """By how much a header may round the length of the sound."""
 
 
@@ -174,6 +175,8 @@ class Film:
             if isinstance(self._path, Path) and header_first(Path(self._in.name)):
                 flags.append("faststart")
         options = {"movflags": "+".join(flags)} if flags else {}
+        if self._in is not None and self._in.metadata.get("major_brand") == AUDIOBOOK:
+            options["brand"] = AUDIOBOOK
         if self._container.muxer in ("mp4", "mov"):
             options["write_tmcd"] = "0"  # PyAV cannot tell FFmpeg the frame rate that this takes
         return options

@@ -67,10 +67,11 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
         return
     try:
         options = {"format_whitelist": DEMUXERS}
-        with av.open(str(source.resolve()), options=options, metadata_errors="replace") as container:
+        with av.open(str(source.resolve()), options=options, metadata_errors="surrogateescape") as container:
             for chapter in container.chapters():
                 base = chapter["time_base"] or 0
-                found.chapters.append((float(chapter["start"] * base), chapter["metadata"].get("title", "")))
+                title = _utf8(chapter["metadata"].get("title", ""))
+                found.chapters.append((float(chapter["start"] * base), title))
             if chapters_only:
                 return
             known = {"track": "TRACKNUMBER", "album_artist": "ALBUMARTIST", "encoded_by": "ENCODED-BY"}
@@ -78,7 +79,7 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
                      "vendor_id", "creation_time")  # fmt: skip
             for key, value in container.metadata.items():
                 if key.lower() not in stale:
-                    found.texts.append((known.get(key.lower(), key.upper()), str(value)))
+                    found.texts.append((known.get(key.lower(), key.upper()), _utf8(value)))
             for stream in container.streams.video:
                 if stream.disposition & av.stream.Disposition.attached_pic:
                     data = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
@@ -87,6 +88,11 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
                     break
     except (av.error.FFmpegError, OSError, ValueError):
         return
+
+
+def _utf8(text: str) -> str:
+    """What came as bytes of any code page."""
+    return decoded([text.encode("utf-8", "surrogateescape")])[0]
 
 
 def _read_mutagen(given: Any, found: Attached) -> None:

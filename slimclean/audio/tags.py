@@ -8,6 +8,7 @@ sound.
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ ID3V1_BYTES = 128
 ENCODER_ATOM = "\xa9too"
 PICTURE = "METADATA_BLOCK_PICTURE"
 """The comment that holds a picture in Ogg."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the disk says when half of a tag may be written: then the file is not whole."""
 PIP = "pip install 'slimclean[tags]'"
 
 
@@ -47,7 +50,10 @@ def keep(source: Path, written: Path, info: AudioInfo, *, film: bool = False) ->
     try:
         return _keep(source, written, info, film=film)
     except Exception as error:  # a tag never costs the sound
-        return [f"tags are not kept ({' '.join(str(error).split()) or type(error).__name__})"]
+        for cause in (error, error.__cause__, *error.args):
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise cause from error
+        return [f"some tags are not kept ({' '.join(str(error).split()) or type(error).__name__})"]
 
 
 def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[str]:

@@ -74,7 +74,7 @@ def bit_rate(path: Path, info: AudioInfo) -> int | None:
 def length_s(path: Path, start_s: Fraction) -> float:
     """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
     av = import_av()
-    with av.open(str(path)) as container:
+    with open_film(av, path) as container:
         stream = container.streams.audio[0]
         if stream.duration:
             return float(stream.duration * stream.time_base)

@@ -126,12 +126,15 @@ class AudioWriter:
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
+        if self.frames == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
+            raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
             self._sink.close()
             self._check()
             if self._source is not None:
                 is_film = self.info.format in MUXERS and tracks.is_film(self._source)
                 self.warnings += tags.keep(self._source, self._whole.temporary, self.info, film=is_film)
+                self._check()  # whatever a library did to the file for the sake of its tags
             self._whole.commit(mtime)
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings

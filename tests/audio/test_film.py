@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -179,6 +180,40 @@ def test_films_keep_the_bit_rate_of_their_sound(tmp_path, codec, kbits):
     enhanced(source, tmp_path / "c.mkv", OutputForm(bit_rate=96_000))
     asked = 8 * sum(len(p[1]) for p in packets(tmp_path / "c.mkv", "audio")) / 4
     assert asked == pytest.approx(96_000, rel=0.2)
+
+
+def test_the_second_sound_track_on_request(tmp_path):
+    x = sound(1.0)
+    source = make_film(tmp_path / "a.mkv", "pcm_s16le", x, sounds=2)
+    info = replace(audio.probe(source), track=2)
+    stored = audio.plan_output(info, source, tmp_path / "b.mkv")
+    with audio.AudioWriter(tmp_path / "b.mkv", stored, source) as writer:
+        writer.write(-x)
+        writer.commit()
+    np.testing.assert_allclose(heard(tmp_path / "b.mkv", 0)[0], x, atol=2**-14)
+    np.testing.assert_allclose(heard(tmp_path / "b.mkv", 1)[0], -x, atol=2**-14)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_texts_that_are_no_utf8_cost_nothing(tmp_path, name):
+    source = make_film(
+        tmp_path / name, "aac", sound(0.5), metadata={"title": "Gespr__ch"}, chapters=((0, 500, "Kap__tel"),)
+    )
+    source.write_bytes(source.read_bytes().replace(b"__", b"\xe4\xe4"))
+    enhanced(source, tmp_path / "out" / name)
+    assert b"Gespr\xe4\xe4ch" in (tmp_path / "out" / name).read_bytes()
+    assert b"Kap\xe4\xe4tel" in (tmp_path / "out" / name).read_bytes()
+
+
+def test_no_sound_is_an_error_where_it_cannot_be_stored(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((0, 1)), RATE)
+    for name in ("b.m4a", "b.mkv", "b.opus", "b.flac"):
+        result = enhance_file(Task(tmp_path / "a.wav", tmp_path / name), identity_enhancer())
+        assert "holds no sound, which" in result.error
+    enhanced(tmp_path / "a.wav", tmp_path / "b.wav")
+    soundfile.write(tmp_path / "a.wav", np.zeros((5, 1)), RATE)
+    for name in ("c.m4a", "c.mkv", "c.opus", "c.mp3"):
+        enhanced(tmp_path / "a.wav", tmp_path / name)
 
 
 def test_lossless_sound_says_nothing_of_a_bit_rate(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from slimclean.batch.report import COLUMNS
 from slimclean.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,11 @@ def test_options_that_the_readme_names_exist():
     text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert name in known, name
+
+
+def test_the_columns_of_the_report_are_those_of_the_readme():
+    (listed,) = re.findall(r"`(file,\s+output,.*?)`", README, re.DOTALL)
+    assert tuple(re.split(r",\s+", listed)) == COLUMNS
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

@@ -64,10 +64,11 @@ def configs(draw):
     )
 
 
-@settings(max_examples=10, deadline=None)
-@given(config=configs(), frames=st.integers(1, 140), batch=st.integers(1, 3), seed=st.integers(0, 99))
-def test_every_size_that_is_accepted_runs_through_the_engine(config, frames, batch, seed):
-    torch.manual_seed(seed)
+@settings(max_examples=5, deadline=None)
+@given(config=configs(), frames=st.sampled_from([1, 3, 20, 131]), batch=st.integers(1, 2))
+def test_every_size_that_is_accepted_runs_through_the_engine(config, frames, batch):
+    """131 frames are two tiles."""
+    torch.manual_seed(0)
     network = SlimmableDemucs(config).eval()
     assert sum(p.numel() for p in network.parameters()) == config.parameters
     frames = min(frames, 1 + 20_000 // config.frame_hop)
@@ -75,7 +76,7 @@ def test_every_size_that_is_accepted_runs_through_the_engine(config, frames, bat
     engine = Engine(network)
     ufs = torch.tensor(config.ufs)[torch.randint(len(config.ufs), (batch, frames))]
     with torch.no_grad():
-        for uf in (config.ufs[0], 1.0, ufs):
+        for uf in (config.ufs[0], ufs):
             plain, fast = network(noisy, uf).waveform, engine(noisy, uf).waveform
             assert (fast - plain).abs().max() < 2e-5 * plain.abs().max()
         assert engine.route(noisy, 0.5).shape == network.route(noisy, 0.5).shape == (batch, frames)

@@ -59,6 +59,7 @@ def test_a_job_is_a_core(tmp_path, weights, monkeypatch, arguments, cores):
     set_: list[int] = [3]
     monkeypatch.setattr(torch, "set_num_threads", set_.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: set_[-1])
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
     used: list[int] = []
     monkeypatch.setattr("slimclean.enhancer.side_by_side", lambda f, x, n: used.append(n) or map(f, x))
     soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)

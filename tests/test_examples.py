@@ -82,7 +82,7 @@ def test_the_packaged_weights_clean_a_known_pair(uf):
 
 def test_many_files_of_which_most_are_done():
     lines = script("many_files.py", "--files", 40, "--done", 35, "--uf", "0.125").splitlines()
-    assert [line.split(" s; ")[1] for line in lines] == ["40 rows in the report"] * 2
+    assert [line.split("; ")[1] for line in lines] == ["40 rows in the report"] * 2
     assert lines[1].startswith("40 recordings, 0 of them to do: ")
 
 

@@ -137,7 +137,7 @@ class AtomicFile:
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Give a path to write to, which becomes `path` where the block ends without an error; raises `OSError`."""
-    remove_leftovers(path.parent)
+    remove_leftovers(Path(os.path.realpath(path)).parent)
     with AtomicFile(path, mode=mode) as file:
         yield file.temporary
         file.commit()

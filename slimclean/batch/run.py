@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
 from slimclean.audio import OutputForm
+from slimclean.batch.collisions import RealPaths
 from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import Task, done_tasks, plan_batch
@@ -82,7 +83,10 @@ def enhance_tasks(
                 finish(task, _skipped(task, EXISTS))
             elif task.problem:
                 finish(task, _failed(task, task.problem))
-        for folder in {task.destination.parent for task in todo}:
+        # Where outputs may be links, their targets' folders are written to.
+        real_path = RealPaths() if options.in_place or options.overwrite else str
+        folders = {Path(real_path(task.destination)).parent for task in todo}
+        for folder in folders:
             audio.remove_leftovers(folder)
         stopped = options.fail_fast and any(task.problem for task in tasks)
         ahead = [] if stopped else todo
@@ -92,7 +96,7 @@ def enhance_tasks(
 
         def run(work: Mapping[Task, Work]) -> Generator[tuple[Task, FileResult], None, None]:
             if shared:
-                return _in_processes(work, options.scheduler, jobs)
+                return _in_processes(work, folders, options.scheduler, jobs)
             return ((task, do(task, watch.progressed)) for task, do in work.items())
 
         if options.form.loudness_lufs is not None and options.loudness_per == "batch":
@@ -139,7 +143,7 @@ def _duration_s(task: Task) -> float:
 
 
 def _in_processes(
-    work: Mapping[Task, Work], scheduler: str | None, jobs: int
+    work: Mapping[Task, Work], folders: Iterable[Path], scheduler: str | None, jobs: int
 ) -> Generator[tuple[Task, FileResult], None, None]:
     """Yield results as they come, from loky or Dask. A worker that dies costs the recording it died of.
 
@@ -162,7 +166,7 @@ def _in_processes(
                     _cancel(results)
         finally:
             # What was in work at an interrupt, or in a worker that was lost, leaves nothing behind.
-            for folder in {task.destination.parent for task in work}:
+            for folder in folders:
                 audio.remove_leftovers(folder)
 
 
@@ -192,7 +196,6 @@ def _alone(task: Task, do: Work, jobs: int) -> FileResult:
     try:
         return next(_parallel({task: do}, jobs))[1]
     except Exception as error:
-        audio.remove_leftovers(task.destination.parent)
         name = type(error).__name__
         if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
             return _failed(task, f"its worker process died ({name}); out of memory?")

@@ -16,6 +16,7 @@ import soundfile
 from conftest import identity_enhancer, run, voice
 
 from slimclean import audio
+from slimclean.audio import atomic
 from slimclean.audio import folder as folders
 from slimclean.audio.folder import list_folder
 from slimclean.batch import collisions
@@ -273,6 +274,17 @@ def test_in_place_through_a_link(tmp_path, enhancer):
     assert target.stat().st_ino != inode
     assert [p.name for p in target.parent.iterdir()] == ["content"]
     assert [p.name for p in link.parent.iterdir()] == ["link.wav"]
+
+
+@posix
+def test_what_a_killed_run_left_beside_the_target_of_a_link_goes(tmp_path, enhancer):
+    target = write(tmp_path / "store" / "content")
+    (tmp_path / "a.wav").symlink_to(target)
+    left, lock = atomic._create(target, 0o600)
+    os.close(lock)
+    assert left.exists()
+    enhance_paths([tmp_path / "a.wav"], in_place=True, enhancer=enhancer)
+    assert [p.name for p in target.parent.iterdir()] == ["content"]
 
 
 @posix

@@ -113,7 +113,10 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
         if chunk.size <= SMALL:
             body = content(source, chunk)
             body = change[chunk.name](body) if chunk.name in change else body
-        (before if sound and chunk.start < sound.start else after).append((chunk.name, body))
+        first = sound is not None and chunk.start < sound.start
+        if new.form == b"RF64" and _size(body) % 2:
+            first = False  # libsndfile loses its way in RF64 after a chunk of odd length
+        (before if first else after).append((chunk.name, body))
     size = sum(8 + _size(body) for _, body in (*before, *after))
     if new.form != b"RF64" and written.stat().st_size + size > WAV_BYTES:
         return ["markers and descriptions do not fit beside 4 GB of sound; set `extension` rf64"]
@@ -222,6 +225,7 @@ def _broadcast(body: bytes, info: AudioInfo, scale: float) -> bytes:
     mode = {1: "mono", 2: "stereo"}.get(info.channels, "multitrack")
     width = f",W={bits}" if (bits := _bits(info)) else ""
     history += f"A=PCM,F={info.sample_rate}{width},M={mode},T=slimclean\r\n".encode()
+    history += b"\0" * (len(history) % 2)
     return bytes(new[:602]) + history
 
 

@@ -372,7 +372,8 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
     container = (wanted and wanted.sndfile) or info.format
     if container == "RAW" or container not in soundfile.available_formats():
         container = "FLAC"  # a name without an extension, and what only PyAV reads
-    same = container == info.format or {container, info.format} <= {"WAV", "WAVEX", "RF64"}
+    # WAVs that are RF64 inside stay so; what is called .rf64 becomes it, whatever its size.
+    same = container == info.format or (container == "WAV" and info.format in ("WAVEX", "RF64"))
     same = same and soundfile.check_format(info.format, info.subtype)
     out = info
     if wanted and wanted.subtype and info.subtype != wanted.subtype:

@@ -72,11 +72,7 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
     family = _family(info)
     warnings = _lost_chunks(source, info)
     if family is None:
-        return (
-            warnings
-            if info.format in MUXERS
-            else warnings + ([] if not _rich(source) else [f"{info.format} holds few tags: some are not kept"])
-        )
+        return warnings if info.format in MUXERS else [*warnings, *_lost_tags(source, info)]
     if not has_mutagen():
         return warnings + _without_mutagen(source)
     if not _same_kind(source, written, family, info) and (not film or info.format != "MOV"):
@@ -89,6 +85,15 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
 def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
     names = chunks.lost(source)
     return [f"{info.format} does not hold {', '.join(names)}"] if names else []
+
+
+def _lost_tags(source: Path, info: AudioInfo) -> list[str]:
+    """What is said where libsndfile alone writes tags, or none."""
+    attached = read(source)
+    known = {names[0] for names in NAMES if names[4]} if info.format == "CAF" else set()
+    lost = [name for name, _ in attached.texts if name not in known]
+    lost += ["covers"] * bool(attached.pictures) + ["chapters"] * bool(attached.chapters)
+    return [f"{info.format} does not hold {', '.join(dict.fromkeys(lost))}"] if lost else []
 
 
 def _without_mutagen(source: Path) -> list[str]:

@@ -104,7 +104,7 @@ def test_chunks_of_a_broadcast_wave_are_kept(tmp_path):
         assert new[name] == old[name]
     assert new[b"bext"][:412] == old[b"bext"][:412]
     assert struct.unpack_from("<5h", new[b"bext"], 412) == (0x7FFF,) * 5  # no longer what was measured
-    history = new[b"bext"][602:].decode().split("\r\n")
+    history = new[b"bext"][602:].rstrip(b"\0").decode().split("\r\n")
     assert history == ["A=PCM,F=48000,W=16,M=mono,T=Recorder", "A=PCM,F=48000,W=16,M=mono,T=slimclean", ""]
 
 
@@ -193,6 +193,47 @@ def test_code_pages_are_told_apart():
         ("Café à gogo", "cp1252"),
     ):
         assert decoded([text.encode(page), b"plain"]) == [text, "plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("b.au", "AU does not hold TITLE, LOCATION"),
+        ("b.w64", "W64 does not hold TITLE"),
+        ("b.caf", "CAF does not hold LOCATION"),
+    ],
+)
+def test_tags_that_a_container_has_no_place_for_are_named(tmp_path, name, lost):
+    source = tmp_path / "a.flac"
+    written(source, 48_000, format="FLAC")
+    file = mutagen.File(source)
+    if file.tags is None:
+        file.add_tags()
+    file.tags.extend([("TITLE", "T"), ("LOCATION", "Town")])
+    file.save()
+    assert lost in enhanced(source, tmp_path / name).warnings
+    if name == "b.caf":
+        with audio.AudioReader(tmp_path / name) as reader:
+            assert reader.tags == {"title": "T"}
+
+
+@pytest.mark.parametrize("name", ["b.rf64", "b.wav"])
+def test_chunks_go_along_into_rf64_and_out_of_it(tmp_path, name):
+    source = tmp_path / "a.wav"
+    if name == "b.rf64":
+        scene(source)
+    else:
+        enhanced(scene(tmp_path / "first.wav"), tmp_path / "a.rf64")
+        source = tmp_path / "a.rf64"
+    form = OutputForm(extension=".wav") if name == "b.wav" else None
+    enhanced(source, tmp_path / name, form)
+    data = (tmp_path / name).read_bytes()
+    assert data[:4] == b"RF64"  # a WAV of this kind stays one
+    assert struct.unpack_from("<Q", data, 20)[0] == len(data) - 8
+    for mark in (b"bext", b"iXML", b"cue ", b"Question"):
+        assert mark in data
+    assert data.index(b"bext") < data.index(b"data", 60) < data.index(b"cue ")
+    assert audio.read(tmp_path / name)[0].shape == (1, 24_000)
 
 
 def test_a_chunk_of_zeros_costs_nothing(tmp_path):

@@ -32,6 +32,8 @@ STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
 AUDIOBOOK = "M4B "
+STEER_S, STEER_LEAST, STEER_MOST, STEER_SAMPLES = 2.0, 0.5, 2.0, 4096
+"""How AAC is kept at its bit rate: so soon, within these shares of it, looking after so many samples."""
 OFF_S = 0.2
 """By how much a header may round the length of the sound."""
 
@@ -60,7 +62,8 @@ class Film:
         self._container = _BY_FORMAT[info.format]
         self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
         self._held = np.zeros((0, info.channels))
-        self._step = _pcm_step(info.sample_rate) if info.codec and info.codec.startswith("pcm_") else 1
+        self._step = _step(info)
+        self._bits = self._encoded = 0
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
@@ -98,7 +101,17 @@ class Film:
             rate = self.info.sample_rate
             frame.rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._samples
             self._samples += packed.shape[1] // self.info.channels
+            self._encoded += packed.shape[1] // self.info.channels
             self._mux(self._sound.encode(frame))
+            if self.info.codec == "aac":
+                self._steer()
+
+    def _steer(self) -> None:
+        """Ask the encoder of AAC for what is left to spend: by itself it misses its rate around silence."""
+        wanted = self._bit_rate
+        spare = wanted * self._encoded / self.info.sample_rate - self._bits
+        share = min(STEER_MOST, max(STEER_LEAST, 1 + spare / (wanted * STEER_S)))
+        self._sound.codec_context.bit_rate = round(wanted * share)
 
     def close(self) -> None:
         """Write what the encoder still holds, the rest of the other tracks and the header."""
@@ -200,7 +213,8 @@ class Film:
             self._sound.codec_context.format = kind if kind in offered or not offered else kind + "p"
             self._sound.time_base = Fraction(1, info.sample_rate)
             if limit and limit.kbits is not None:
-                self._sound.bit_rate = info.bit_rate or round(1000 * limit.kbits * info.channels)
+                self._bit_rate = info.bit_rate or round(1000 * limit.kbits * info.channels)
+                self._sound.bit_rate = self._bit_rate
             if codec.name == "libopus":
                 self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
         if old is None:
@@ -323,6 +337,7 @@ class Film:
         """Write packets of sound, each after what the other tracks hold up to its time."""
         for packet in packets:
             self._copy_until(packet.dts * packet.time_base)
+            self._bits += 8 * packet.size
             packet.stream = self._sound
             self._out.mux_one(packet)
 
@@ -429,8 +444,9 @@ def _without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}
 
 
-def _pcm_step(sample_rate: int) -> int:
-    """Return the samples of a packet of PCM: whole milliseconds, for Matroska has no finer time."""
-    return next(
-        (sample_rate * ms // 1000 for ms in (20, 40) if sample_rate * ms % 1000 == 0), sample_rate // 50
-    )
+def _step(info: AudioInfo) -> int:
+    """Return how many samples are handed over at a time, 1 for any number of them."""
+    codec, rate = info.codec or "", info.sample_rate
+    if codec.startswith("pcm_"):  # whole milliseconds, for Matroska has no finer time
+        return next((rate * ms // 1000 for ms in (20, 40) if rate * ms % 1000 == 0), rate // 50)
+    return STEER_SAMPLES if codec == "aac" else 1

@@ -356,7 +356,7 @@ def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> Au
     bits = None
     if found := re.match(r"pcm_[suf](\d+)", codec):
         bits = int(found[1])
-    elif ENCODINGS[codec].kbits is None:
+    elif codec in ENCODINGS and ENCODINGS[codec].kbits is None:
         bits = 24 if _bits(info) > 16 else 16
     return replace(
         info,

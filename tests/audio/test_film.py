@@ -48,6 +48,8 @@ def enhanced(source, destination, form=None):
         ("a.m4v", "aac", False),
         ("a.mov", "pcm_s16le", True),
         ("a.mov", "pcm_s24le", True),
+        ("a.mov", "pcm_s16be", True),
+        ("a.mov", "pcm_mulaw", False),
         ("a.mov", "aac", False),
         ("a.mkv", "flac", True),
         ("a.mkv", "aac", False),
@@ -234,6 +236,15 @@ def test_without_pyav_the_error_is_the_cure(tmp_path, monkeypatch):
         result = enhance_file(Task(given, tmp_path / "out" / "b.m4a"), identity_enhancer())
         assert "pip install 'slimclean[av]'" in result.error
     assert not (tmp_path / "out").exists()
+
+
+def test_aac_keeps_its_bit_rate_after_silence(tmp_path):
+    x = sound(5.0, 1)
+    x[:, : RATE // 2] = 0
+    source = make_film(tmp_path / "a.mp4", "aac", x, bit_rate=64_000, picture=False)
+    enhanced(source, tmp_path / "b.mp4")
+    sizes = [sum(len(p[1]) for p in packets(path, "audio")) for path in (source, tmp_path / "b.mp4")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
 def test_a_film_without_commit_leaves_nothing(tmp_path):

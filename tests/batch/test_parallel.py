@@ -19,6 +19,7 @@ from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
 from slimclean.batch.options import Watch
+from slimclean.batch.report_file import read_report
 from slimclean.batch.run import enhance_paths, pick_jobs
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 
@@ -158,14 +159,14 @@ for kill in range(kills):
     os.waitpid(child, 0)
     begun.add(finished())
 assert len(begun) > 3, begun  # the kills fell into the work, not before or after it
-results = enhance_paths([takes], out, enhancer)
+results = enhance_paths([takes], out, enhancer, report=out.with_suffix(".csv"))
 print(sum(r.status == "skipped" for r in results), sum(r.status == "enhanced" for r in results))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_twenty_kills_and_one_rerun(tmp_path):
-    """A process killed at any moment leaves whole files or none; the next run does the rest."""
+    """A process killed at any moment leaves whole files or none; the next run does the rest and has all rows."""
     takes = tmp_path / "takes"
     takes.mkdir()
     for k in range(60):
@@ -181,6 +182,11 @@ def test_twenty_kills_and_one_rerun(tmp_path):
     assert done + rest == 60
     assert rest > 0
     assert contents(tmp_path / "out") == contents(tmp_path / "calm")
+    rows = read_report(tmp_path / "out.csv")
+    assert [Path(row.file).name for row in rows] == [f"{k:02}.wav" for k in range(60)]
+    told = [row for row in rows if row.status == "enhanced"]
+    assert len(told) >= 40  # a kill between the output and its row costs that row
+    assert all(row.duration_s == 1.0 and row.mean_uf for row in told)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 from urllib.parse import unquote
@@ -188,6 +189,19 @@ def test_lines_that_are_no_rows_are_one_message(tmp_path, line):
     (tmp_path / "r.jsonl").write_text(line + "\n")
     with pytest.raises(SlimcleanError, match=r"r\.jsonl: not a report of slimclean"):
         read_report(tmp_path / "r.jsonl")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_a_page_on_a_private_recording_is_private(tmp_path):
+    recordings = [tmp_path / "open.wav", tmp_path / "closed.wav"]
+    for path, mode in zip(recordings, (0o644, 0o600), strict=True):
+        soundfile.write(path, voice(0.1), 16_000)
+        path.chmod(mode)
+    pages = [tmp_path / "open.html", tmp_path / "all.html"]
+    for page, files in zip(pages, (recordings[:1], recordings), strict=True):
+        write_report([FileResult(str(f), str(f), "failed") for f in files], page, identity_enhancer())
+    assert not pages[1].stat().st_mode & 0o077
+    assert pages[0].stat().st_mode & 0o044 == recordings[0].stat().st_mode & 0o044
 
 
 def test_json_has_no_infinity(tmp_path):

@@ -166,7 +166,7 @@ print(sum(r.status == "skipped" for r in results), sum(r.status == "enhanced" fo
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_twenty_kills_and_one_rerun(tmp_path):
-    """A process killed at any moment leaves whole files or none; the next run does the rest and has all rows."""
+    """A process killed at any moment leaves whole files or none; one more does the rest, with all rows."""
     takes = tmp_path / "takes"
     takes.mkdir()
     for k in range(60):

@@ -76,7 +76,7 @@ def _flow(
     result = begin(Task(STREAM, STREAM), enhancer)
     source, sink = WaveSource(streams[0], header), WaveSink(streams[1], header, form)
     account = Account(result, source.info, form, traced=look is not None)
-    with outcome(result):
+    with outcome(result, to_pipe=True):
         enhanced = account.enhanced(source.read_blocks(mono=form.mono), enhancer, progress, live=True)
         for out in resample_blocks(enhanced, source.info.sample_rate, sink.info.sample_rate):
             sink.write(out)

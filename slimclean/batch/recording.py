@@ -104,16 +104,22 @@ def begin(task: Task, enhancer: Enhancer) -> FileResult:
 
 
 @contextlib.contextmanager
-def outcome(result: FileResult) -> Iterator[None]:
-    """Put into a row how the work went, and how long it took; raises only where nobody reads a pipe."""
+def outcome(result: FileResult, *, to_pipe: bool = False) -> Iterator[None]:
+    """Put into a row how the work went, and how long it took; raises only where nobody reads a pipe.
+
+    What goes wrong when the output is there, and the row says so, is a warning.
+    """
     started = time.perf_counter()
     try:
         yield
         result.status = "enhanced"
-    except BrokenPipeError:
-        raise
     except Exception as error:  # whatever one recording does, the others go on
-        result.error = reason(error)
+        if to_pipe and isinstance(error, BrokenPipeError):
+            raise
+        if result.status == "enhanced":
+            _remark(result, reason(error))
+        else:
+            result.error = reason(error)
     result.processing_s = time.perf_counter() - started
     if result.duration_s and result.status == "enhanced":
         result.rtf = result.processing_s / result.duration_s
@@ -137,8 +143,15 @@ def enhance_file(
     if task.reference is not None and result.status == "enhanced":
         score_output(result, task)
     if look is not None and trace is not None:
-        result.view = look(result, trace.comparison(enhancer))
+        try:
+            result.view = look(result, trace.comparison(enhancer))
+        except Exception as error:  # the recording is enhanced all the same
+            _remark(result, f"not drawn: {reason(error)}")
     return result
+
+
+def _remark(result: FileResult, remark: str) -> None:
+    result.warnings = "; ".join(filter(None, [result.warnings, remark]))
 
 
 def _enhance_into(
@@ -159,6 +172,7 @@ def _enhance_into(
                 sink.write(out)
             account.tell(enhancer)  # what could go wrong goes wrong before the output is there
             sink.commit(mtime)
+            result.status = "enhanced"
         remarks = reader.warnings
     result.clipped_samples = writer.clipped
     result.warnings = "; ".join([*remarks, *account.warnings(writer.clipped), *writer.warnings])
@@ -179,4 +193,4 @@ def score_output(result: FileResult, task: Task) -> None:
     for name, value in score.values.items():
         setattr(result, name, value)
     if remark:
-        result.warnings = "; ".join(filter(None, [result.warnings, f"not scored: {remark}"]))
+        _remark(result, f"not scored: {remark}")

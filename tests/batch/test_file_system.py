@@ -209,6 +209,7 @@ def test_names_that_are_too_long_are_a_row(tmp_path, weights):
         OSError(errno.EIO, "Input/output error"), OSError("no number"), OSError(), ValueError("two\nlines"),
         SystemError("error return without exception set"), KeyError("x"), AssertionError(), EOFError(),
         FloatingPointError("x"), ConnectionResetError(errno.ECONNRESET, "reset"), NotImplementedError("yet"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
@@ -252,6 +253,21 @@ def test_whatever_scoring_raises_the_recording_is_enhanced(tmp_path, enhancer, m
     (result,) = enhance_paths([take], tmp_path / "b.wav", enhancer, references=take)
     assert (result.status, result.error) == ("enhanced", "")
     assert "not scored: MemoryError" in result.warnings
+
+
+def test_what_goes_wrong_when_the_output_is_there_is_a_warning(tmp_path, enhancer, monkeypatch):
+    """A row "failed" beside a new output would be false."""
+
+    def fail(*_):
+        raise MemoryError
+
+    takes = [write(tmp_path / "takes" / f"{name}.wav") for name in "ab"]
+    results = enhance_paths(takes, tmp_path / "out", enhancer, look=lambda _: fail)
+    assert [(r.status, r.error) for r in results] == [("enhanced", "")] * 2
+    assert all("not drawn: MemoryError" in r.warnings for r in results)
+    monkeypatch.setattr("slimclean.batch.recording.diagnostics.warnings", fail)
+    results = enhance_paths(takes, tmp_path / "out", enhancer, overwrite=True)
+    assert [(r.status, r.error, r.warnings) for r in results] == [("enhanced", "", "MemoryError")] * 2
 
 
 # --- in place, and links ---------------------------------------------------------------------------

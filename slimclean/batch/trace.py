@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slimclean.batch.report import FileResult
 from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder
-from slimclean.enhancer import Enhancer
+
+if TYPE_CHECKING:
+    from slimclean.enhancer import Enhancer
 
 AUDIBLE_DBFS = -80.0
 """Below it, how much was removed says nothing."""

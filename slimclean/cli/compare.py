@@ -42,7 +42,6 @@ def compare(
     with one_line_errors():
         parsed_uf = parse_uf(uf)
         from slimclean.audio.atomic import shared_mode
-        from slimclean.enhancer import Enhancer
         from slimclean.scoring.tables import check_file
         from slimclean.show.compare import read_stretch, write_comparison
         from slimclean.show.page import check_page
@@ -52,11 +51,13 @@ def compare(
         check_file(page)
         before = read_stretch(file, start, seconds)
         if enhanced is not None:
-            after: object = read_stretch(enhanced, start, seconds)
+            mode = shared_mode([file, enhanced])
+            write_comparison(page, file.name, before, read_stretch(enhanced, start, seconds), mode=mode)
         else:
-            after = Enhancer(parsed_uf, target_uf, model, device=device)
-        mode = shared_mode([file, *([enhanced] if enhanced else [])])
-        write_comparison(page, file.name, before, after, mode=mode)  # type: ignore[arg-type]
+            from slimclean.enhancer import Enhancer
+
+            enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
+            write_comparison(page, file.name, before, enhancer, mode=shared_mode([file]))
     print(page)
     if output is None and has_screen():
         webbrowser.open(page.absolute().as_uri())

@@ -68,15 +68,16 @@ class LoudnessMeter:
     """Measures one recording: `add` its blocks [C, T] in order, then `finish`.
 
     `layout` is FFmpeg's name of a channel layout, such as "5.1": by it the standard leaves the bass channel out
-    and takes surround channels as 1.5 dB louder. Without one, or with one for another number of channels, all
-    channels count alike. Raises `MissingDependencyError`.
+    and takes surround channels as 1.5 dB louder. Without one, or with one that FFmpeg does not know or
+    that is for another number of channels, all count alike. Raises `MissingDependencyError`.
     """
 
     def __init__(self, sample_rate: int, channels: int, layout: str | None = None) -> None:
         self._av = av = require_meter()
-        if layout is None or av.AudioLayout(layout).nb_channels != channels:
-            layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
-        self._layout = layout
+        self._layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+        with contextlib.suppress(ValueError):  # a name that this FFmpeg does not know
+            if layout is not None and av.AudioLayout(layout).nb_channels == channels:
+                self._layout = layout
         self._sample_rate = sample_rate
         self._samples = 0
         self._integrated = -math.inf

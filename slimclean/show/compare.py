@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -26,12 +27,14 @@ from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
 from slimclean.dsp.resample import resample
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns, spectrogram
-from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError, UsageError
 from slimclean.show.assets import asset, escaped
 from slimclean.show.comparison import LENGTHS_AGREE_S
 from slimclean.show.page import check_page
 from slimclean.show.view import removed, thumbnail, uf_timeline
+
+if TYPE_CHECKING:
+    from slimclean.enhancer import Enhancer
 
 SECONDS = 60.0
 """How much of a longer recording a page shows."""
@@ -110,7 +113,7 @@ def write_comparison(
     check_page(page)
     uf, frame_rate_hz = np.zeros(0), 0.0
     ufs: tuple[float, ...] = ()
-    if isinstance(after, Enhancer):
+    if not isinstance(after, Stretch):
         enhancer, (waveform, uf) = after, after(before.waveform, before.sample_rate)
         after = Stretch(waveform, before.sample_rate, before.start_s)
         frame_rate_hz, ufs = enhancer.config.frame_rate_hz, enhancer.config.ufs

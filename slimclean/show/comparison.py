@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from slimclean import audio
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import Spectrogram, spectrogram
-from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError
+
+if TYPE_CHECKING:
+    from slimclean.enhancer import Enhancer
 
 LENGTHS_AGREE_S = 0.5
 """Lossy encoders pad a little."""

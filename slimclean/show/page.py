@@ -10,18 +10,20 @@ import html
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult, totals
-from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError, reason
 from slimclean.show import player
 from slimclean.show.assets import asset, escaped
 from slimclean.show.comparison import compare_result
 from slimclean.show.view import Strip, View, view_of
+
+if TYPE_CHECKING:
+    from slimclean.enhancer import Enhancer
 
 SHOWN = 200
 """Recordings with pictures and players; the table holds all. Each takes up to 300 KB of the page."""

@@ -141,6 +141,27 @@ def test_in_place_and_again_by_several_processes(tmp_path):
     ]
 
 
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux only")
+def test_memory_does_not_grow_with_length(tmp_path):
+    code = """
+import sys; import numpy as np; from pathlib import Path
+from slimclean.audio import AudioInfo, AudioWriter, OutputForm
+from slimclean.batch.mastering import mastered
+x = 0.1 * np.random.default_rng(0).standard_normal((2, 384_000)).astype(np.float32)
+path, info = Path(sys.argv[1], "a.flac"), AudioInfo(48_000, 2, 0, "FLAC", "PCM_16")
+with AudioWriter(path, info) as writer, mastered(writer, path, info, OutputForm(loudness_lufs=-12)) as sink:
+    for _ in range(int(sys.argv[2])): sink.write(x)
+    sink.commit()
+print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])
+"""
+    peaks = []
+    for blocks in (15, 90):  # two minutes, and twelve
+        command = [sys.executable, "-c", code, str(tmp_path), str(blocks)]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024)
+    assert peaks[1] < peaks[0] + 32  # MiB; ten minutes more are 220 MiB
+
+
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -114,6 +114,12 @@ def test_beside_the_standard_written_out():
     assert measure(x, layout="5.0").integrated_lufs == pytest.approx(plain_lufs(x, weights), abs=0.03)
 
 
+@pytest.mark.parametrize("layout", ["no such", "", "5.1", "mono"])
+def test_layouts_of_others_do_not_matter(layout):
+    x = tones((1, -23))
+    assert measure(x, layout=layout) == measure(x)
+
+
 def test_blocks_make_no_difference():
     x = np.stack([voice(3, 44_100), voice(3, 44_100, 1)])
     assert measure(x, 44_100, block=4_411) == measure(x, 44_100, block=1_000_000)

@@ -20,7 +20,6 @@ import numpy as np
 
 from slimclean.audio import AudioInfo, OutputForm
 from slimclean.batch.report import FileResult
-from slimclean.dsp.level import Level
 from slimclean.dsp.limiter import Limiter
 from slimclean.dsp.loudness import (
     GATE_LUFS,
@@ -245,10 +244,10 @@ def _written(
     blocks: Iterable[np.ndarray], info: AudioInfo, writer: Writer | None, warning: str = ""
 ) -> Mastered:
     """Write `blocks` if there is a writer, and measure them."""
-    gauge, level = meter(info), Level()
+    gauge, power, count = meter(info), 0.0, 0
     for block in blocks:
         gauge.add(block)
+        power, count = power + float(np.square(block).sum(dtype=np.float64)), count + block.size
         if writer is not None:
-            level.add(block, info.sample_rate)
             writer.write(block)
-    return Mastered(gauge.finish(), level.dbfs, warning)
+    return Mastered(gauge.finish(), 10 * math.log10(power / count) if power else -math.inf, warning)

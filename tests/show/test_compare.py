@@ -203,8 +203,9 @@ def browse(tmp_path):
             threading.Thread(target=server.serve_forever, daemon=True).start()
             command = [
                 CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-                f"--user-data-dir={tmp_path / 'profile'}", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync", "--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr",
+                f"--user-data-dir={tmp_path / 'profile'}", "--disable-sync",
+                "--disable-background-networking", "--disable-component-update",
+                "--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr",
                 f"http://127.0.0.1:{server.server_port}/{name}",
             ]  # fmt: skip
             browser = subprocess.Popen(command, stdout=log, stderr=log)

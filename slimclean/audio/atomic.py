@@ -186,6 +186,19 @@ def remove_leftovers(folder: Path) -> None:
                     _remove_if_left(path)
 
 
+def lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; False where somebody, maybe we ourselves, holds it already."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # no locks here
+    return True
+
+
 def _remove_if_left(path: Path) -> None:
     name = _PART.fullmatch(path.name)
     if name and name["machine"] == _machine() and sys.platform != "win32":

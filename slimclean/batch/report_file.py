@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from slimclean.audio.atomic import replacing, shared_mode
+from slimclean.audio.atomic import lock, replacing, shared_mode
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.plan import Task
@@ -67,7 +67,8 @@ class ReportWriter:
 
     A report is of the same set if it has a row of one of the tasks, or of a recording in a folder that was
     given, with its output in the folder of outputs. Raises `UsageError` for the report of another set, unless
-    `overwrite`, and for what is no report; `SlimcleanError` for what cannot be written.
+    `overwrite`, for what is no report, and while another run writes it; `SlimcleanError` for what cannot be
+    written.
     """
 
     def __init__(self, path: Path, tasks: Sequence[Task] = (), *, overwrite: bool = False) -> None:
@@ -84,6 +85,7 @@ class ReportWriter:
                 self._take_over(tasks, overwrite=overwrite)
                 self._write_all()
             self._file = path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
+            lock(self._file.fileno())
         except OSError as error:
             raise _cannot_write(path, error) from error
 
@@ -100,6 +102,9 @@ class ReportWriter:
         """Begin with the rows of an earlier run over the same set."""
         if not is_file(self._path):
             return
+        with self._path.open("ab") as file:
+            if not lock(file.fileno()):
+                raise UsageError(f"{self._path}: another run writes it at the moment; give another name")
         try:
             columns, rows = load(self._path)
         except (ValueError, RecursionError, csv.Error) as error:

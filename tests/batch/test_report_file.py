@@ -11,10 +11,13 @@ import pytest
 import soundfile
 from conftest import identity_enhancer, run, voice
 
+from slimclean.batch.plan import Task
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter, load, read_report
 from slimclean.batch.run import enhance_paths
 from slimclean.errors import SlimcleanError, UsageError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="names, modes and locks of POSIX")
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +184,7 @@ def test_another_spelling_of_a_path_is_the_same_recording(takes, tmp_path, enhan
     assert sorted(statuses(tmp_path / "r.csv").values()) == ["enhanced"] * 3
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names and files of POSIX")
+@posix
 def test_any_name_goes_through_two_runs(tmp_path, enhancer):
     folder = tmp_path / "takes"
     folder.mkdir()
@@ -196,7 +199,7 @@ def test_any_name_goes_through_two_runs(tmp_path, enhancer):
         assert all(row.status == "enhanced" for row in read_report(report))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@posix
 def test_the_report_of_a_private_recording_is_private(takes, tmp_path, enhancer):
     (takes / "deep" / "b.wav").chmod(0o600)
     for name, paths in (("open", [takes / "a.wav"]), ("closed", [takes])):
@@ -231,6 +234,17 @@ def test_rows_that_find_no_room_do_not_stop_the_work(takes, tmp_path, enhancer, 
     with pytest.raises(SlimcleanError, match=r"cannot write .*No space left"):
         enhance_paths([takes], tmp_path / "out", enhancer, report=report)
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 3
+
+
+@posix
+def test_two_runs_at_a_time_do_not_lose_one_anothers_rows(tmp_path):
+    with ReportWriter(tmp_path / "r.csv") as first:
+        with pytest.raises(UsageError, match="another run writes it"):
+            ReportWriter(tmp_path / "r.csv")
+        first.add(FileResult("a", "b", "enhanced"))
+    with ReportWriter(tmp_path / "r.csv", [Task(Path("a"), Path("b"))]):
+        pass
+    assert [row.file for row in read_report(tmp_path / "r.csv")] == ["a"]
 
 
 def test_the_report_of_a_pipe(tmp_path, weights):

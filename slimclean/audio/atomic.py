@@ -187,7 +187,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file for as long as it is open; False where somebody, maybe we ourselves, holds it already."""
+    """Lock an open file for as long as it is open; False where it is locked already, by whomever."""
     if sys.platform == "win32":
         return True
     try:

@@ -158,7 +158,7 @@ def muxed(
                 stream.bit_rate = bit_rate
         if default is not None:
             for number, stream in enumerate(streams):
-                stream.disposition = av.stream.Disposition.default if number == default else 0
+                stream.disposition = av.stream.Disposition.default.value if number == default else 0
         for number, stream in enumerate(streams):
             size = stream.codec_context.frame_size or 960
             converter = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)

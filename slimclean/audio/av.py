@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from slimclean.audio import riff
-from slimclean.audio.clock import Clock
+from slimclean.audio.clock import GAP_S, Clock
 from slimclean.audio.extent import missing_bytes
 from slimclean.audio.formats import CONTAINERS, AudioInfo
 from slimclean.audio.view import Peek
@@ -21,6 +21,8 @@ from slimclean.errors import AudioError, MissingDependencyError
 DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
 """The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 _CLOCKS = {name: container.clock for container in CONTAINERS for name in container.demuxers}
+_WMA_DELAY_S = 0.1
+"""WMA's decoder leaves out its first two frames, and counts them."""
 _MOST_BYTES = 1 << 29
 _RAW = ("aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "dts", "mp3", "g722", "gsm")
 """Containers that are nothing but packets; players do not mind if the last is cut short."""
@@ -72,7 +74,7 @@ class AvSource:
         try:
             # An absolute path cannot be taken for the name of a protocol.
             return self._av.open(
-                str(self._path.resolve()), options={"format_whitelist": DEMUXERS}, metadata_errors="replace"
+                str(self._path.resolve()), container_options={"format_whitelist": DEMUXERS}, metadata_errors="replace"
             )
         except self._errors as error:
             raise AudioError(f"not a readable recording ({_reason(error)})") from error
@@ -101,7 +103,10 @@ class AvSource:
         length = 0
         if (kind := _CLOCKS.get(form)) and stream.duration and stream.time_base:
             length = round(stream.duration * stream.time_base * self.info.sample_rate)
-        self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s()) if kind else None
+        self._clock = None
+        if kind:
+            delay_s = _WMA_DELAY_S if form == "asf" else GAP_S
+            self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
         self._end = length if form == "mov" else 0
         ahead = self._clock.ahead(_time(first)) if self._clock else 0
         duration = self._container.duration
@@ -129,7 +134,7 @@ class AvSource:
         if track is not None and not 1 <= track <= len(streams):
             raise AudioError(f"has {_tracks(len(streams))}, not {track}")
         wanted = [track] if track is not None else sorted(
-            range(1, len(streams) + 1), key=lambda number: not _is_default(streams[number - 1])
+            range(1, len(streams) + 1), key=lambda number: not self._is_default(streams[number - 1])
         )  # fmt: skip
         reason = ""
         for number in wanted:
@@ -154,6 +159,9 @@ class AvSource:
             self._container = self._open_container()
         which = f"sound track {track}" if track is not None and len(streams) > 1 else "its sound"
         raise AudioError(f"not a readable recording ({which}: {reason})")
+
+    def _is_default(self, stream: Any) -> bool:
+        return bool(stream.disposition & self._av.stream.Disposition.default)
 
     def _decode(self, stream: Any) -> Iterator[Any]:
         """Decoded frames; a packet that cannot be decoded is an error where others follow."""
@@ -280,10 +288,6 @@ class AvSource:
 
 def _time(frame: Any) -> Fraction | None:
     return frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
-
-
-def _is_default(stream: Any) -> bool:
-    return bool(int(stream.disposition) & 1)
 
 
 def _tracks(count: int) -> str:

@@ -9,18 +9,23 @@ GAP_S = 0.04
 LONGEST_S = 2 * 3600.0
 """A longer pause is a damaged time, where the container does not say how long it is."""
 BACK_S = 1.0
+"""A time that is earlier than what was given out by so much starts the clock anew."""
 
 
 class Clock:
     """Compares the times of frames with the samples given out, at `sample_rate` from `origin` on, in s.
 
-    `length_s` is how long the container says it is, None if it does not.
+    `length_s` is how long the container says it is, None if it does not; up to `delay_s` at the beginning are
+    the codec's own.
     """
 
-    def __init__(self, sample_rate: int, origin: Fraction, length_s: float | None) -> None:
+    def __init__(
+        self, sample_rate: int, origin: Fraction, length_s: float | None, delay_s: float = GAP_S
+    ) -> None:
         self._rate = sample_rate
         self._origin = origin
         self._limit_s = LONGEST_S if length_s is None else length_s + 1
+        self._delay_s = delay_s
         self._samples = 0
         self._lead = self._paused = self._pauses = 0
         self._jumps = 0
@@ -33,6 +38,9 @@ class Clock:
         if missing > self._limit_s or missing < -BACK_S:
             self._origin += missing  # a time that cannot be: from here on it counts anew
             self._jumps += 1
+            return 0
+        if self._samples == 0 and GAP_S < missing <= self._delay_s:
+            self._origin += missing
             return 0
         return round(missing * self._rate) if missing > GAP_S else 0
 

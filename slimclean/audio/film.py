@@ -223,7 +223,7 @@ class Film:
         if old_codec != info.codec and info.codec == self._container.codecs[0] and self._like_source():
             self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
         self._sound.metadata.update(_without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
-        self._sound.disposition = old.disposition
+        self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
 
     def _add_attached(self) -> None:
         """Texts, chapters and pictures of a source that is no film."""
@@ -292,7 +292,7 @@ class Film:
         except ValueError as error:
             return self._refused(stream, error)
         track.metadata.update(_without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
-        track.disposition = stream.disposition
+        track.disposition = stream.disposition.value
         if self._like_source() and stream.codec_context is not None:
             with contextlib.suppress(ValueError, UnicodeError):  # hvc1 or hev1: players care
                 track.codec_context.codec_tag = stream.codec_context.codec_tag

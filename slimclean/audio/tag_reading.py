@@ -66,8 +66,9 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
     except ModuleNotFoundError:
         return
     try:
-        options = {"format_whitelist": DEMUXERS}
-        with av.open(str(source.resolve()), options=options, metadata_errors="surrogateescape") as container:
+        only = {"format_whitelist": DEMUXERS}
+        path = str(source.resolve())
+        with av.open(path, container_options=only, metadata_errors="surrogateescape") as container:
             for chapter in container.chapters():
                 base = chapter["time_base"] or 0
                 title = _utf8(chapter["metadata"].get("title", ""))

@@ -27,7 +27,7 @@ def import_av() -> Any:
 def open_film(av: Any, path: Path) -> Any:
     # An absolute path cannot be taken for the name of a protocol, nor a playlist for a film.
     options = {"format_whitelist": DEMUXERS}
-    return av.open(str(path.resolve()), options=options, metadata_errors="surrogateescape")
+    return av.open(str(path.resolve()), container_options=options, metadata_errors="surrogateescape")
 
 
 def is_film(path: Path) -> bool:

@@ -21,6 +21,9 @@ from slimclean.errors import AudioError, MissingDependencyError
 DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
 """The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 _CLOCKS = {name: container.clock for container in CONTAINERS for name in container.demuxers}
+LATEST_START_S = 10
+"""A film whose first picture and sound both start later than this was cut from something longer."""
+_REMARKED_S = 0.5
 _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them."""
 _MOST_BYTES = 1 << 29
@@ -74,7 +77,9 @@ class AvSource:
         try:
             # An absolute path cannot be taken for the name of a protocol.
             return self._av.open(
-                str(self._path.resolve()), container_options={"format_whitelist": DEMUXERS}, metadata_errors="replace"
+                str(self._path.resolve()),
+                container_options={"format_whitelist": DEMUXERS},
+                metadata_errors="replace",
             )
         except self._errors as error:
             raise AudioError(f"not a readable recording ({_reason(error)})") from error
@@ -101,12 +106,15 @@ class AvSource:
         self.tags = {ours: str(metadata[name]) for name, ours in TAGS.items() if metadata.get(name)}
         # Raw streams have no length but an estimate.
         length = 0
-        if (kind := _CLOCKS.get(form)) and stream.duration and stream.time_base:
+        kind = "relative" if form == "ogg" and self._container.streams.video else _CLOCKS.get(form)
+        if kind and stream.duration and stream.time_base:
             length = round(stream.duration * stream.time_base * self.info.sample_rate)
         self._clock = None
         if kind:
             delay_s = _WMA_DELAY_S if form == "asf" else GAP_S
             self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
+        told = form not in _RAW and stream.duration and stream.time_base
+        self._told_s = float(stream.duration * stream.time_base) if told else 0.0
         self._end = length if form == "mov" else 0
         ahead = self._clock.ahead(_time(first)) if self._clock else 0
         duration = self._container.duration
@@ -121,6 +129,9 @@ class AvSource:
     def _origin(self, kind: str) -> Fraction:
         """Return the file's time of the first sample, in s."""
         start = Fraction(self._container.start_time or 0, self._av.time_base)
+        if kind == "absolute" and start > LATEST_START_S:
+            self.warnings.append(f"its clock starts at {float(start):.0f} s, which was taken for 0")
+            return start
         return start if kind == "relative" else min(Fraction(0), start)
 
     def _length_s(self) -> float | None:
@@ -240,6 +251,11 @@ class AvSource:
         yield from self._arrays(converter.resample(None))  # type: ignore[union-attr]
         if self._clock is not None:
             self.warnings.extend(self._clock.remarks())
+        elif self._told_s - self._decoded / self.info.sample_rate > _REMARKED_S:
+            there_s = self._decoded / self.info.sample_rate
+            self.warnings.append(
+                f"its header says {self._told_s:.2f} s, {there_s:.2f} s are there and were read"
+            )
 
     def _arrays(self, parts: Any) -> Iterator[np.ndarray]:
         for part in parts:

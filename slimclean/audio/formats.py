@@ -95,8 +95,8 @@ CONTAINERS = (
     Container("CAF", (".caf",), "CAF", demuxers=("caf",), marks=((0, b"caff"),)),
     Container("W64", (".w64",), "W64", demuxers=("w64",), marks=((0, b"riff\x2e\x91\xcf\x11"),)),
     Container("AU", (".au", ".snd"), "AU", demuxers=("au",), marks=((0, b".snd"), (0, b"dns."))),
-    Container("SPHERE", (".sph",), "NIST", marks=((0, b"NIST_1A"),)),
-    Container("VOC", (".voc",), "VOC", marks=((0, b"Creative Voice File"),)),
+    Container("SPHERE", (".sph",), "NIST", demuxers=("nistsphere",), marks=((0, b"NIST_1A"),)),
+    Container("VOC", (".voc",), "VOC", demuxers=("voc",), marks=((0, b"Creative Voice File"),)),
     Container("GSM", (".gsm",), "RAW", "GSM610", demuxers=("gsm",), becomes=".flac"),
     Container(
         "M4A",
@@ -155,7 +155,7 @@ CONTAINERS = (
         clock="absolute",
     ),
     _foreign("WMA", ".wma .wmv .asf", "asf", (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), clock="absolute"),
-    _foreign("AAC", ".aac", "aac", becomes=".m4a"),
+    _foreign("AAC", ".aac .loas .latm", "aac,loas", becomes=".m4a"),
     _foreign("AMR", ".amr .awb", "amr,amrnb,amrwb", (0, b"#!AMR")),
     _foreign("AC-3", ".ac3 .eac3", "ac3,eac3", (0, b"\x0b\x77")),
     _foreign("DTS", ".dts", "dts", (0, b"\x7f\xfe\x80\x01")),
@@ -170,6 +170,12 @@ CONTAINERS = (
     _foreign("Monkey's Audio", ".ape", "ape", (0, b"MAC ")),
     _foreign("TTA", ".tta", "tta", (0, b"TTA1")),
     _foreign("Musepack", ".mpc", "mpc,mpc8", (0, b"MPCK"), (0, b"MP+")),
+    _foreign("MXF", ".mxf", "mxf", (0, b"\x06\x0e\x2b\x34"), clock="absolute"),
+    _foreign("NUT", ".nut", "nut", (0, b"nut/multimedia"), clock="absolute"),
+    _foreign("TrueHD", ".thd .mlp", "truehd,mlp"),
+    _foreign("SBC", ".sbc", "sbc"),
+    _foreign("DV", ".dv", "dv"),
+    _foreign("Flash", ".swf", "swf"),
     _foreign("RealMedia", ".rm .ra", "rm", (0, b".RMF"), (0, b".ra\xfd")),
 )
 """Every container: an entry here is all that a new one takes."""

@@ -32,8 +32,6 @@ def kind_of(peek: Peek, extension: str) -> Kind:
     """Return what is in a file; `extension` decides only where its bytes do not."""
     start = mpeg.after_tags(peek, 0, peek.size)
     head = peek.at(start, 64)
-    if head[:4] == b"RIFX":
-        return Kind("sndfile", "WAV", start)
     if container := container_of(head):
         return Kind(_FAMILIES.get(container.sndfile, "sndfile"), container.name, start)
     if len(head) > 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and (head[2] >> 2 & 15) < 13:

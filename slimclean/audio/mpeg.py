@@ -99,6 +99,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     position = _next_frame(peek, begin, min(end, start + SEARCH_BYTES), end)
     if position is None:
         return None
+    first = position
     sections: list[_Section] = []
     warnings: list[str] = []
     if peek.at(begin, min(position - begin, 4096)).strip(b"\0"):
@@ -135,7 +136,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         return None
     warnings.extend(_judge(sections, cut=cut))
     regular = sections[0].counted == sections[0].frames and _is_plain(sections[0])
-    if len(sections) == 1 and regular and not warnings:
+    if len(sections) == 1 and regular and not warnings and first == begin:
         return Structure((Part((range(start, end),)),))
     tags = [range(start, begin)] if begin > start else []
     parts = [_part(section, tags if section is sections[0] else []) for section in sections]

@@ -72,22 +72,30 @@ def scan(peek: Peek) -> Structure | None:
     Raises `AudioError` where pages are lost or cut off.
     """
     links: list[_Link] = []
+    groups: list[list[str]] = []  # the codecs of the streams that begin together
+    begun = True
     junk = 0
-    cut = False
+    cut = bad = False
     for page in _pages(peek):
         if isinstance(page, int):
             junk += page
+            bad = bad or not page
             continue
         if page is None:
             cut = True
             break
         if page.flags & _FIRST:
+            if begun:
+                groups.append([])
+            begun = False
+            found = _codec(peek, page)
             # The first stream of sound of a link counts; others lie beside it.
-            opens = not links or links[-1].pages > 1
-            if opens and (found := _codec(peek, page)):
+            if found and not any(codec in _CODECS.values() for codec in groups[-1]):
                 links.append(_Link(page.serial, *found))
                 links[-1].add(page)
+            groups[-1].append(found[0] if found else _name(peek, page))
             continue
+        begun = True
         link = links[-1] if links else None
         if link is None or page.serial != link.serial:
             continue
@@ -99,15 +107,25 @@ def scan(peek: Peek) -> Structure | None:
             raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
         link.add(page)
     links = [link for link in links if link.pages > 1]
-    if not links:
+    timeless = all(max(link.granule, link.last.granule if link.last else 0) <= 0 for link in links)
+    if not links or (timeless and not (bad or cut)):
         return None
+    sounds = [[codec for codec in group if codec in _CODECS.values()] for group in groups]
+    if any("theora" in group for group in groups):
+        return None  # a film: PyAV keeps its clock
+    if bad:
+        raise AudioError(f"damaged: pages are missing, the checksum of one is wrong{_REMEDY}")
+    if strange := [group for group, sound in zip(groups, sounds, strict=True) if not sound]:
+        raise AudioError(f"a part of the chain is in {strange[0][0]}, others are not; split it first")
     end = links[-1].last
     assert end is not None
     if cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
         raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
     warnings = []
-    if not end.flags & _LAST:
+    if any(link.last is not None and not link.last.flags & _LAST for link in links):
         warnings.append("the Ogg stream has no end mark; all that is there was read")
+    if (most := max(map(len, sounds))) > 1:
+        warnings.append(f"{most} sound tracks: number 1 was taken, the first; --track takes another")
     if junk:
         warnings.append(f"{junk} bytes between or after the Ogg pages were left out")
     return Structure(tuple(_part(peek, link) for link in links), tuple(warnings), "OGG")
@@ -146,6 +164,7 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
             position = after
             continue
         if _checksum(peek.at(position, stop - position)) != checksum:
+            yield 0  # a page that is damaged
             yield 4
             position += 4
             continue
@@ -172,6 +191,12 @@ def _codec(peek: Peek, page: _Page) -> tuple[str, int] | None:
             if name == "flac" and len(packet) >= 51:
                 return name, int.from_bytes(packet[27:30], "big") >> 4 or 1
     return None
+
+
+def _name(peek: Peek, page: _Page) -> str:
+    """Read what the first packet of another stream calls itself."""
+    letters = bytes(byte for byte in peek.at(page.body, 16)[:8] if chr(byte).isalpha())
+    return letters.decode("ascii", "ignore") or "an unknown codec"
 
 
 def _part(peek: Peek, link: _Link) -> Part:

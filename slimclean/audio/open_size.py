@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 from slimclean.audio.view import Part, Peek, Structure
 from slimclean.errors import AudioError
 
 _UNKNOWN = 0xFFFF_FFFF
+_STREAMED = 0x7F00_0000
+"""From this size on, a size of 32 bits stands for "unknown" in files that were written to a pipe."""
 _W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 """How the names of W64's chunks go on after four letters."""
 
@@ -22,6 +25,9 @@ def scan(peek: Peek) -> Structure | None:
         return _caf(peek)
     if head.startswith(b"riff"):
         return _w64(peek)
+    if head.startswith(b"NIST_1A"):
+        _check_sphere(peek)
+        return None
     if head[8:12] in (b"AIFF", b"AIFC"):
         return _aiff(peek)
     if head[:4] in (b".snd", b"dns.") and len(head) == 24:
@@ -56,9 +62,11 @@ def _aiff(peek: Peek) -> Structure | None:
 def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structure | None:
     """Return the file with the size at `place` made that of all sound from `body` on, if it is not already."""
     there = peek.size - body
+    size = -1 if size >= _STREAMED and size > there else size
     if size > there:
         raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
-    if size >= 0 and (there - size < 12 or _is_name(peek.at(body + size + size % 2, 4))):
+    stop = body + size
+    if size >= 0 and (there - size < 12 or any(_is_name(peek.at(at, 4)) for at in (stop, stop + size % 2))):
         return None
     after = place + struct.calcsize(form)
     filled = peek.at(0, place) + struct.pack(form, there) + peek.at(after, body - after)
@@ -69,6 +77,19 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
 def _is_name(data: bytes) -> bool:
     """Tell whether this can be the name of a chunk."""
     return all(0x20 <= byte < 0x7F for byte in data)
+
+
+def _check_sphere(peek: Peek) -> None:
+    """Raise where a SPHERE file holds less than its header counts, which libsndfile does not notice."""
+    text = peek.at(0, 4096).decode("latin-1")
+    found = dict(re.findall(r"^(sample_count|sample_n_bytes|channel_count) -i (\d+)", text, re.MULTILINE))
+    length = re.match(r"NIST_1A\n\s*(\d+)\n", text)
+    if length is None or len(found) < 3 or re.search(r"^sample_coding -s\d+ .*shorten", text, re.MULTILINE):
+        return
+    size = int(found["sample_count"]) * int(found["sample_n_bytes"]) * int(found["channel_count"])
+    there = peek.size - int(length[1])
+    if there < size:
+        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
 
 
 def _w64(peek: Peek) -> Structure | None:

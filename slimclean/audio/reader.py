@@ -132,8 +132,8 @@ def _open(path: Path, track: int | None) -> Source:
             if wave is not None and wave.codec in riff.MPEG:
                 structure = mpeg.scan(peek, wave.data.start, wave.data.stop)
                 structure = replace(structure, format="WAV") if structure else None
-            elif wave is not None and not wave.regular:
-                structure = riff.mended(peek, wave)
+            elif wave is not None:
+                structure = riff.joined(peek, wave)
             name = f"WAV with {riff.codec_name(wave.codec)}" if wave and wave.codec in riff.CODECS else name
         elif kind.family == "ogg":
             structure = ogg.scan(peek) if track in (None, 1) else None
@@ -151,8 +151,6 @@ def _open(path: Path, track: int | None) -> Source:
     try:
         return SndfileSource(path, structure)
     except UnknownFormatError as error:
-        if structure is not None and kind.family != "riff":
-            raise
         named = bool(name) or path.suffix.lower() in FOREIGN
         try:
             return _with_av(path, name or path.suffix.lower(), track)

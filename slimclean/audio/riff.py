@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from slimclean.audio.view import Part, Peek, Piece, Structure
+import numpy as np
+
+from slimclean.audio.view import BLOCK_BYTES, Part, Peek, Structure
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -20,6 +22,8 @@ CODECS = {
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _UNKNOWN = 0x7FFF_0000
 """From this size on, a 32-bit size stands for "unknown" in files that were written to a pipe."""
+_LOUDER, _SOFT = 4.0, 1e-3
+"""Bytes of something else are this many times louder than a recording, and by so much of full scale."""
 _CHUNK_BYTES = 1 << 22
 """No other chunk before the sound is larger where chunks are moved; pictures are smaller."""
 
@@ -33,59 +37,135 @@ class Wave:
     data: range
     declared: int
     """Bytes of sound by the header."""
-    others: tuple[range, ...]
-    warnings: tuple[str, ...]
-    regular: bool
+    others: tuple[range, ...] = ()
+    warnings: tuple[str, ...] = ()
+    regular: bool = True
     """Whether libsndfile reads the file as it is, and whole."""
+    next: int | None = None
+    """Where another WAV file begins that was laid behind this one."""
+
+    @property
+    def order(self) -> str:
+        """The order of bytes, as `struct` writes it."""
+        return ">" if self.tag == b"RIFX" else "<"
 
     @property
     def codec(self) -> int:
         """The format tag; that of the extension where there is one."""
-        (kind,) = struct.unpack("<H", self.fmt[:2])
+        (kind,) = struct.unpack(self.order + "H", self.fmt[:2])
         if kind == _EXTENSIBLE and len(self.fmt) >= 26:
-            (kind,) = struct.unpack("<H", self.fmt[24:26])
+            (kind,) = struct.unpack(self.order + "H", self.fmt[24:26])
         return int(kind)
 
     @property
     def block(self) -> int:
         """Bytes of a sample of all channels, or of a block of a codec."""
-        return int(struct.unpack("<H", self.fmt[12:14])[0]) or 1
+        return int(struct.unpack(self.order + "H", self.fmt[12:14])[0]) or 1
+
+    @property
+    def bits(self) -> int:
+        return int(struct.unpack(self.order + "H", self.fmt[14:16])[0])
 
     @property
     def rate_bytes(self) -> int:
-        return int(struct.unpack("<I", self.fmt[8:12])[0]) or 1
+        return int(struct.unpack(self.order + "I", self.fmt[8:12])[0]) or 1
 
 
-def scan(peek: Peek) -> Wave | None:
-    """Return the sound of a RIFF, RF64 or BW64 file; None where there is none, or no format.
+class _Walk:
+    """The chunks of one RIFF, RIFX, RF64 or BW64 file that begins at `start`, in their order of bytes."""
+
+    def __init__(self, peek: Peek, start: int) -> None:
+        self.peek = peek
+        self.start = start
+        self.tag = peek.at(start, 4)
+        self.order = ">" if self.tag == b"RIFX" else "<"
+
+    def number(self, position: int) -> int:
+        return int(struct.unpack(self.order + "I", self.peek.at(position, 4).ljust(4, b"\0"))[0])
+
+    def is_chunk(self, position: int) -> bool:
+        """Tell whether a chunk that fits into the file begins here."""
+        head = self.peek.at(position, 8)
+        if len(head) < 8 or not all(0x20 <= byte < 0x7F for byte in head[:4]):
+            return False
+        return head[:4] == b"data" or position + 8 + self.number(position + 4) <= self.peek.size + 1
+
+    def is_file(self, position: int) -> bool:
+        """Tell whether another file begins here."""
+        head = self.peek.at(position, 12)
+        return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:] == b"WAVE"
+
+    def follows(self, position: int) -> bool:
+        """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""
+        while position < self.peek.size:
+            if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
+                return True
+            if position % 2 and not self.is_chunk(position) and self.is_chunk(position + 1):
+                position += 1
+            if self.is_file(position):
+                return True
+            if not self.is_chunk(position):
+                return self._is_zero(position)
+            position += 8 + self.number(position + 4)
+        return True
+
+    def _is_zero(self, position: int) -> bool:
+        while position < self.peek.size:
+            block = self.peek.at(position, BLOCK_BYTES)
+            if block.strip(b"\0"):
+                return False
+            position += len(block)
+        return True
+
+    def before_chunks(self, start: int) -> int:
+        """Return the end of sound of unknown length: that of the file, or where its last known chunk begins."""
+        tail_start = max(start, self.peek.size - (1 << 16))
+        tail = self.peek.at(tail_start, self.peek.size - tail_start)
+        for name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX"):
+            position = tail.find(name)
+            while position >= 0:
+                at = tail_start + position
+                if (at - start) % 2 == 0 and self.is_chunk(at) and self.follows(at):
+                    return at
+                position = tail.find(name, position + 1)
+        return self.peek.size
+
+
+def scan(peek: Peek, start: int = 0) -> Wave | None:
+    """Return the sound of a file that begins at `start`; None where there is none, or no format.
 
     Raises `AudioError` where sound is cut off.
     """
-    head = peek.at(0, 12)
-    (riff_size,) = struct.unpack("<I", head[4:8])
-    fmt, data, ds64 = b"", None, b""
-    declared = 0
+    walk = _Walk(peek, start)
+    riff_end = start + 8 + walk.number(start + 4)
+    fmt, data, ds64, declared = b"", range(0), b"", 0
     others: list[range] = []
     warnings: list[str] = []
-    regular = head[:4] != b"BW64"
-    position = 12
+    regular = walk.tag != b"BW64"
+    following: int | None = None
+    position = start + 12
+    found = False
     while position + 8 <= peek.size:
-        name, size = struct.unpack("<4sI", peek.at(position, 8))
-        body = position + 8
-        if name == b"data" and data is None:
-            declared = size
+        name, size, body = peek.at(position, 4), walk.number(position + 4), position + 8
+        if found and walk.is_file(position):
+            following = position
+            break
+        if name == b"data" and not len(data):
+            regular = regular and not found and bool(fmt)
+            found, declared = True, size
             if ds64 and size == 0xFFFF_FFFF:
                 (declared,) = struct.unpack("<Q", ds64[8:16])
-            if declared == 0 and body + 8 <= peek.size and _is_chunk(peek, body) and fmt:
+                if declared >= 1 << 62:
+                    declared, ds64 = 0xFFFF_FFFF, b""
+            if declared == 0 and body + 8 <= peek.size and walk.is_chunk(body) and fmt:
                 data = range(body, body)
             else:
-                stop, remark = _end(peek, body, declared, riff_size if not ds64 else 0)
+                stop, remark = _end(walk, body, declared, 0 if ds64 else riff_end, fmt)
                 data = range(body, stop)
                 if remark:
                     warnings.append(remark)
                     regular = False
             position = data.stop
-            regular = regular and bool(fmt)
         else:
             if name == b"fmt ":
                 fmt = peek.at(body, min(size, 64))
@@ -98,20 +178,20 @@ def scan(peek: Peek) -> Wave | None:
                 others.append(range(position, body + size))
             position = min(body + size, peek.size)
         if position % 2 and position < peek.size:
-            padded = _is_chunk(peek, position + 1) or position + 1 >= peek.size
-            if padded or not _is_chunk(peek, position):
+            padded = walk.is_chunk(position + 1) or position + 1 >= peek.size
+            if padded or not walk.is_chunk(position):
                 position += 1
-            elif data is None or data.stop != position:
+            elif data.stop != position:
                 regular = False  # an odd chunk without its pad byte
-    regular = regular and (bool(ds64) or head[:4] == b"RIFF")
-    if data is None or len(fmt) < 16:
+    regular = regular and (bool(ds64) or walk.tag in (b"RIFF", b"RIFX"))
+    if not found or len(fmt) < 16:
         return None
-    wave = Wave(head[:4], fmt, data, declared, tuple(others), (), regular)
+    wave = Wave(walk.tag, fmt, data, declared, tuple(others), (), regular, following)
     return _measured(wave, warnings, unknown=declared == 0 or (declared >= _UNKNOWN and not ds64))
 
 
 def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
-    """`wave` judged: too little sound is an error, other than declared a warning."""
+    """Judge `wave`: too little sound is an error, other than declared a warning."""
     there, said = len(wave.data), wave.declared
     regular = wave.regular
     if there < said and not unknown and said - there >= min(wave.block, 4):
@@ -120,98 +200,103 @@ def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
         seconds, told = there / wave.rate_bytes, said / wave.rate_bytes
         warnings.append(f"its header says {told:.2f} s of sound, {seconds:.2f} s are there and were read")
         regular = False
-    return Wave(wave.tag, wave.fmt, wave.data, said, wave.others, tuple(warnings), regular)
+    return replace(wave, warnings=tuple(warnings), regular=regular)
 
 
-def _end(peek: Peek, body: int, declared: int, riff_size: int) -> tuple[int, str]:
-    """Find where sound that begins at `body` ends, and a remark on what follows it."""
-    if body + declared == peek.size:
-        return peek.size, ""
-    if declared == 0 or body + declared > peek.size or _UNKNOWN <= declared < 1 << 32:
-        if declared and body + declared < peek.size and _follows(peek, body + declared):
+def _end(walk: _Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tuple[int, str]:
+    """Find where sound that begins at `body` ends; with a remark on what follows it."""
+    size = walk.peek.size
+    if body + declared == size:
+        return size, ""
+    if declared == 0 or body + declared > size or _UNKNOWN <= declared < 1 << 32:
+        if declared and body + declared < size and walk.follows(body + declared):
             return body + declared, ""
         if declared >= _UNKNOWN or declared == 0:
-            return _before_chunks(peek, body), ""
-        return min(body + declared, peek.size), ""
+            return walk.before_chunks(body), ""
+        return min(body + declared, size), ""
     stop = body + declared
     # Sizes have 32 bits: more than 4 GiB went round.
-    whole = stop + ((peek.size - stop) >> 32 << 32)
-    if whole > stop and _follows(peek, whole):
+    whole = stop + ((size - stop) >> 32 << 32)
+    if whole > stop and walk.follows(whole):
         return whole, ""
-    if _follows(peek, stop):
+    if walk.follows(stop):
         return stop, ""
-    rest = peek.size - stop
-    outside = riff_size + 8 <= stop + 1
-    if (outside and rest < declared // 10) or _is_text(peek.at(stop, 4096)):
-        return stop, f"{rest} bytes behind the sound are no chunks and were left out"
-    return _before_chunks(peek, stop), ""
+    outside = riff_end <= stop + 1
+    if (outside and not _goes_on(walk, fmt, body, stop)) or _is_text(walk.peek.at(stop, 4096)):
+        return stop, f"{size - stop} bytes behind the sound are no chunks and were left out"
+    return walk.before_chunks(stop), ""
 
 
-def _follows(peek: Peek, position: int) -> bool:
-    """Tell whether nothing but chunks, zeros or a tag of an MP3 player stands from `position` to the end."""
-    while position < peek.size:
-        if peek.size - position < 8 or peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
-            return True
-        if position % 2 and not _is_chunk(peek, position) and _is_chunk(peek, position + 1):
-            position += 1
-        if not _is_chunk(peek, position):
-            return not peek.at(position, 4096).strip(b"\0") and not peek.at(peek.size - 4096, 4096).strip(b"\0")
-        position += 8 + struct.unpack("<I", peek.at(position + 4, 4))[0]
-    return True
-
-
-def _before_chunks(peek: Peek, start: int) -> int:
-    """Return the end of sound of unknown length: that of the file, or where its last known chunk begins."""
-    tail_start = max(start, peek.size - (1 << 16))
-    tail = peek.at(tail_start, peek.size - tail_start)
-    for name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX"):
-        position = tail.find(name)
-        while position >= 0:
-            at = tail_start + position
-            if (at - start) % 2 == 0 and _is_chunk(peek, at) and _follows(peek, at):
-                return at
-            position = tail.find(name, position + 1)
-    return peek.size
-
-
-def _is_chunk(peek: Peek, position: int) -> bool:
-    """Tell whether a chunk that fits into the file begins here."""
-    head = peek.at(position, 8)
-    if len(head) < 8 or not all(0x20 <= byte < 0x7F for byte in head[:4]):
-        return False
-    (size,) = struct.unpack("<I", head[4:])
-    if head[:4] == b"data":
+def _goes_on(walk: _Walk, fmt: bytes, body: int, stop: int) -> bool:
+    """Tell whether what follows `stop` sounds like what is before it, and not like bytes of something else."""
+    if len(fmt) < 16:
         return True
-    return position + 8 + int(size) <= peek.size + 1
+    wave = Wave(walk.tag, fmt, range(body, stop), 0)
+    before = _loudness(
+        wave, walk.peek.at(max(body, stop - BLOCK_BYTES // wave.block * wave.block), BLOCK_BYTES)
+    )
+    after = _loudness(wave, walk.peek.at(stop, BLOCK_BYTES))
+    return before is None or after is None or after <= _LOUDER * before + _SOFT
+
+
+def _loudness(wave: Wave, data: bytes) -> float | None:
+    """Measure the RMS of PCM, 1 for full scale; None for what is not PCM."""
+    kinds = {(_PCM, 8): "u1", (_PCM, 16): "i2", (_PCM, 24): "i2", (_PCM, 32): "i4", (_FLOAT, 32): "f4"}
+    kind = kinds.get((wave.codec, wave.bits))
+    if kind is None:
+        return None
+    if wave.bits == 24:  # the upper two of three bytes
+        triples = np.frombuffer(data[: len(data) // 3 * 3], np.uint8).reshape(-1, 3)
+        data = triples[:, 1:].tobytes() if wave.order == "<" else triples[:, :2].tobytes()
+    samples = np.frombuffer(data[: len(data) // int(kind[1]) * int(kind[1])], wave.order + kind).astype(
+        np.float64
+    )
+    full = {"u1": 128.0, "i2": 2.0**15, "i4": 2.0**31, "f4": 1.0}[kind]
+    samples = samples - 128 if kind == "u1" else samples
+    with np.errstate(over="ignore", invalid="ignore"):
+        rms = float(np.sqrt(np.mean(np.square(samples)))) / full if len(samples) else 0.0
+    return rms if np.isfinite(rms) else np.inf
 
 
 def _is_text(data: bytes) -> bool:
     return bool(data) and sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in data) > 0.95 * len(data)
 
 
-def mended(peek: Peek, wave: Wave) -> Structure:
-    """`wave` behind a header that says how much it is; RF64 beyond 4 GiB, as libsndfile writes it."""
+def joined(peek: Peek, wave: Wave) -> Structure | None:
+    """Give `wave` and what is laid behind it headers that say how much it is; None if all is well."""
+    if wave.regular and wave.next is None:
+        return None
+    parts, warnings = [], list(wave.warnings)
+    each: Wave | None = wave
+    while each is not None:
+        parts.append(_mended(peek, each))
+        each = scan(peek, each.next) if each.next is not None else None
+        warnings += each.warnings if each is not None else ()
+    return Structure(tuple(parts), tuple(warnings))
+
+
+def _mended(peek: Peek, wave: Wave) -> Part:
+    """Put `wave` behind a header that says how much it is; RF64 beyond 4 GiB, as libsndfile writes it."""
     fact = b""
-    extra: list[Piece] = []
+    extra: list[bytes] = []
     for chunk in wave.others:
         name = peek.at(chunk.start, 4)
         if name == b"fact":
             fact = peek.at(chunk.start, len(chunk))
         elif name == b"LIST" and len(chunk) < _CHUNK_BYTES:
             extra.append(peek.at(chunk.start, len(chunk)) + b"\0" * (len(chunk) % 2))
-    block = wave.block
+    block, order = wave.block, wave.order
     size = len(wave.data) // block * block if wave.codec in (_PCM, _FLOAT, _ALAW, _ULAW) else len(wave.data)
-    chunks = b"fmt " + struct.pack("<I", len(wave.fmt)) + wave.fmt + b"\0" * (len(wave.fmt) % 2) + fact
-    chunks += b"".join(bytes(piece) for piece in extra)
-    large = wave.tag != b"RIFF" or size > 0xFFFF_0000
+    chunks = b"fmt " + struct.pack(order + "I", len(wave.fmt)) + wave.fmt + b"\0" * (len(wave.fmt) % 2) + fact
+    chunks += b"".join(extra)
+    large = wave.tag in (b"RF64", b"BW64") or size > 0xFFFF_0000
     if large:
         ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 4 + 36 + len(chunks) + 8 + size, size, size // block, 0)
         head = b"RF64" + struct.pack("<I", 0xFFFF_FFFF) + b"WAVE" + ds64 + chunks
     else:
-        head = b"RIFF" + struct.pack("<I", 4 + len(chunks) + 8 + size) + b"WAVE" + chunks
-    head += b"data" + struct.pack("<I", 0xFFFF_FFFF if large else size)
-    stretch = range(wave.data.start, wave.data.start + size)
-    return Structure((Part((head, stretch)),), wave.warnings)
+        head = wave.tag + struct.pack(order + "I", 4 + len(chunks) + 8 + size) + b"WAVE" + chunks
+    head += b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
+    return Part((head, range(wave.data.start, wave.data.start + size)))
 
 
 def codec_name(tag: int) -> str:

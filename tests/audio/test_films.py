@@ -203,3 +203,12 @@ def test_the_row_has_what_the_reader_noticed(tmp_path):
     assert result.duration_s == pytest.approx(1.5, abs=0.002)
     assert "2 sound tracks" in result.warnings
     assert "starts 0.50 s late" in result.warnings
+
+
+def test_a_clock_that_starts_hours_late_is_taken_from_there(tmp_path):
+    """As in a cut of a long stream; not ten hours of silence."""
+    path = tmp_path / "a.mkv"
+    muxed(path, "pcm_s16le", sound(2), RATE, at=((36_000, 0, 1), (36_002, 1, None)))
+    after, told = read(path)
+    assert after.shape[1] / RATE == pytest.approx(3, abs=0.002)
+    assert "its clock starts at 36000 s" in told

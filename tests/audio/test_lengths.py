@@ -49,6 +49,23 @@ def rf64(samples: int, tag: bytes = b"RF64") -> bytes:
     )
 
 
+def rifx(declared: int) -> bytes:
+    """Big-endian, 16 bits, mono, `RATE`."""
+    form = struct.pack(">HHIIHH", 1, 1, made.RATE, 2 * made.RATE, 2, 16)
+    sound = np.frombuffer(pcm(), "<i2").astype(">i2").tobytes()
+    head = b"RIFX" + struct.pack(">I", declared + 36) + b"WAVEfmt " + struct.pack(">I", 16) + form
+    return head + b"data" + struct.pack(">I", declared) + sound
+
+
+def beside(data: bytes) -> bytes:
+    """An Ogg file with every page twice, as of two tracks."""
+    twice = []
+    for one in pages(data):
+        other = page(one[:14] + struct.pack("<I", 77) + one[18:])
+        twice += [one, other]
+    return b"".join(twice)
+
+
 def without_page(data: bytes, index: int) -> bytes:
     kept = pages(data)
     del kept[index]
@@ -201,6 +218,25 @@ KINDS = {
         "",
     ),
     "GSM in WAV": ("a.wav", lambda: encoded("WAV", "GSM610", 8_000), 2.0, ""),
+    "sizes too small, and silence behind both": (
+        "a.wav",
+        lambda: (lambda d: _at(d + 5_000 * b"\0" + pcm() + bytes(5_000), 40, struct.pack("<I", 64_000)))(wav()),
+        4.3125,
+        TOLD,
+    ),
+    "sizes a little too small": ("a.wav", lambda: wav(62_000, 62_036), 2.0, TOLD),
+    "two WAVs laid end to end": ("a.wav", lambda: wav() + wav(seconds=1.0), 3.0, ""),
+    "an empty data chunk before the real one": (
+        "a.wav",
+        lambda: riff(wave_format(), chunk(b"data", b""), chunk(b"data", pcm())),
+        2.0,
+        "",
+    ),
+    "RIFX too small": ("a.wav", lambda: rifx(10_000), 2.0, TOLD),
+    "RF64 that says all ones": ("a.wav", lambda: rf64((1 << 63) - 1), 2.0, ""),
+    "AIFF from a pipe": ("a.aiff", lambda: _data(encoded("AIFF"), b"SSND", b"\x7f\0\0\x08"), 2.0, ""),
+    "zeros before an MP3": ("a.mp3", lambda: bytes(100_000) + mp3(), 2.0, ""),
+    "two tracks of Vorbis": ("a.ogg", lambda: beside(encoded("OGG", "VORBIS")), 2.0, "2 sound tracks"),
     "AU of unknown length": ("a.au", lambda: _at(encoded("AU", "PCM_16"), 8, b"\xff" * 4), 2.0, ""),
     "AU of 0 bytes": ("a.au", lambda: _at(encoded("AU", "PCM_16"), 8, bytes(4)), 2.0, TOLD),
     "CAF of unknown length": ("a.caf", lambda: _data(encoded("CAF", "PCM_16"), b"data", b"\xff" * 8), 2.0, ""),
@@ -227,6 +263,13 @@ KINDS = {
     "rubbish before an MP3": ("a.mp3", lambda: b"rubbish" * 100 + mp3(info=False), 2.03, "700 bytes before"),
     "AIFF too small": ("a.aiff", lambda: _data(encoded("AIFF"), b"SSND", struct.pack(">I", 9_000)), 2.0, TOLD),
 }
+
+
+def _speex() -> bytes:
+    """Two pages that say that they are Speex."""
+    head = b"OggS\0\2" + bytes(8) + struct.pack("<III", 9, 0, 0) + b"\1\x08" + b"Speex   "
+    body = b"OggS\0\4" + struct.pack("<q", 320) + struct.pack("<III", 9, 1, 0) + b"\1\x08" + bytes(8)
+    return page(head) + page(body)
 
 
 def _at(data: bytes, position: int, new: bytes) -> bytes:
@@ -283,6 +326,12 @@ CUT = {
     "AIFF": ("a.aiff", lambda: encoded("AIFF")[:-2_000], "truncated"),
     "AU": ("a.au", lambda: encoded("AU", "PCM_16")[:-2_000], "truncated"),
     "W64": ("a.w64", lambda: encoded("W64", "PCM_16")[:-2_000], "truncated"),
+    "SPHERE": ("a.sph", lambda: encoded("NIST", "PCM_16")[:-2_000], "truncated"),
+    "a chain that goes on in another codec": (
+        "a.ogg",
+        lambda: encoded("OGG", "VORBIS") + _speex(),
+        "a part of the chain is in Speex",
+    ),
     "channels that do not fit": (
         "a.flac",
         lambda: encoded("FLAC", channels=2) + encoded("FLAC", channels=3),

@@ -19,8 +19,8 @@ from slimclean.dsp import SAMPLE_RATE
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 from slimclean.model import SlimmableDemucs
+from slimclean.scoring.loading import load_alike
 from slimclean.scoring.metrics import METRICS, SCORED
-from slimclean.scoring.pairs import load_alike
 
 Row = dict[str, str | float]
 Setting = tuple[float | Literal["auto"], float]

@@ -222,7 +222,7 @@ def test_whatever_one_pair_raises_is_its_row(sets, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("no room\nfor it")
 
-    monkeypatch.setattr("slimclean.scoring.pairs.bring_together", fail)
+    monkeypatch.setattr("slimclean.scoring.loading.bring_together", fail)
     (score, _) = score_pairs(pair_up(sets / "clean", sets / "enhanced"), OURS)
     assert (score.status, score.error) == ("failed", "MemoryError: no room for it")
 

@@ -15,7 +15,6 @@ import contextlib
 import math
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.audio.atomic import AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter
 from slimclean.batch.plan import Task
-from slimclean.batch.recording import Progress, enhance_file, score_output
+from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look
 from slimclean.dsp.loudness import Loudness, together_lufs
@@ -66,31 +65,30 @@ class _Write:
     row: FileResult
 
     def __call__(self, task: Task, progress: Progress) -> FileResult:
-        result, started = self.row, time.perf_counter()
-        try:
+        result, cleaning_s = replace(self.row, status="failed"), self.row.processing_s or 0.0
+        with outcome(result):
             self._write(task, result)
-        except Exception as error:  # whatever one recording does, the others go on
-            result.status, result.error = "failed", reason(error)
         self.spool.unlink(missing_ok=True)
-        result.processing_s = (result.processing_s or 0) + time.perf_counter() - started
-        if result.status == "enhanced" and result.duration_s:
-            result.rtf = result.processing_s / result.duration_s
-        if result.status == "enhanced" and task.reference is not None:
-            score_output(result, task)
+        result.processing_s = cleaning_s + (result.processing_s or 0.0)
+        if result.status == "enhanced":
+            result.rtf = result.processing_s / result.duration_s if result.duration_s else None
+            if task.reference is not None:
+                score_output(result, task)
         return result
 
     def _write(self, task: Task, result: FileResult) -> None:
-        assert isinstance(result.held, Loudness)
-        with AudioReader(task.source) as reader:
+        before = _loudness(result)
+        with AudioReader(task.source, self.form.track) as reader:
             stored = audio.plan_output(reader.info, task.source, task.destination, self.form)
         mtime = task.source.stat().st_mtime if self.form.keep_mtime else None
         spool = Spool(self.spool.parent, stored, self.spool, read=True)
         with contextlib.closing(spool), AudioWriter(task.destination, stored, task.source) as writer:
-            mastered = master(spool, result.held, writer, self.form, self.gain_db)
+            mastered = master(spool, before, writer, self.form, self.gain_db)
             writer.commit(mtime)
-        mastered.tell(result)
+        result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
         result.warnings = "; ".join(filter(None, [result.warnings, *writer.warnings]))
+        mastered.tell(result)
 
 
 def enhance_together(

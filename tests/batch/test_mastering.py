@@ -55,14 +55,17 @@ def test_examples_become_as_loud_as_asked(tmp_path, source):
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_the_ffmpeg_program_finds_the_same(tmp_path):
-    source = next(path for path in EXAMPLES if "stereo" in path.name)
+@pytest.mark.parametrize("source", EXAMPLES, ids=lambda path: path.name)
+def test_the_ffmpeg_program_finds_the_same(tmp_path, source):
     result = mastered(source, tmp_path / source.name, lufs=-23)
     command = ["ffmpeg", "-nostdin", "-hide_banner", "-i", tmp_path / source.name, "-af", "ebur128=peak=true"]
     log = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True, check=True).stderr
     summary = log[log.rindex("Summary:") :].split()
     assert float(summary[summary.index("I:") + 1]) == pytest.approx(-23, abs=0.1)
-    assert float(summary[summary.index("Peak:") + 1]) == pytest.approx(result.true_peak_dbtp, abs=0.3)
+    assert float(summary[summary.index("Peak:") + 1]) == pytest.approx(
+        result.true_peak_dbtp,
+        abs=1.0 if source.suffix == ".ogg" else 0.3,  # lossy: the peak is that before encoding
+    )
 
 
 def test_one_gain_where_the_ceiling_allows_it(tmp_path):

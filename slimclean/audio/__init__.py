@@ -1,7 +1,13 @@
-"""Audio files: the only place that opens them. Arrays are float32 [C, T], nominally within 1.
+"""Recordings as files: the only place that opens them. Arrays are float32 [C, T], nominally within 1.
 
-Reading and writing go block by block, so that memory does not grow with the length of a
-recording. libsndfile does both; what it cannot read (M4A, MP4, WMA) goes through PyAV.
+Reading and writing go block by block, in memory that does not grow with a recording. Where to look:
+
+    which files       folder, names (pairs), kinds (by their first bytes)
+    what can be what  formats (containers, what an output is like), encodings
+    how long it is    mpeg, ogg, flac, riff, open_size, extent: the structure, since headers may be wrong; view
+    reading           reader, and behind it sndfile, av with tracks and clock, quiet; mixdown
+    writing           writer, and behind it film and atomic; wave_pipe where it flows
+    beside the sound  tags, with attached, tag_reading, tag_writing, chunks, code_pages
 """
 
 from __future__ import annotations

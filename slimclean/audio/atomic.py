@@ -32,6 +32,8 @@ STALE_S = 24 * 3600
 """A temporary file whose writer cannot be asked, and that is older than this, was left by a run that died."""
 
 _PART = re.compile(r"\.slimclean-[0-9a-f]{12}-(?P<machine>[0-9a-f]{8})-[0-9a-f]{32}\.part")
+NO_MACHINE = "0" * 8
+"""Stands in names of files that are not locked."""
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What file systems answer that know no flushing."""
 
@@ -107,8 +109,7 @@ class AtomicFile:
             return
         self._release()
         self._lock = os.open(self.temporary, os.O_RDWR)
-        with contextlib.suppress(OSError):  # no locks here
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(self._lock)
 
     def _set_mode(self) -> None:
         """Set owner, group and mode as the class says."""
@@ -220,22 +221,30 @@ def _remove_if_left(path: Path) -> None:
 def _create(path: Path, mode: int) -> tuple[Path, int | None]:
     """Make a hidden file beside `path`, locked while its descriptor is open; its name is never too long."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    machine = _machine()
     while True:
-        new = path.with_name(f".slimclean-{digest}-{_machine()}-{uuid.uuid4().hex}.part")
+        new = path.with_name(f".slimclean-{digest}-{machine}-{uuid.uuid4().hex}.part")
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        if sys.platform == "win32":
+        if sys.platform == "win32" or machine == NO_MACHINE:
             os.close(descriptor)
             return new, None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # taken for a leftover before it was locked
-            os.close(descriptor)
-            continue
-        except OSError:
-            return new, descriptor  # no locks here
-        if os.fstat(descriptor).st_nlink:
-            return new, descriptor
+        if lock(descriptor) and os.fstat(descriptor).st_nlink:  # else it was taken for a leftover just now
+            if _is_open_to_us(new):
+                return new, descriptor
+            machine = NO_MACHINE
+            new.unlink()
         os.close(descriptor)
+
+
+def _is_open_to_us(path: Path) -> bool:
+    """Whether a locked file can be written through another descriptor: Windows shares may forbid that."""
+    try:
+        with path.open("r+b") as file:
+            file.write(b"x")
+            file.truncate(0)
+    except OSError:
+        return False
+    return True
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -288,6 +289,13 @@ def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Co
     return plan_batch(inputs, output, options, left_out)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
 def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     """Print one line per recording on stdout: what would be done, from where, to where."""
     from slimclean.batch.plan import done_tasks
@@ -295,7 +303,8 @@ def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     done = done_tasks(tasks, options)
     for task in tasks:
         verb = "fail" if task.problem else "skip" if task in done else "enhance"
-        line = f"{verb}\t{task.source}\t{task.destination}\n"
+        names = (_CONTROL.sub(_escaped, str(path)) for path in (task.source, task.destination))
+        line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
 

@@ -130,6 +130,25 @@ def test_leftovers_that_nobody_can_be_asked_about_go_by_age(tmp_path, monkeypatc
     own.__exit__(None, None, None)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_where_a_lock_shuts_us_out_there_is_none(tmp_path, monkeypatch):
+    """On Windows shares a lock holds against other descriptors of the same process."""
+    monkeypatch.setattr(atomic, "_is_open_to_us", lambda _: False)
+    with AtomicFile(tmp_path / "a") as file:
+        assert f"-{atomic.NO_MACHINE}-" in file.temporary.name
+        remove_leftovers(tmp_path)
+        file.temporary.write_text("x")
+        os.utime(file.temporary, (1e9, 1e9))
+        assert [p.name for p in tmp_path.iterdir()] == [file.temporary.name]
+        file.commit()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    AtomicFile(tmp_path / "a")
+    (left,) = (p for p in tmp_path.iterdir() if p.name != "a")
+    os.utime(left, (1e9, 1e9))
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 @pytest.mark.parametrize(
     ("umask", "source", "there", "wanted"),

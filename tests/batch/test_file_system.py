@@ -202,6 +202,18 @@ def test_names_that_are_too_long_are_a_row(tmp_path, weights):
         assert done.stderr.count("\n") == 1
 
 
+@posix
+def test_a_plan_is_a_line_a_recording_whatever_the_names(tmp_path, weights):
+    names = ["new\nline.wav", "tab\t.wav", "\x1b[31mred.wav", "ä.wav", os.fsdecode(b"latin-\xe9.wav")]
+    for name in names:
+        write(tmp_path / "takes" / "x.wav").rename(tmp_path / "takes" / name)
+    done = run("enhance", tmp_path / "takes", "-o", tmp_path / "out", "-m", weights, "--dry-run")
+    lines = done.stdout_bytes.splitlines()
+    assert [len(line.split(b"\t")) for line in lines] == [3] * 5
+    assert b"\x1b" not in done.stdout_bytes
+    assert b"latin-\xe9.wav" in done.stdout_bytes
+
+
 @pytest.mark.parametrize(
     "error",
     [

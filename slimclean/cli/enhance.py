@@ -190,6 +190,8 @@ def enhance(
     with one_line_errors():
         parsed_uf = parse_uf(uf)
         lufs, per = _parse_loudness(loudness, loudness_per)
+        if lufs is None:
+            _refuse_given(ctx, "true_peak", "loudness_per")
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
         from slimclean.batch.report import summary
@@ -254,6 +256,14 @@ def enhance(
         reports.write(results, enhancer, pictures, html)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _refuse_given(ctx: typer.Context, *names: str) -> None:
+    """Raise where one of these is on the command line: it goes with --loudness, and does nothing alone."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --loudness")
 
 
 def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:

@@ -193,6 +193,15 @@ def test_on_the_command_line(tmp_path, weights):
         assert message in refused.output
 
 
+@pytest.mark.parametrize("alone", [["--true-peak", "-3"], ["--loudness-per", "batch"]])
+def test_what_does_nothing_alone_is_refused(tmp_path, alone):
+    soundfile.write(tmp_path / "a.wav", voice(1), 16_000)
+    done = run("enhance", tmp_path / "a.wav", "--dry-run", *alone)
+    assert done.exit_code == 2
+    assert f"{alone[0]} goes with --loudness" in done.output
+    assert run("enhance", tmp_path / "a.wav", "--dry-run", "--loudness=-16", *alone).exit_code == 0
+
+
 def test_through_a_pipe(tmp_path, weights):
     sound = io.BytesIO()
     soundfile.write(sound, voice(2), 16_000, format="WAV")

@@ -69,6 +69,8 @@ def walk(path: Path) -> Chunks:
         while len(head := file.read(8)) == 8:
             name, size = struct.unpack(order + "4sI", head)
             start = file.tell()
+            if name in (b"RIFF", b"RIFX", b"RF64", b"BW64") or not all(0x20 <= byte < 0x7F for byte in name):
+                break  # another file laid behind this one, or sound behind a size that is too small
             if name == b"ds64":
                 data_bytes = struct.unpack("<QQ", file.read(16))[1] if size >= 16 else None
             if name == b"data" and size == 0xFFFF_FFFF and data_bytes is not None:

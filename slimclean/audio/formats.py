@@ -397,8 +397,11 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
 
 
 def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
-    """Tell whether libsndfile writes `subtype` into `container`; of MP3 inside of WAV it only claims so."""
-    if container not in soundfile.available_formats() or (subtype.startswith("MPEG") and container != "MP3"):
+    """Tell whether libsndfile writes `subtype` into `container`; of MP3 in WAV, of layer II, it only says so."""
+    mpeg = subtype.startswith("MPEG")
+    if container not in soundfile.available_formats() or (
+        mpeg and (container, subtype) != ("MP3", "MPEG_LAYER_III")
+    ):
         return False
     return bool(soundfile.check_format(container, subtype, endian))
 

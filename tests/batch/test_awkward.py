@@ -38,6 +38,8 @@ LIBSNDFILE = {
         2.03,
         "",
     ),
+    "two.wav": (lambda: wav() + wav(seconds=1.0), 3.0, ""),
+    "small.wav": (lambda: wav(20_000), 2.0, "its header says"),
     "named-like.wave": (lambda: encoded("FLAC"), 2.0, ""),
     "named-like.aifc": (lambda: encoded("AIFF"), 2.0, ""),
     "named-like.bwf": (wav, 2.0, ""),
@@ -45,6 +47,7 @@ LIBSNDFILE = {
 FFMPEG = {
     # name: (codec, FFmpeg's container, rate, times, tracks, seconds, what the warnings hold)
     "talk.aac": ("aac", "adts", 44_100, None, 1, 2.0, ""),
+    "layer-two.mp3": ("mp2", "mp2", 44_100, None, 1, 2.0, ""),
     "late.mkv": ("pcm_s16le", None, 48_000, ((0.5, 0, 1), (3.0, 1, None)), 1, 4.0, "sound starts 0.50 s late"),
     "two-tracks.mkv": ("pcm_s16le", None, 48_000, None, 2, 2.0, "2 sound tracks: number 1"),
     "really-m4a.mp3": ("aac", "mp4", 44_100, None, 1, 2.0, ""),

@@ -397,7 +397,7 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
 
 
 def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
-    """Tell whether libsndfile writes `subtype` into `container`; of MP3 in WAV, of layer II, it only says so."""
+    """Tell if libsndfile writes `subtype` into `container`; of MP3 in WAV and layer II it only says so."""
     mpeg = subtype.startswith("MPEG")
     if container not in soundfile.available_formats() or (
         mpeg and (container, subtype) != ("MP3", "MPEG_LAYER_III")

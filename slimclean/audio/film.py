@@ -21,7 +21,15 @@ from slimclean.audio.attached import Attached
 from slimclean.audio.encodings import ENCODINGS, compression_level
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import CONTAINERS, AudioInfo, Container
-from slimclean.audio.tracks import COVER, first_packet, header_first, import_av, open_film
+from slimclean.audio.tracks import (
+    COVER,
+    first_packet,
+    header_first,
+    import_av,
+    is_chapters,
+    leave_out,
+    open_film,
+)
 from slimclean.errors import AudioError, MissingDependencyError
 
 OGG_OPUS = Container("Ogg Opus", (".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
@@ -169,8 +177,8 @@ class Film:
                 if stream is replaced or stream.index == replaced.index:
                     self._add_sound(replaced)
                 elif not self._add_copy(stream, data=data):
-                    stream.discard = self._av.stream.Discard.all
-            replaced.discard = self._av.stream.Discard.all
+                    leave_out(stream)
+            leave_out(replaced)
             stale = (*STALE_TAGS, "replaygain", "r128")
             self._out.metadata.update(_without(self._in.metadata, stale))
             self._out.set_chapters(self._in.chapters())
@@ -261,7 +269,7 @@ class Film:
 
     def _add_copy(self, stream: Any, *, data: bool) -> bool:
         """Add a track for the packets of `stream`; False where it stays behind."""
-        is_cover = bool(stream.disposition & COVER)
+        is_cover = bool(stream.disposition.value & COVER)
         if self._container.sound_only and not is_cover:
             return False
         matroska = self._container.muxer in ("matroska", "webm")
@@ -273,7 +281,7 @@ class Film:
             self._out.metadata["timecode"] = time
             self.warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
             return False
-        hidden = stream.discard == self._av.stream.Discard.all  # the chapters as a track of text
+        hidden = is_chapters(stream, self._in)
         if (
             hidden
             or stream.type not in ("video", "audio", "subtitle", "data")
@@ -293,6 +301,7 @@ class Film:
             return self._refused(stream, error)
         track.metadata.update(_without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
         track.disposition = stream.disposition.value
+        track.time_base = stream.time_base
         if self._like_source() and stream.codec_context is not None:
             with contextlib.suppress(ValueError, UnicodeError):  # hvc1 or hev1: players care
                 track.codec_context.codec_tag = stream.codec_context.codec_tag

@@ -18,6 +18,7 @@ from slimclean.audio.av import DEMUXERS
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
+from slimclean.audio.tracks import COVER
 
 
 def read(source: Path) -> Attached:
@@ -82,7 +83,7 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
                 if key.lower() not in stale:
                     found.texts.append((known.get(key.lower(), key.upper()), _utf8(value)))
             for stream in container.streams.video:
-                if stream.disposition & av.stream.Disposition.attached_pic:
+                if stream.disposition.value & COVER:
                     data = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
                     kind = "png" if stream.codec_context.name == "png" else "jpeg"
                     found.pictures += [Picture(data, f"image/{kind}")] if data else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from slimclean.audio.av import DEMUXERS
 from slimclean.audio.formats import CONTAINERS, AudioInfo
 from slimclean.errors import MissingDependencyError
 
+DISCARD_ALL = 48
 COVER = 1 << 10
 """FFmpeg's mark of a picture that stands still."""
 MEASURED_S = 600
@@ -30,6 +32,20 @@ def open_film(av: Any, path: Path) -> Any:
     return av.open(str(path.resolve()), container_options=options, metadata_errors="surrogateescape")
 
 
+def leave_out(stream: Any) -> None:
+    """Let the demuxer skip the packets of `stream`; PyAV before 17 reads past them."""
+    with contextlib.suppress(AttributeError):
+        stream.discard = DISCARD_ALL
+
+
+def is_chapters(stream: Any, film: Any) -> bool:
+    """Tell whether `stream` is the track of text in which QuickTime keeps chapters."""
+    try:
+        return bool(int(stream.discard) == DISCARD_ALL)
+    except AttributeError:  # PyAV before 17
+        return stream.type == "data" and bool(film.chapters()) and "timecode" not in stream.metadata
+
+
 def is_film(path: Path) -> bool:
     """Tell whether `path` is of a kind that holds several tracks, whatever there is in it."""
     with path.open("rb") as file:
@@ -44,7 +60,7 @@ def has_picture(path: Path) -> bool:
     try:
         av = import_av()
         with open_film(av, path) as container:
-            return any(not stream.disposition & COVER for stream in container.streams.video)
+            return any(not stream.disposition.value & COVER for stream in container.streams.video)
     except (MissingDependencyError, OSError, ValueError, EOFError):
         return False
 

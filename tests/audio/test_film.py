@@ -33,6 +33,10 @@ def sound(seconds=2.0, channels=2, rate=RATE):
     return (x + 0.01 * rng.normal(size=x.shape)).astype(np.float32)
 
 
+def old_matroska(name):
+    return name.endswith(".mkv") and av.library_versions["libavformat"] < (62, 12)
+
+
 def enhanced(source, destination, form=None):
     result = enhance_file(Task(source, destination), identity_enhancer(), form)
     assert result.status == "enhanced", result.error
@@ -65,11 +69,15 @@ def test_a_film_comes_out_as_it_was_but_for_its_sound(tmp_path, name, codec, exa
     source = make_film(tmp_path / name, codec, sound(), metadata={"title": "Gespräch"}, chapters=chapters)
     enhanced(source, tmp_path / "out" / name)
     target = tmp_path / "out" / name
-    assert packets(target, "video") == packets(source, "video")
+    old, new = packets(source, "video"), packets(target, "video")
+    assert [packet[1] for packet in new] == [packet[1] for packet in old]
+    shifts = {after[2] - before[2] for before, after in zip(old, new, strict=True)}
+    # FFmpeg before 8.1 starts Matroska at its encoder's delay: all tracks come so much later.
+    assert shifts == {0} or (old_matroska(name) and max(shifts) - min(shifts) <= 1)
     (before, rate), (after, new_rate) = heard(source), heard(target)
     assert new_rate == rate
     assert after.shape[0] == before.shape[0]
-    lag = lag_samples(before[0], after[0])
+    lag = lag_samples(before[0], after[0]) - max(shifts) * rate / 1000
     assert abs(lag) <= (0 if exact else LOSSY_MS / 1000 * rate)
     if exact:
         assert after.shape == before.shape

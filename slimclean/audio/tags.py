@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ ID3V1_BYTES = 128
 ENCODER_ATOM = "\xa9too"
 PICTURE = "METADATA_BLOCK_PICTURE"
 """The comment that holds a picture in Ogg."""
+PLAIN_FRAMES = (
+    b"TIT2", b"TPE1", b"TALB", b"TCON", b"TDRC", b"TYER", b"TRCK", b"TCOP", b"TSSE", b"TLEN", b"TENC"
+)  # fmt: skip
+"""ID3 frames that libsndfile writes too, or that mean nothing in a new file."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the disk says when half of a tag may be written: then the file is not whole."""
 PIP = "pip install 'slimclean[tags]'"
@@ -103,11 +108,24 @@ def _without_mutagen(source: Path) -> list[str]:
 
 
 def _rich(source: Path) -> bool:
-    """Tell whether there are tags at all, by the marks of their kinds."""
+    """Tell whether there is more than plain tags, by the names in the first part of the file."""
     with source.open("rb") as file:
         beginning = file.read(1 << 16)
-    marks = (b"ID3", b"fLaC", b"vorbis", b"OpusTags", b"ilst", b"id3 ")
-    return any(mark in beginning for mark in marks)
+    if beginning[:3] == b"ID3":
+        return any(
+            name not in PLAIN_FRAMES
+            for name in re.findall(rb"\0(T[A-Z0-9]{3}|APIC|CHAP|USLT|W[A-Z]{3})", beginning)
+        )
+    if any(mark in beginning for mark in (b"image/png", b"image/jpeg", b"METADATA_BLOCK_PICTURE", b"covr")):
+        return True
+    marks = [beginning.find(mark) for mark in (b"fLaC", b"vorbis", b"OpusTags") if mark in beginning]
+    plain = {names[0] for names in NAMES if names[4]} | {"ENCODER", "ENCODED-BY"}
+    names = (
+        [name.decode().upper() for name in re.findall(rb"\0([A-Za-z_-]{3,30})=", beginning[: 1 << 13])]
+        if marks
+        else []
+    )
+    return any(name not in plain for name in names) or len(set(names)) < len(names)
 
 
 def _family(info: AudioInfo) -> str | None:

@@ -457,9 +457,18 @@ def test_a_tag_never_costs_the_sound(tmp_path, monkeypatch):
 
 def test_without_mutagen_the_sound_is_written_and_the_cure_named(tmp_path, monkeypatch):
     source, _ = tagged_flac(tmp_path / "a.flac")
+    tagged_mp3(tmp_path / "tagged.mp3")
     monkeypatch.setitem(sys.modules, "mutagen", None)
     result = enhanced(source, tmp_path / "b.flac")
     assert "pip install 'slimclean[tags]'" in result.warnings
+    written(tmp_path / "plain.flac", 48_000, format="FLAC")
+    with soundfile.SoundFile(tmp_path / "plain.mp3", "w", 48_000, 1) as file:
+        file.title = "T"
+        file.write(voice(0.5, 48_000))
+    for name in ("plain.flac", "plain.mp3"):
+        assert "slimclean[tags]" not in enhanced(tmp_path / name, tmp_path / f"b-{name}").warnings
+    rich = enhanced(tmp_path / "tagged.mp3", tmp_path / "c.mp3").warnings
+    assert "slimclean[tags]" in rich
     with audio.AudioReader(tmp_path / "b.flac") as reader:
         assert reader.tags["title"] == "Hello"
 

@@ -115,8 +115,13 @@ def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
 def _without_tags(tail: bytes) -> bytes:
     """`tail` without the tags for MP3 players and the zeros that some tools put behind a FLAC."""
     while True:
-        shorter = tail.rstrip(b"\0") if tail.endswith(bytes(16)) else tail
-        if shorter[-128:-125] == b"TAG":
+        shorter = tail
+        id3 = tail.rfind(b"ID3")
+        if id3 >= 0 and id3 + 10 + _syncsafe(tail[id3 + 6 : id3 + 10]) == len(tail):
+            shorter = tail[:id3]
+        elif tail.endswith(bytes(16)):
+            shorter = tail.rstrip(b"\0")
+        elif shorter[-128:-125] == b"TAG":
             shorter = shorter[:-128]
         elif shorter[-32:-24] == b"APETAGEX":
             size, flags = struct.unpack("<I4xI", shorter[-20:-8])
@@ -124,6 +129,11 @@ def _without_tags(tail: bytes) -> bytes:
         if len(shorter) == len(tail):
             return tail
         tail = shorter
+
+
+def _syncsafe(data: bytes) -> int:
+    """Read a number of an ID3 tag, seven bits a byte."""
+    return sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(data)))
 
 
 def _number(data: bytes, stream: _Stream) -> tuple[int, int] | None:

@@ -113,7 +113,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
             if after == position:
                 after = _next_frame(peek, position + 1, end, end) or end
                 skipped = after - position
-                if sections and peek.at(position, min(skipped, 4096)).strip(b"\0"):
+                if sections and not _is_known(peek, position, after):
                     sections[-1].skipped_bytes += skipped
                     seconds = sum(section.seconds for section in sections)
                     warnings.append(f"{skipped} bytes at {seconds:.2f} s are no MPEG frames and were left out")
@@ -208,6 +208,12 @@ def _next_frame(peek: Peek, position: int, last: int, end: int) -> int | None:
     return None
 
 
+def _is_known(peek: Peek, position: int, stop: int) -> bool:
+    """Tell whether zeros, or tags that can only be told from their end, stand here."""
+    first, last = peek.at(position, min(stop - position, 4096)), peek.at(max(position, stop - 160), 160)
+    return not first.strip(b"\0") or first.startswith(b"LYRICSBEGIN") or b"APETAGEX" in last
+
+
 def after_tags(peek: Peek, position: int, end: int) -> int:
     """Find where the ID3 and APE tags that begin here end."""
     while True:
@@ -248,7 +254,8 @@ def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None
 def _is_plain(section: _Section) -> bool:
     """Tell whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
     offset = _info_offset(section.header, section.mono)
-    return not any(section.info[4:offset]) and not _absurd_gaps(section)
+    marked = section.info[offset : offset + 4] in (b"Xing", b"Info")
+    return marked and not any(section.info[4:offset]) and not _absurd_gaps(section)
 
 
 def _absurd_gaps(section: _Section) -> bool:

@@ -49,6 +49,13 @@ def rf64(samples: int, tag: bytes = b"RF64") -> bytes:
     )
 
 
+def vbri(data: bytes, frames: int) -> bytes:
+    """A frame like the first of an MP3 that counts `frames` as Fraunhofer's encoder does."""
+    kbits = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)[data[2] >> 4]
+    length = 144_000 * kbits // 44_100 + (data[2] >> 1 & 1)
+    return (data[:4] + bytes(32) + b"VBRI" + bytes(10) + struct.pack(">I", frames)).ljust(length, b"\0")
+
+
 def rifx(declared: int) -> bytes:
     """Big-endian, 16 bits, mono, `RATE`."""
     form = struct.pack(">HHIIHH", 1, 1, made.RATE, 2 * made.RATE, 2, 16)
@@ -108,6 +115,14 @@ KINDS = {
         "part 3 of 3 has 44100 Hz",
     ),
     "ID3 in the middle": ("a.mp3", lambda: id3() + mp3() + id3() + mp3() + id3v1(), 4.0, ""),
+    "VBRI": ("a.mp3", lambda: vbri(mp3(info=False), 78) + mp3(info=False), 2.03, ""),
+    "VBRI, too low": ("a.mp3", lambda: vbri(mp3(info=False), 20) + mp3(info=False), 2.03, "a header says"),
+    "APE and lyrics behind an MP3": (
+        "a.mp3",
+        lambda: mp3() + b"LYRICSBEGININD0000200LYRICS200" + bytes(50) + b"APETAGEX" + bytes(24) + id3v1(),
+        2.0,
+        "",
+    ),
     "rubbish in the middle": ("a.mp3", lambda: mp3() + b"rubbish" * 100 + mp3(), 4.0, "700 bytes at 2.0"),
     "MP3 with zeros behind": ("a.mp3", lambda: mp3() + bytes(9000), 2.0, ""),
     "MP3 named WAV": ("a.wav", mp3, 2.0, ""),
@@ -172,6 +187,12 @@ KINDS = {
     ),
     "FLAC, length unknown": ("a.flac", lambda: flac_total(encoded("FLAC"), 0), 2.0, ""),
     "joined FLAC, lengths unknown": ("a.flac", lambda: 2 * flac_total(encoded("FLAC"), 0), 4.0, ""),
+    "joined FLAC with a tag between, lengths unknown": (
+        "a.flac",
+        lambda: flac_total(encoded("FLAC"), 0) + id3() + flac_total(encoded("FLAC"), 0),
+        4.0,
+        "",
+    ),
     "FLAC, length too low": ("a.flac", lambda: flac_total(encoded("FLAC"), 5_000), 2.0, TOLD),
     "FLAC, length too high": ("a.flac", lambda: flac_total(encoded("FLAC"), 500_000), 2.0, TOLD),
     "FLAC between tags": ("a.flac", lambda: id3() + encoded("FLAC") + id3v1(), 2.0, ""),

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import levels
 import numpy as np
 from scipy import signal
 
@@ -18,6 +19,7 @@ from slimclean import Enhancer, audio
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError
+from slimclean.scoring.evaluation import Pair
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.tables import table
 from slimclean.train.acoustics import high_pass, whisper
@@ -72,6 +74,12 @@ def checks(clean: np.ndarray, noisy: np.ndarray, run: Run) -> Iterator[tuple[str
         if name.startswith("music"):
             ratio = np.log(kurtosis(out - voice) / kurtosis(x - voice))
             yield "music under it: log kurtosis ratio of what is left", f"{ratio:.2f}"
+    pair = Pair("", clean, noisy)
+    for case in levels.cases(pair, pair):
+        out = levels.first_channel(run(case.recording, SAMPLE_RATE), case.at)
+        given = levels.first_channel(case.recording, case.at)
+        scores = (f"{_pesq(case.clean, x)} {METRICS['si_sdr_db'](case.clean, x):.1f}" for x in (given, out))
+        yield f"{case.name}: PESQ-WB and SI-SDR, dB, in, out", ", ".join(scores)
 
 
 def at_snr(noise: np.ndarray, voice: np.ndarray, snr_db: float) -> np.ndarray:

@@ -13,9 +13,11 @@ r"""The level of a passage: what the network's input is divided by, and its outp
    far is remembered, and fades slowly.
 3. A frame counts as no more than the loudest usual one, or `CAP_DB` above the usual one there. A bang is
    shorter than the fifth that is left, so it says nothing of the voices around it.
-4. The *active level*: the mean power, in a window of 1.2 s, of frames within `ACTIVE_DB` of the loudest.
-5. *Pauses are bridged*: between two louder passages the level sags by `SAG_DB_PER_S` from both of them.
-   At a change of speaker, where only one side is louder, it does not.
+4. The *active level*: the mean power, in a window of 0.8 s, of frames within `ACTIVE_DB` of the loudest. That
+   of the window before a place and that of the one after it are limits, within which the place is as loud as
+   the loudest frame next to it: so the level turns where the speaker changes.
+5. *Pauses are bridged*: between two louder passages the level stays for 0.6 s from both of them, and then sags
+   by `SAG_DB_PER_S`. At a change of speaker, where only one side is louder, it does not stay.
 6. It stays within `RANGE_DB` of the loudest usual power, so that a pause is not raised to a voice.
 7. It is smoothed in dB, and lifted where a frame would still be more than `LIMIT_DB` above it.
 
@@ -43,14 +45,18 @@ SILENCE_FADE_DB = 6.0
 
 CAP_PERCENT, CAP_DB = 80, 8.0
 ACTIVE_DB = 12.0
+OWN_DB = 3.0
+"""By how much a place counts as louder than its loudest frame, for voices are softer in between."""
 SAG_DB_PER_S = 30.0
 RANGE_DB = 42.0
 FORGET_DB_PER_S = 0.5
 LIMIT_DB = 12.0
 
 # Frames to either side of the one in the middle.
-CAP, ACTIVE, BRIDGE, SMOOTH = 50, 30, 60, 12
-REACH = CAP + ACTIVE + BRIDGE + SMOOTH
+CAP, ACTIVE, OWN, BRIDGE, STAY, SMOOTH = 50, 20, 3, 60, 30, 5
+SIDES = 2 * ACTIVE
+"""What both windows of the active level reach."""
+REACH = CAP + SIDES + BRIDGE + SMOOTH
 LOOK_AHEAD_S = (REACH + 1) / FRAMES_PER_S
 """About 3 s."""
 
@@ -113,9 +119,9 @@ class LocalLevel:
         self._loudest = loudest[:, ready - 1 : ready]
         loudest = loudest - grown
         capped = np.minimum(frames[:, CAP:-CAP], np.maximum(usual + CAP_DB, loudest))
-        active = _active_level(capped)[:, ACTIVE:-ACTIVE]
+        active = _nearer_level(capped)
         bridged = _bridged(active)[:, BRIDGE:-BRIDGE]
-        floor = loudest[:, ACTIVE + BRIDGE : -(ACTIVE + BRIDGE)] - RANGE_DB
+        floor = loudest[:, SIDES + BRIDGE : -(SIDES + BRIDGE)] - RANGE_DB
         level = np.maximum(_smooth(np.maximum(bridged, floor)), frames[:, REACH:-REACH] - LIMIT_DB)
         heard = np.clip((_smooth(bridged) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
         return (10 ** (np.maximum(level, SILENCE_DBFS) / 20)).astype(np.float32), heard.astype(np.float32)
@@ -146,9 +152,17 @@ def _active_level(frames: np.ndarray) -> np.ndarray:
     return np.asarray(10 * np.log10(total / count))
 
 
+def _nearer_level(frames: np.ndarray) -> np.ndarray:
+    """The active level before or after each place, whichever is nearer to it, [C, N + 2 SIDES] -> [C, N]."""
+    sides = _active_level(frames)[:, ACTIVE:-ACTIVE]
+    before, after = sides[:, : -2 * ACTIVE], sides[:, 2 * ACTIVE :]
+    own = ndimage.maximum_filter1d(frames, 2 * OWN + 1, axis=1)[:, SIDES:-SIDES] + OWN_DB
+    return np.asarray(np.clip(own, np.minimum(before, after), np.maximum(before, after)))
+
+
 def _bridged(active: np.ndarray) -> np.ndarray:
     """Bridge the active level [C, N] between two louder passages by sagging lines from both, [C, N]."""
-    sag = np.arange(BRIDGE + 1) * (SAG_DB_PER_S / FRAMES_PER_S)
+    sag = np.maximum(0, np.arange(BRIDGE + 1) - STAY) * (SAG_DB_PER_S / FRAMES_PER_S)
     nothing = np.full(BRIDGE, -np.inf)
     ahead = np.concatenate([nothing, -sag])[None]
     size = ahead.shape

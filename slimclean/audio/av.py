@@ -27,6 +27,10 @@ _REMARKED_S = 0.5
 _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them."""
 _MOST_BYTES = 1 << 29
+_OGG_HEADERS = 3
+"""So many packets at the beginning of a link of a chain are headers, which are not decoded again."""
+_SILENT_AMR_BYTES = 8
+"""A frame of AMR that holds no speech is not larger."""
 _RAW = ("aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "dts", "mp3", "g722", "gsm")
 """Containers that are nothing but packets; players do not mind if the last is cut short."""
 _PADDING_SAMPLES = 2048
@@ -64,6 +68,7 @@ class AvSource:
         )
         self._path = path
         self.warnings: list[str] = []
+        self._paused = False
         with path.open("rb") as file:
             self._missing_bytes = missing_bytes(Peek(file))
         self._container = self._open_container()
@@ -182,10 +187,11 @@ class AvSource:
             try:
                 if (packet := next(packets, None)) is None:
                     break
-                for frame in packet.decode():
-                    if problem and any_decoded:
+                for frame in self._frames_of(packet, stream):
+                    headers = problems <= _OGG_HEADERS and self._container.format.name == "ogg"
+                    if problem and any_decoded and not headers:
                         raise AudioError(f"damaged at {at_s:.2f} s ({problem})")
-                    if problem:
+                    if problem and not any_decoded:
                         self.warnings.append("its first packets cannot be decoded and were left out")
                     problem, problems, any_decoded = "", 0, True
                     at_s = float(_time(frame) or 0)
@@ -208,6 +214,22 @@ class AvSource:
             raise AudioError(f"damaged at {at_s:.2f} s ({problem})")
         if problem:
             self.warnings.append("the last packet is cut short or damaged")
+
+    def _frames_of(self, packet: Any, stream: Any) -> list[Any]:
+        """Decode a packet; a pause, in which a telephone sends no sound and FFmpeg knows none, is silence."""
+        try:
+            return list(packet.decode())
+        except self._errors:
+            codec = stream.codec_context
+            rate = {"amrnb": 8_000, "amrwb": 16_000, "amr_nb": 8_000, "amr_wb": 16_000}.get(codec.name, 0)
+            if not rate or not packet.size or packet.size > _SILENT_AMR_BYTES:
+                raise
+            frame = self._av.AudioFrame.from_ndarray(np.zeros((1, rate // 50), np.float32), "flt", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, packet.pts, packet.time_base
+            if not self._paused:
+                self.warnings.append("pauses in which the telephone sent no sound are silence")
+            self._paused = True
+            return [frame]
 
     def _packets(self, stream: Any) -> Iterator[Any]:
         """Yield what is to be decoded; AAC in WAV, which nothing divides, as one packet."""

@@ -262,10 +262,10 @@ def _is_text(data: bytes) -> bool:
     return bool(data) and sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in data) > 0.95 * len(data)
 
 
-def joined(peek: Peek, wave: Wave) -> Structure | None:
-    """Give `wave` and what is laid behind it headers that say how much it is; None if all is well."""
+def joined(peek: Peek, wave: Wave) -> Structure:
+    """Give `wave` and what is laid behind it headers that say how much it is; as it is if all is well."""
     if wave.regular and wave.next is None:
-        return None
+        return Structure((Part((range(peek.size),)),), wave.warnings)
     parts, warnings = [], list(wave.warnings)
     each: Wave | None = wave
     while each is not None:

@@ -212,3 +212,22 @@ def test_a_clock_that_starts_hours_late_is_taken_from_there(tmp_path):
     after, told = read(path)
     assert after.shape[1] / RATE == pytest.approx(3, abs=0.002)
     assert "its clock starts at 36000 s" in told
+
+
+def test_pauses_of_a_telephone_are_silence(tmp_path):
+    """Frames without data (type 15), which FFmpeg does not decode, between frames of speech."""
+    path, speech = tmp_path / "a.amr", b"\x3c" + bytes(31)
+    path.write_bytes(b"#!AMR\n" + 40 * speech + 10 * b"\x7c" + 50 * speech)
+    after, told = read(path)
+    assert after.shape[1] == 2 * 8_000
+    assert told == "pauses in which the telephone sent no sound are silence"
+
+
+def test_a_chain_of_speex_is_read_to_its_end(tmp_path):
+    path = tmp_path / "a.spx"
+    try:
+        muxed(path, "libspeex", sound(2, 16_000), 16_000, "ogg")
+    except (av.error.FFmpegError, ValueError) as error:
+        pytest.skip(f"this FFmpeg has no encoder for Speex: {error}")
+    path.write_bytes(2 * path.read_bytes())
+    assert read(path)[0].shape[1] / 16_000 == pytest.approx(4, abs=0.1)

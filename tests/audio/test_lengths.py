@@ -199,6 +199,7 @@ KINDS = {
     "data of 0 bytes": ("a.wav", lambda: wav(0), 2.0, TOLD),
     "data and RIFF of 0 bytes": ("a.wav", lambda: wav(0, 0), 2.0, TOLD),
     "data of unknown size": ("a.wav", lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF), 2.0, ""),
+    "data one byte more than there": ("a.wav", lambda: wav(64_001), 2.0, ""),
     "data too small": ("a.wav", lambda: wav(10_000), 2.0, TOLD),
     "data and RIFF too small": ("a.wav", lambda: wav(10_000, 10_036), 2.0, TOLD),
     "data of 0 bytes and a chunk behind": (

@@ -237,7 +237,7 @@ def _create(path: Path, mode: int) -> tuple[Path, int | None]:
 
 
 def _is_open_to_us(path: Path) -> bool:
-    """Whether a locked file can be written through another descriptor: Windows shares may forbid that."""
+    """Tell whether a locked file can be written through another descriptor: Windows shares may forbid that."""
     try:
         with path.open("r+b") as file:
             file.write(b"x")

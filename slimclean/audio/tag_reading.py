@@ -93,7 +93,7 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
 
 
 def _utf8(text: str) -> str:
-    """What came as bytes of any code page."""
+    """Return what came as bytes of any code page."""
     return decoded([text.encode("utf-8", "surrogateescape")])[0]
 
 

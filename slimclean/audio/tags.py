@@ -93,7 +93,7 @@ def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
 
 
 def _lost_tags(source: Path, info: AudioInfo) -> list[str]:
-    """What is said where libsndfile alone writes tags, or none."""
+    """Return what is said where libsndfile alone writes tags, or none."""
     attached = read(source)
     known = {names[0] for names in NAMES if names[4]} if info.format == "CAF" else set()
     lost = [name for name, _ in attached.texts if name not in known]

@@ -79,7 +79,7 @@ class Limiter:
             yield x[:, : len(gain)] * gain.astype(np.float32) if lowest < 1 else x[:, : len(gain)]
 
     def _needed(self, x: np.ndarray) -> np.ndarray:
-        """Samples and `HALF_TAPS` more on either side, [C, T + 2 * HALF_TAPS] -> the gain each needs, [T]."""
+        """Find the gain of each sample, [T], from `HALF_TAPS` more on either side, [C, T + 2 HALF_TAPS]."""
         taps = 2 * HALF_TAPS
         level = np.abs(x).max(axis=0)
         between = np.zeros(len(level) - taps + 1, np.float32)  # before and behind each of the T samples

@@ -153,7 +153,7 @@ def _active_level(frames: np.ndarray) -> np.ndarray:
 
 
 def _nearer_level(frames: np.ndarray) -> np.ndarray:
-    """The active level before or after each place, whichever is nearer to it, [C, N + 2 SIDES] -> [C, N]."""
+    """Pick the active level before or after each place, whichever is nearer, [C, N + 2 SIDES] -> [C, N]."""
     sides = _active_level(frames)[:, ACTIVE:-ACTIVE]
     before, after = sides[:, : -2 * ACTIVE], sides[:, 2 * ACTIVE :]
     own = ndimage.maximum_filter1d(frames, 2 * OWN + 1, axis=1)[:, SIDES:-SIDES] + OWN_DB

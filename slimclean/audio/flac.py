@@ -11,6 +11,7 @@ from slimclean.errors import AudioError
 _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """Marker and header of the first block, which is always STREAMINFO with 34 bytes."""
 _BLOCKS = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608, **{code: 256 << code - 8 for code in range(8, 16)}}
+_MOST_STREAMS = 10_000
 _TAIL_BYTES = 1 << 18
 """Within so many bytes before its end a stream's last frame begins, unless it has many channels."""
 
@@ -77,12 +78,13 @@ def scan(peek: Peek, start: int) -> Structure | None:
 def _streams(peek: Peek, start: int) -> list[_Stream]:
     starts = []
     position = start
-    while position < peek.size:
-        found = [at for magic in _STREAM_INFO if (at := peek.find(magic, position, peek.size)) >= 0]
-        if not found:
-            break
-        starts.append(min(found))
-        position = min(found) + 42
+    while (found := peek.find(b"fLaC", position, peek.size)) >= 0:
+        position = found + 4
+        if peek.at(found, 8) in _STREAM_INFO:
+            starts.append(found)
+            position = found + 42
+        if len(starts) > _MOST_STREAMS:
+            raise AudioError(f"damaged: more than {_MOST_STREAMS} streams")
     streams = []
     for first, stop in zip(starts, [*starts, peek.size][1:], strict=True):
         audio, last = first + 4, False

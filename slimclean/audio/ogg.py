@@ -15,6 +15,7 @@ PAGE_BYTES = 65_307
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_MOST_BAD = 100
 _REMEDY = "; what is there can be had with ffmpeg -i IN -c copy OUT"
 
 
@@ -75,11 +76,13 @@ def scan(peek: Peek) -> Structure | None:
     groups: list[list[str]] = []  # the codecs of the streams that begin together
     begun = True
     junk = 0
-    cut = bad = False
+    cut, bad = False, 0
     for page in _pages(peek):
         if isinstance(page, int):
             junk += page
-            bad = bad or not page
+            bad += not page
+            if bad > _MOST_BAD:
+                raise AudioError(f"damaged: more than {_MOST_BAD} pages have a wrong checksum")
             continue
         if page is None:
             cut = True
@@ -106,6 +109,8 @@ def scan(peek: Peek) -> Structure | None:
             seconds = link.last.granule / link.rate
             raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
         link.add(page)
+    if not groups:
+        raise AudioError("not a readable recording (no whole Ogg pages)")
     links = [link for link in links if link.pages > 1]
     timeless = all(max(link.granule, link.last.granule if link.last else 0) <= 0 for link in links)
     if not links or (timeless and not (bad or cut)):
@@ -136,8 +141,8 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
     position = 0
     while position < peek.size:
         head = peek.at(position, 27)
-        if not head.startswith(b"OggS"):
-            if b"OggS".startswith(head[:4]):
+        if not head.startswith(b"OggS\0"[: len(head)]):
+            if len(head) < 4 and b"OggS".startswith(head):
                 yield None
                 return
             found = peek.find(b"OggS", position + 1, peek.size)

@@ -144,6 +144,8 @@ def _open(path: Path, track: int | None) -> Source:
             structure = open_size.scan(peek)
         elif kind.family == "mpeg":
             structure = mpeg.scan(peek)
+            if structure is None:
+                raise AudioError("not a readable recording (no MPEG frames)")
     if track is not None and track > 1 and not to_av:
         raise AudioError(f"has one sound track, not {track}")
     if to_av:

@@ -24,6 +24,7 @@ _UNKNOWN = 0x7FFF_0000
 """From this size on, a 32-bit size stands for "unknown" in files that were written to a pipe."""
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
+_MOST_CHUNKS, _MOST_FILES = 10_000, 1_000
 _CHUNK_BYTES = 1 << 22
 """No other chunk before the sound is larger where chunks are moved; pictures are smaller."""
 
@@ -97,7 +98,9 @@ class _Walk:
 
     def follows(self, position: int) -> bool:
         """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""
-        while position < self.peek.size:
+        for _ in range(_MOST_CHUNKS):
+            if position >= self.peek.size:
+                return True
             if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
                 return True
             if position % 2 and not self.is_chunk(position) and self.is_chunk(position + 1):
@@ -107,7 +110,7 @@ class _Walk:
             if not self.is_chunk(position):
                 return self._is_zero(position)
             position += 8 + self.number(position + 4)
-        return True
+        return False
 
     def _is_zero(self, position: int) -> bool:
         while position < self.peek.size:
@@ -145,7 +148,11 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
     following: int | None = None
     position = start + 12
     found = False
+    count = 0
     while position + 8 <= peek.size:
+        count += 1
+        if count > _MOST_CHUNKS:
+            raise AudioError(f"damaged: more than {_MOST_CHUNKS} chunks")
         name, size, body = peek.at(position, 4), walk.number(position + 4), position + 8
         if found and walk.is_file(position):
             following = position
@@ -270,6 +277,8 @@ def joined(peek: Peek, wave: Wave) -> Structure:
     each: Wave | None = wave
     while each is not None:
         parts.append(_mended(peek, each))
+        if len(parts) > _MOST_FILES:
+            raise AudioError(f"more than {_MOST_FILES} WAV files are laid end to end")
         each = scan(peek, each.next) if each.next is not None else None
         warnings += each.warnings if each is not None else ()
     return Structure(tuple(parts), tuple(warnings))

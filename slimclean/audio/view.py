@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 BLOCK_BYTES = 1 << 20
+MOST_STEPS = 200_000
+"""No recording of a day needs so many searches for where it goes on."""
 
 Piece = bytes | range
 """Bytes of our own, or the stretch of the file with these positions."""
@@ -41,6 +43,7 @@ class Peek:
         self._file = file
         self.size = file.seek(0, io.SEEK_END)
         self._start, self._block = 0, b""
+        self._steps = 0
 
     def at(self, position: int, count: int) -> bytes:
         """Return up to `count` bytes from `position` on; fewer at the end of the file."""
@@ -52,14 +55,22 @@ class Peek:
         return self._block[offset : offset + count]
 
     def find(self, pattern: bytes, position: int, end: int) -> int:
-        """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
-        while position < end:
-            block = self.at(position, min(BLOCK_BYTES, end - position))
-            if (found := block.find(pattern)) >= 0:
-                return position + found
-            if len(block) < BLOCK_BYTES:
-                return -1
-            position += len(block) - len(pattern) + 1
+        """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere.
+
+        After `MOST_STEPS` finds it is nowhere any more: what has so many marks holds none that count.
+        """
+        self._steps += 1
+        while position < end and self._steps <= MOST_STEPS:
+            offset = position - self._start
+            if not 0 <= offset <= len(self._block) - len(pattern):
+                self._file.seek(position)
+                self._start, self._block, offset = position, self._file.read(BLOCK_BYTES), 0
+                if len(self._block) < len(pattern):
+                    return -1
+            found = self._block.find(pattern, offset, end - self._start)
+            if found >= 0:
+                return self._start + found
+            position = self._start + len(self._block) - len(pattern) + 1
         return -1
 
 

@@ -442,3 +442,22 @@ def test_a_disk_that_fails_in_the_middle_is_an_error_and_no_end(tmp_path, monkey
         monkeypatch.setattr(View, "_read", fails)
         with pytest.raises(AudioError, match=r"cannot be read \(Input/output error\)"):
             list(blocks)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.mp3", b"\xff" * 3_000_000),
+        ("a.mp3", bytes(30_000_000)),
+        ("a.ogg", b"OggS" * 1_000_000),
+        ("a.flac", b"fLaC\0\0\0\x22" * 300_000),
+        ("a.wav", b"RIFF\4\0\0\0WAVE" * 200_000),
+    ],
+)
+def test_nothing_but_marks_ends_soon(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    started = time.process_time()
+    with pytest.raises(AudioError, match=r"not a readable|damaged|more than"):
+        audio.read(path)
+    assert time.process_time() - started < 5

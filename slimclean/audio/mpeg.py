@@ -96,7 +96,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     """
     end = peek.size if end is None else end
     begin = after_tags(peek, start, end)
-    position = _next_frame(peek, begin, min(end, start + SEARCH_BYTES), end)
+    position = _next_frame(peek, begin, min(end, begin + SEARCH_BYTES), end)
     if position is None:
         return None
     first = position

@@ -24,6 +24,8 @@ _UNKNOWN = 0x7FFF_0000
 """From this size on, a 32-bit size stands for "unknown" in files that were written to a pipe."""
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
+_BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX")
+"""What stands behind sound, if anything."""
 _MOST_CHUNKS, _MOST_FILES = 10_000, 1_000
 _CHUNK_BYTES = 1 << 22
 """No other chunk before the sound is larger where chunks are moved; pictures are smaller."""
@@ -124,7 +126,7 @@ class _Walk:
         """Return the end of sound of unknown length: that of the file, or where its last known chunk begins."""
         tail_start = max(start, self.peek.size - (1 << 16))
         tail = self.peek.at(tail_start, self.peek.size - tail_start)
-        for name in (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX"):
+        for name in _BEHIND:
             position = tail.find(name)
             while position >= 0:
                 at = tail_start + position
@@ -228,6 +230,8 @@ def _end(walk: _Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tu
         return whole, ""
     if walk.follows(stop):
         return stop, ""
+    if walk.peek.at(stop + stop % 2, 4) in _BEHIND:
+        return stop, "the chunks behind the sound are cut short"
     outside = riff_end <= stop + 1
     if (outside and not _goes_on(walk, fmt, body, stop)) or _is_text(walk.peek.at(stop, 4096)):
         return stop, f"{size - stop} bytes behind the sound are no chunks and were left out"

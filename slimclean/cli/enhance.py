@@ -45,7 +45,11 @@ def enhance(
     ctx: typer.Context,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Recordings, folders of them, patterns, or - for stdin."),
+        typer.Argument(
+            metavar="PATH...",
+            readable=False,  # what cannot be read is a row, not the end of the others
+            help="Recordings, folders of them, patterns, or - for stdin.",
+        ),
     ] = None,
     output: Annotated[
         str | None,

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from slimclean import __version__
 from slimclean.cli import app
+from slimclean.errors import AudioError
 from slimclean.model import checkpoint
 from slimclean.scoring.pairs import ScorePair, score_pair
 
@@ -179,6 +180,27 @@ def test_a_picture_of_a_stream(tmp_path, weights):
     assert done.stdout_bytes.startswith(b"RIFF")
     assert [p.name for p in (tmp_path / "p").iterdir()] == ["stdin.png"]
     assert (tmp_path / "p.html").read_text().count("<audio") == 0
+
+
+def test_what_may_not_be_read_is_a_row(tmp_path, weights, monkeypatch):
+    """One closed file among others, which a shell makes of *.wav."""
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, voice(0.2), 16_000)
+    closed, there = str(tmp_path / "a.wav"), os.access
+
+    def access(path, mode, **options):
+        return os.fspath(path) != closed and there(path, mode, **options)
+
+    def fail(path):
+        if str(path) == closed:
+            raise AudioError("cannot be read (Permission denied)")
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr("slimclean.audio.reader._check_readable", fail)
+    done = run("enhance", tmp_path / "a.wav", tmp_path / "b.wav", "-o", tmp_path / "out", "-m", weights)
+    assert done.exit_code == 1
+    assert "a.wav: cannot be read" in done.stderr
+    assert "1 enhanced, 1 failed" in done.stderr
 
 
 def test_standard_input_is_one_thing(weights):

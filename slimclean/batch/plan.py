@@ -66,18 +66,23 @@ def plan(
     alone = len(paths) == 1
     tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
     if in_place:
-        tasks = [
-            replace(task, destination=task.source, tree=task.tree and (task.tree[0], task.tree[0]))
-            for task in tasks
-        ]
-        names = [task.source for task in tasks if not task.problem]
-        if foreign := [name for name in names if name.suffix.lower() not in audio.WRITABLE]:
-            raise UsageError(f"{foreign[0]}: cannot be written in place; leave out `in_place`")
+        tasks = [_in_place(task) for task in tasks]
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
     refuse_collisions([(task.source, task.destination) for task in tasks], in_place=in_place)
     return _with_references(tasks, paths, references) if references else tasks
+
+
+def _in_place(task: Task) -> Task:
+    """Put the output over the input; what a folder holds that cannot be written as it is has a problem."""
+    problem = task.problem
+    if not problem and task.source.suffix.lower() not in audio.WRITABLE:
+        problem = "cannot be written in place; leave out `in_place`"
+        if task.tree is None:
+            raise UsageError(f"{task.source}: {problem}")
+    tree = task.tree and (task.tree[0], task.tree[0])
+    return replace(task, destination=task.source, tree=tree, problem=problem)
 
 
 def read_list(path: Path, text: str) -> list[Path]:

@@ -104,7 +104,11 @@ def test_the_format_names_the_output(folder):
     (folder / "talk.wma").write_bytes(b"x")
     assert plan([folder / "talk.wma"])[0].destination == folder / "talk-enhanced.flac"
     with pytest.raises(UsageError, match="cannot be written in place"):
-        plan([folder], in_place=True)
+        plan([folder / "talk.wma"], in_place=True)
+    problems = {task.source.name: task.problem for task in plan([folder], in_place=True)}
+    assert problems.pop("talk.wma").startswith("cannot be written in place")
+    assert len(problems) == 4  # one that cannot is no end of the others
+    assert not any(problems.values())
 
 
 def test_formats_that_meet_are_refused(folder):

@@ -228,10 +228,6 @@ def enhance(
             loudness_per=per,  # type: ignore[arg-type]
         )
         inputs = _inputs(paths or [], input_list)
-        if dry_run:
-            _print_plan(_plan(inputs, output, options, Counter()), options)
-            print(table(list(held(ctx))), file=sys.stderr)
-            return
         reports.check(plots, html)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
@@ -245,6 +241,10 @@ def enhance(
             attenuation_limit_db=atten_lim_db,
             residual=residual,
         )
+        if dry_run:
+            _print_plan(_plan(inputs, output, options, Counter()), options)
+            print(table(list(held(ctx))), file=sys.stderr)
+            return
         left_out: Counter[str] = Counter()
         tasks = _plan(inputs, output, options, left_out)
         pictures = reports.pictures(tasks, inputs, plots)

@@ -144,6 +144,19 @@ def test_a_dry_run_prints_the_plan(tmp_path, weights):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--uf", "2"], "--uf takes"), (["--uf", "nan"], "--uf takes"), (["--dry", "7"], "--dry takes"),
+     (["-m", "best"], "no model named best"), (["--html", "page.txt"], "ends in .html")],
+)  # fmt: skip
+def test_a_dry_run_refuses_what_could_not_run(tmp_path, arguments, message):
+    soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000)
+    done = run("enhance", tmp_path / "a.wav", "--dry-run", *arguments)
+    assert done.exit_code in (1, 2)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
 def through(data, *arguments):
     """The command line with bytes at its standard input."""
     return CliRunner().invoke(app, ["enhance", *map(str, arguments)], input=data)

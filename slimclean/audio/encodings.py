@@ -16,6 +16,10 @@ MP3_KBITS = ((32_000, (32, 320)), (16_000, (8, 160)), (0, (8, 64)))
 """From which sample rate on MPEG layer III has which least and greatest bit rate."""
 OPUS_KBITS = (6, 256)
 """A channel's, at libsndfile's compression levels 1 and 0."""
+OPUS_SAFE_KBITS = 20
+"""A channel's where there are more than two: below it, libopus may take 512 kbit/s if some are silent."""
+AAC_LEAST_BITS, AAC_MOST_BITS = 16_000, 5
+"""A channel's bits a second at least, and a sample's at most: what FFmpeg's encoder keeps to, measured."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,34 @@ def check(codec: str | None, channels: int, sample_rate: int) -> None:
         )
 
 
+def bit_rates(codec: str | None, channels: int, sample_rate: int) -> tuple[int, int] | None:
+    """Return the least and greatest bit rate in bit/s that the encoder of `codec` keeps to; None: no limits."""
+    if codec == "mp3":
+        least, most = next(kbits for from_hz, kbits in MP3_KBITS if sample_rate >= from_hz)
+        return 1000 * least, 1000 * most
+    if codec == "opus":
+        return 1000 * OPUS_KBITS[0] * channels, 1000 * OPUS_KBITS[1] * channels
+    if codec == "vorbis":
+        least, most = (_vorbis_nominal(level, channels, sample_rate) for level in (0.9999, 0.0))
+        return least, most
+    if codec == "aac":
+        return AAC_LEAST_BITS * channels, AAC_MOST_BITS * sample_rate * channels
+    return {"ac3": (32_000, 640_000), "eac3": (32_000, 3_024_000), "mp2": (32_000, 384_000)}.get(codec or "")
+
+
+def check_bit_rate(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> None:
+    """Raise `AudioError` with the remedy where `codec` cannot be encoded at `bit_rate` in bit/s."""
+    limits = bit_rates(codec, channels, sample_rate)
+    if limits is None or limits[0] <= bit_rate <= limits[1]:
+        return
+    least, most = (limits[0] + 999) // 1000, limits[1] // 1000
+    sound = f"{channels} channel{'s' * (channels > 1)} at {sample_rate} Hz"
+    raise AudioError(
+        f"{ENCODINGS[codec or ''].name} takes {least} to {most} kbit/s for {sound}, not {bit_rate / 1000:g}; "
+        f"set `bit_rate` {1000 * (least if bit_rate < limits[0] else most)}"
+    )
+
+
 def compression_level(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> float | None:
     """Return libsndfile's compression level, in [0, 1), that brings `codec` nearest to `bit_rate` in bit/s."""
     if codec == "mp3":
@@ -99,6 +131,7 @@ def compression_level(codec: str | None, bit_rate: int, channels: int, sample_ra
         kbits = bit_rate / 1000
     elif codec == "opus":
         (least, most), kbits = OPUS_KBITS, bit_rate / 1000 / channels
+        kbits = max(kbits, OPUS_SAFE_KBITS) if channels > 2 else kbits
     elif codec == "vorbis":
         return _vorbis_level(bit_rate, channels, sample_rate)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import soundfile
 
-from slimclean.audio.encodings import ENCODINGS, check, codec_of
+from slimclean.audio.encodings import ENCODINGS, check, check_bit_rate, codec_of
 from slimclean.errors import AudioError, UsageError
 
 
@@ -279,12 +279,32 @@ class OutputForm:
             raise UsageError(f"`bit_rate` takes {least} to {most} bit/s, not {self.bit_rate}")
         if self.extension and self.subtype:
             _check_holds(BY_EXTENSION[self.extension], self.subtype)
+        if self.bit_rate is not None and (lossless := self._lossless()):
+            raise UsageError(
+                f"{lossless} has no `bit_rate`; leave it out, or set `extension` to a lossy format"
+            )
         for name, value, (softest, loudest) in (
             ("loudness_lufs", self.loudness_lufs, LOUDNESS_LUFS),
             ("true_peak_dbtp", self.true_peak_dbtp, TRUE_PEAK_DBTP),
         ):
             if value is not None and not softest <= value <= loudest:
                 raise UsageError(f"`{name}` takes a number from {softest:g} to {loudest:g}, not {value:g}")
+
+    def _lossless(self) -> str | None:
+        """Return the name of what is asked for where it holds no sound that has a bit rate."""
+        if self.subtype is not None:
+            lossy = self.subtype in ("VORBIS", "OPUS", "AAC")
+            return None if lossy else self.subtype
+        if self.extension is None or BY_EXTENSION[self.extension].muxer:
+            return None
+        lossy = BY_EXTENSION[self.extension].sndfile in ("OGG", "MP3")
+        return None if lossy else BY_EXTENSION[self.extension].key
+
+    def unused(self, stored: AudioInfo) -> list[str]:
+        """Return what is remarked of an output like `stored`, to which not all of this applies."""
+        if self.bit_rate is None or stored.bit_rate is not None:
+            return []
+        return [f"`bit_rate` is not used: {stored.format} with {stored.subtype} has none"]
 
 
 def _check_holds(container: Container, subtype: str) -> None:
@@ -342,6 +362,8 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
         out = _by_libsndfile(out, wanted, form.subtype)
         codec = codec_of(out.format, out.subtype)
     check(codec, out.channels, out.sample_rate)
+    if form.bit_rate is not None:
+        check_bit_rate(codec, form.bit_rate, out.channels, out.sample_rate)
     if codec not in ENCODINGS or ENCODINGS[codec].kbits is None:
         out = replace(out, bit_rate=None)
     return replace(out, codec=codec)

@@ -84,7 +84,9 @@ def _flow(
         if source.problem:
             raise AudioError(source.problem)
         result.clipped_samples = sink.clipped
-        result.warnings = "; ".join([*source.warnings, *account.warnings(sink.clipped)])
+        result.warnings = "; ".join(
+            [*source.warnings, *account.warnings(sink.clipped), *form.unused(sink.info)]
+        )
     if look is not None and account.trace is not None and result.status == "enhanced":
         result.view = look(result, account.trace.comparison(enhancer))
     return result

@@ -175,7 +175,9 @@ def _enhance_into(
             result.status = "enhanced"
         remarks = reader.warnings
     result.clipped_samples = writer.clipped
-    result.warnings = "; ".join([*remarks, *account.warnings(writer.clipped), *writer.warnings])
+    result.warnings = "; ".join(
+        [*remarks, *account.warnings(writer.clipped), *form.unused(stored), *writer.warnings]
+    )
     if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
     return account.trace

@@ -87,7 +87,9 @@ class _Write:
             writer.commit(mtime)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
-        result.warnings = "; ".join(filter(None, [result.warnings, *writer.warnings]))
+        result.warnings = "; ".join(
+            filter(None, [result.warnings, *self.form.unused(stored), *writer.warnings])
+        )
         mastered.tell(result)
 
 

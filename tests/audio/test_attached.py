@@ -15,6 +15,7 @@ from slimclean.audio import OutputForm
 from slimclean.audio.code_pages import decoded
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.errors import UsageError
 
 mutagen = pytest.importorskip("mutagen")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -521,6 +522,55 @@ def test_a_bit_rate_is_set_on_request(tmp_path, name, kbits):
     soundfile.write(tmp_path / "a.wav", x, 48_000)
     enhanced(tmp_path / "a.wav", tmp_path / name, OutputForm(bit_rate=1000 * kbits))
     assert payload_kbits(tmp_path / name) == pytest.approx(kbits, rel=0.2)
+
+
+def test_opus_of_six_channels_with_one_voice_keeps_its_bit_rate(tmp_path):
+    x = np.zeros((2 * 48_000, 6))
+    x[:, 1] = voice(2.0, 48_000)
+    options = {"format": "OGG", "subtype": "OPUS", "compression_level": 0.92}
+    with soundfile.SoundFile(tmp_path / "a.opus", "w", 48_000, 6, **options) as file:
+        for start in range(0, len(x), 4096):
+            file.write(x[start : start + 4096])
+    kbits = payload_kbits(tmp_path / "a.opus")
+    assert kbits < 60  # at which six channels would take 9 kbit/s each
+    enhanced(tmp_path / "a.opus", tmp_path / "b.opus")
+    assert payload_kbits(tmp_path / "b.opus") < 1.2 * kbits
+
+
+@pytest.mark.parametrize(
+    ("name", "kbits", "cure"),
+    [
+        ("b.opus", 1000, "`bit_rate` 256000"), ("b.opus", 4, "`bit_rate` 6000"),
+        ("b.mp3", 1000, "`bit_rate` 320000"), ("b.mp3", 4, "`bit_rate` 32000"),
+        ("b.ogg", 1000, "`bit_rate` "), ("b.ogg", 4, "`bit_rate` "),
+        ("b.m4a", 1000, "`bit_rate` 240000"), ("b.m4a", 4, "`bit_rate` 16000"),
+        ("b.webm", 1000, "`bit_rate` 256000"),
+    ],
+)  # fmt: skip
+def test_a_bit_rate_that_a_codec_does_not_have_is_refused_before_the_work(tmp_path, name, kbits, cure):
+    if name in ("b.m4a", "b.webm"):
+        pytest.importorskip("av")
+    written(tmp_path / "a.wav", 48_000)
+    form = OutputForm(bit_rate=1000 * kbits)
+    result = enhance_file(Task(tmp_path / "a.wav", tmp_path / name), identity_enhancer(), form)
+    assert result.status == "failed"
+    assert cure in result.error
+    assert f"not {kbits}" in result.error
+    assert result.level_in_dbfs is None
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", ["b.wav", "b.flac", "b.aiff"])
+def test_a_bit_rate_of_what_is_lossless_is_remarked(tmp_path, name):
+    written(tmp_path / "a.wav")
+    result = enhanced(tmp_path / "a.wav", tmp_path / name, OutputForm(bit_rate=96_000))
+    assert "`bit_rate` is not used" in result.warnings
+
+
+@pytest.mark.parametrize("asked", [{"extension": ".wav"}, {"extension": ".flac"}, {"subtype": "PCM_24"}])
+def test_a_bit_rate_beside_a_lossless_form_is_refused(asked):
+    with pytest.raises(UsageError, match="has no `bit_rate`"):
+        OutputForm(bit_rate=96_000, **asked)
 
 
 @pytest.mark.parametrize(

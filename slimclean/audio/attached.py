@@ -18,7 +18,9 @@ NAMES = (
     ("COPYRIGHT", "TCOP", "cprt", "ICOP", "copyright"),
     ("TRACKNUMBER", "TRCK", "", "ITRK", "tracknumber"),
     ("LICENSE", "WCOP", "", "", "license"),
-    ("ENCODED-BY", "TENC", "\xa9too", "ITCH", ""),
+    ("ENCODED-BY", "TENC", "", "ITCH", ""),
+    ("BPM", "TBPM", "", "", ""),
+    ("COMPILATION", "TCMP", "", "", ""),
     ("LANGUAGE", "TLAN", "", "ILNG", ""),
     ("ISRC", "TSRC", "", "ISRC", ""),
     ("PUBLISHER", "TPUB", "", "", ""),
@@ -50,6 +52,8 @@ class Attached:
     texts: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     chapters: list[tuple[float, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Names of what only the source's own kind of tags can hold."""
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.pictures or self.chapters)

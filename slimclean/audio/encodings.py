@@ -6,6 +6,7 @@ import functools
 import io
 from dataclasses import dataclass
 
+import numpy as np
 import soundfile
 
 from slimclean.errors import AudioError
@@ -14,12 +15,31 @@ MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 4
 AAC_RATES_HZ = (*MP3_RATES_HZ, 64_000, 88_200, 96_000)
 MP3_KBITS = ((32_000, (32, 320)), (16_000, (8, 160)), (0, (8, 64)))
 """From which sample rate on MPEG layer III has which least and greatest bit rate."""
+MP3_SCALES = ((176, 0.95), (208, 0.97), (240, 0.98))
+"""By how much LAME makes sound softer below so many kbit/s of constant bit rate."""
 OPUS_KBITS = (6, 256)
 """A channel's, at libsndfile's compression levels 1 and 0."""
 OPUS_SAFE_KBITS = 20
 """A channel's where there are more than two: below it, libopus may take 512 kbit/s if some are silent."""
 AAC_LEAST_BITS, AAC_MOST_BITS = 16_000, 5
 """A channel's bits a second at least, and a sample's at most: what FFmpeg's encoder keeps to, measured."""
+
+_OGG_ORDER = {
+    3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4), 7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}  # fmt: skip
+"""Which channel of Vorbis and Opus (Vorbis I, 4.3.9) each one is in WAVE's order, by their number."""
+
+
+def ogg_order(subtype: str, channels: int) -> tuple[int, ...] | None:
+    """Return which channel libsndfile has for each of ours, which have WAVE's order; None: the same."""
+    return _OGG_ORDER.get(channels) if subtype in ("VORBIS", "OPUS") else None
+
+
+def to_ogg(samples: np.ndarray, subtype: str) -> np.ndarray:
+    """Put [T, C] from WAVE's order into the one that libsndfile wants for `subtype`."""
+    order = ogg_order(subtype, samples.shape[1])
+    return samples if order is None else np.ascontiguousarray(samples[:, np.argsort(order)])
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,9 @@ class Encoding:
 
 _SIDE = (("5.0(side)", "5.0"), ("5.1(side)", "5.1"))
 _BACK = (("5.0", "5.0(side)"), ("5.1", "5.1(side)"), ("quad", "quad(side)"))
+_FOR_ALAC = (
+    ("2.1", "3.0"), ("quad", "4.0"), ("quad(side)", "4.0"), ("6.1", "6.1(back)"), ("7.1", "7.1(wide)")
+)  # fmt: skip
 ENCODINGS = {
     "mp3": Encoding("MP3", 2, MP3_RATES_HZ, encoder="libmp3lame", sample_format="flt", kbits=64),
     "opus": Encoding(
@@ -52,7 +75,7 @@ ENCODINGS = {
     "vorbis": Encoding("Vorbis", 64, greatest_hz=192_000, kbits=64),
     "flac": Encoding("FLAC", 8, greatest_hz=655_350, sample_format="s32"),
     "alac": Encoding(
-        "ALAC", 8, greatest_hz=384_000, sample_format="s32", layouts=(*_SIDE, ("7.1", "7.1(wide)"))
+        "ALAC", 8, greatest_hz=384_000, sample_format="s32", layouts=(*_SIDE, *_FOR_ALAC)
     ),
     "aac": Encoding("AAC", 8, AAC_RATES_HZ, sample_format="flt", kbits=80, layouts=_SIDE),
     "ac3": Encoding("AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=96, layouts=_BACK),
@@ -122,6 +145,13 @@ def check_bit_rate(codec: str | None, bit_rate: int, channels: int, sample_rate:
         f"{ENCODINGS[codec or ''].name} takes {least} to {most} kbit/s for {sound}, not {bit_rate / 1000:g}; "
         f"set `bit_rate` {1000 * (least if bit_rate < limits[0] else most)}"
     )
+
+
+def encoder_scale(codec: str | None, bit_rate: int | None) -> float:
+    """Return what the encoder of `codec` multiplies samples by where it is asked for a bit rate in bit/s."""
+    if codec != "mp3" or bit_rate is None:
+        return 1.0
+    return next((scale for below, scale in MP3_SCALES if bit_rate < 1000 * below), 1.0)
 
 
 def compression_level(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> float | None:

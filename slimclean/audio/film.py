@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import Attached
-from slimclean.audio.encodings import ENCODINGS, compression_level
+from slimclean.audio.encodings import ENCODINGS, compression_level, to_ogg
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import CONTAINERS, AudioInfo, Container
 from slimclean.audio.tracks import (
@@ -386,7 +386,7 @@ class _Ogg:
         self._start_s = info.start_s
 
     def write(self, samples: np.ndarray) -> None:
-        self._file.write(samples)
+        self._file.write(to_ogg(samples, "VORBIS"))
 
     def add_to(self, out: Any, av: Any) -> Any:
         self._file.close()

@@ -189,6 +189,13 @@ FOREIGN = frozenset(name for name, container in BY_EXTENSION.items() if containe
 MUXERS = frozenset(container.key for container in CONTAINERS if container.muxer)
 """`AudioInfo.format` of what is written through FFmpeg."""
 
+LAYOUTS = {
+    0x0B: "2.1", 0x07: "3.0", 0x33: "quad", 0x603: "quad(side)", 0x37: "5.0", 0x607: "5.0(side)", 0x3F: "5.1",
+    0x60F: "5.1(side)", 0x70F: "6.1", 0x63F: "7.1", 0xFF: "7.1(wide)",
+}  # fmt: skip
+"""FFmpeg's names of channel masks."""
+USUAL_LAYOUTS = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""What so many channels of FLAC, Vorbis and Opus are for."""
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
 LOUDEST = 1e6

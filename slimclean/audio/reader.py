@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slimclean.audio import flac, mpeg, ogg, open_size, riff
-from slimclean.audio.formats import FOREIGN, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
+from slimclean.audio import chunks, flac, mpeg, ogg, open_size, riff
+from slimclean.audio.formats import (
+    FOREIGN,
+    LAYOUTS,
+    LOUDEST,
+    MAX_CHANNELS,
+    SAMPLE_RATES_HZ,
+    USUAL_LAYOUTS,
+    AudioInfo,
+)
 from slimclean.audio.kinds import kind_of
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.sndfile import SndfileSource, UnknownFormatError
@@ -54,7 +62,7 @@ class AudioReader:
             raise AudioError("cannot be read (permission denied)") from error
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
-        self.info = info = self._source.info
+        self.info = info = _placed(self._source.info, path)
         self.tags = self._source.tags
         self.warnings = self._source.warnings
         low, high = SAMPLE_RATES_HZ
@@ -102,6 +110,16 @@ class AudioReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _placed(info: AudioInfo, path: Path) -> AudioInfo:
+    """Return `info` with the channel layout that the header states, or that its encoding prescribes."""
+    if info.channel_layout is not None or info.channels < 3:
+        return info
+    mask = (chunks.extension(path) or (0, 0))[1]
+    by_number = info.format == "FLAC" or info.subtype in ("VORBIS", "OPUS")
+    layout = LAYOUTS.get(mask) or (USUAL_LAYOUTS.get(info.channels) if by_number else None)
+    return replace(info, channel_layout=layout)
 
 
 def _check_readable(path: Path) -> None:

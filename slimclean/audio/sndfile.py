@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from slimclean.audio.encodings import ogg_order
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
 from slimclean.audio.view import Part, Structure, View
@@ -99,7 +100,9 @@ class SndfileSource:
             have += len(block)
             if last and not self._next():
                 break
-        return np.concatenate(blocks)
+        order = ogg_order(self.info.subtype, self.info.channels)
+        whole = np.concatenate(blocks)
+        return whole if order is None else whole[:, order]
 
     def _read(self, frames: int) -> np.ndarray:
         frames = min(frames, max(1, MOST_VALUES // self._file.channels))

@@ -144,6 +144,8 @@ def _read_id3(tags: Any, found: Attached) -> None:
         elif kind == "CHAP":
             titles = frame.sub_frames.getall("TIT2")
             found.chapters.append((frame.start_time / 1000, str(titles[0]) if titles else ""))
+            if frame.sub_frames.getall("APIC") and "pictures of chapters" not in found.lost:
+                found.lost.append("pictures of chapters")
         elif kind == "TXXX":
             found.texts += [(frame.desc.upper(), _right(str(text), frame)) for text in frame.text]
         elif kind in ("COMM", "USLT"):
@@ -156,6 +158,8 @@ def _read_id3(tags: Any, found: Attached) -> None:
             found.texts += [(by_frame.get(kind, kind), _right(str(text), frame)) for text in values]
         elif kind.startswith("W"):
             found.texts.append((by_frame.get(kind, kind), frame.url))
+        elif kind not in ("CTOC", *STALE_FRAMES) and kind not in found.lost:
+            found.lost.append(kind)
     found.chapters.sort()
 
 
@@ -178,11 +182,22 @@ def _read_mp4(given: Any, found: Attached) -> None:
         elif key in ("trkn", "disk"):
             name = "TRACKNUMBER" if key == "trkn" else "DISCNUMBER"
             found.texts += [(name, f"{a}/{b}" if b else str(a)) for a, b in value if a]
+        elif key == "tmpo":
+            found.texts += [("BPM", str(number)) for number in value if number]
+        elif key == "cpil":
+            found.texts += [("COMPILATION", "1")] if value else []
+        elif key == "\xa9too":
+            continue
         elif key.startswith("----"):
             texts = [bytes(each).decode("utf-8", "replace") for each in value]
             found.texts += [(key.split(":")[-1].upper(), text) for text in texts]
         elif isinstance(value, list) and all(isinstance(each, str) for each in value):
             found.texts += [(by_atom.get(key, key.strip("\xa9").upper()), text) for text in value]
+        elif value not in (False, 0, [0], []):
+            found.lost.append(_MP4_NAMES.get(key, key))
+
+
+_MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
 
 
 def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
@@ -212,7 +227,7 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             _read_id3(tags, beside)
             known = {name for name, _ in found.texts}
             found.texts += [(name, text) for name, text in beside.texts if name not in known]
-            found.pictures, found.chapters = beside.pictures, beside.chapters
+            found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost
     found.texts = [(name, value) for name, value in found.texts if value and not STALE.match(name)]
 
 

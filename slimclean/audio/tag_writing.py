@@ -20,7 +20,7 @@ def write(attached: Attached, written: Path, family: str, info: AudioInfo) -> li
     if family == ID3:
         import mutagen.id3
 
-        id3_of(mutagen.id3.ID3(), attached).save(written, v1=0)
+        id3_of(mutagen.id3.ID3(), attached, info.duration_s).save(written, v1=0)
         return []
     if family == MP4:
         return _write_mp4(attached, written)
@@ -49,8 +49,8 @@ def write(attached: Attached, written: Path, family: str, info: AudioInfo) -> li
     return []
 
 
-def id3_of(tags: Any, attached: Attached) -> Any:
-    """`tags` with what is attached as frames."""
+def id3_of(tags: Any, attached: Attached, length_s: float = 0.0) -> Any:
+    """`tags` with what is attached to `length_s` seconds of sound as frames."""
     from mutagen import id3
 
     by_name = {names[0]: names[1] for names in NAMES if names[1] != "TXXX"}
@@ -71,12 +71,15 @@ def id3_of(tags: Any, attached: Attached) -> Any:
             tags.add(id3.Frames[frame](url=values[0]))
         else:
             tags.add(id3.Frames[frame](encoding=3, text=values))
-    for one in attached.pictures:
-        tags.add(id3.APIC(encoding=3, mime=one.mime, type=one.kind, desc=one.description, data=one.data))
+    taken: set[str] = set()
+    for number, one in enumerate(attached.pictures, 1):  # ID3 wants a description of its own for each
+        described = f"{one.description} {number}".strip() if one.description in taken else one.description
+        taken.add(described)
+        tags.add(id3.APIC(encoding=3, mime=one.mime, type=one.kind, desc=described, data=one.data))
     names = [f"chp{number}" for number in range(len(attached.chapters))]
     ends = [*(start_s for start_s, _ in attached.chapters[1:]), *(None for _ in names[-1:])]
     for name, (start_s, title), end_s in zip(names, attached.chapters, ends, strict=True):
-        stop = round(1000 * end_s) if end_s is not None else round(1000 * start_s)
+        stop = round(1000 * (end_s if end_s is not None else max(start_s, length_s)))
         tags.add(
             id3.CHAP(
                 element_id=name,
@@ -103,7 +106,7 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
     if new.tags is None:
         new.add_tags()
     by_name = {names[0]: names[2] for names in NAMES if names[2]}
-    found: dict[str, list[Any]] = {}
+    found: dict[str, Any] = {}
     for name, value in attached.texts:
         if name in ("TRACKNUMBER", "DISCNUMBER"):
             numbers = [int(n) for n in re.findall(r"\d+", value)[:2]] or [0]
@@ -112,6 +115,11 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
             found.setdefault(by_name[name], []).append(value)
         else:
             found.setdefault(f"----:com.apple.iTunes:{name}", []).append(mp4.MP4FreeForm(value.encode()))
+    for name, atom in (("BPM", "tmpo"), ("COMPILATION", "cpil")):
+        values = found.pop(f"----:com.apple.iTunes:{name}", None)
+        number = re.match(rb"\d+", bytes(values[0])) if values else None
+        if number:
+            found[atom] = bool(int(number[0])) if atom == "cpil" else [min(int(number[0]), 0xFFFF)]
     new.tags.update(found)
     covers = [
         mp4.MP4Cover(one.data, mp4.MP4Cover.FORMAT_PNG if "png" in one.mime else mp4.MP4Cover.FORMAT_JPEG)
@@ -124,7 +132,7 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
     return []
 
 
-def chunks_for(attached: Attached, *, aiff: bool) -> tuple[tuple[bytes, bytes], ...]:
+def chunks_for(attached: Attached, *, aiff: bool, length_s: float = 0.0) -> tuple[tuple[bytes, bytes], ...]:
     """Chunks that say the same: INFO for WAV, names for AIFF, and ID3 for what these cannot hold."""
     found = []
     if aiff:
@@ -146,7 +154,7 @@ def chunks_for(attached: Attached, *, aiff: bool) -> tuple[tuple[bytes, bytes], 
         import mutagen.id3
 
         memory = io.BytesIO()
-        id3_of(mutagen.id3.ID3(), attached).save(memory, v1=0, padding=lambda _: 0)
+        id3_of(mutagen.id3.ID3(), attached, length_s).save(memory, v1=0, padding=lambda _: 0)
         found.append((b"ID3 " if aiff else b"id3 ", memory.getvalue()))
     return tuple(found)
 

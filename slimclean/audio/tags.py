@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio import chunks
-from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES
+from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached
 from slimclean.audio.formats import MUXERS, AudioInfo
 from slimclean.audio.tag_reading import has_mutagen, open_tags, read
 from slimclean.audio.tag_writing import ID3, MP4, VORBIS, chunks_for, id3_of, write
@@ -68,22 +68,26 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
         if ours and (ours == b"FORM") == aiff:
             return chunks.keep(source, written, info)
         attached = read(source)
-        put = chunks_for(attached, aiff=aiff)
+        put = chunks_for(attached, aiff=aiff, length_s=info.duration_s)
         return [
             *chunks.keep(source, written, info, put),
             *_lost_chunks(source, info),
+            *_lost_frames(attached, info),
             *_without_mutagen(source),
         ]
     family = _family(info)
     warnings = _lost_chunks(source, info)
     if family is None:
-        return warnings if info.format in MUXERS else [*warnings, *_lost_tags(source, info)]
+        if info.format not in MUXERS:
+            return [*warnings, *_lost_tags(source, info)]
+        return warnings if film else [*warnings, *_lost_frames(read(source), info)]
     if not has_mutagen():
         return warnings + _without_mutagen(source)
     if not _same_kind(source, written, family, info) and (not film or info.format != "MOV"):
         attached = read(source)
         if attached or info.channel_mask:
             warnings += write(attached, written, family, info)
+        warnings += _lost_frames(attached, info) + _lost_places(source, info)
     return warnings
 
 
@@ -92,12 +96,25 @@ def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
     return [f"{info.format} does not hold {', '.join(names)}"] if names else []
 
 
+def _lost_frames(attached: Attached, info: AudioInfo) -> list[str]:
+    """Return what is said of tags that only the source's own kind holds."""
+    return [f"{info.format} does not hold {', '.join(attached.lost)}"] if attached.lost else []
+
+
+def _lost_places(source: Path, info: AudioInfo) -> list[str]:
+    """Return what is said where a WAV's channels are for no speakers, and the new file says they are."""
+    if info.channels < 3 or (chunks.extension(source) or (0, 1))[1]:
+        return []
+    return [f"{info.format} cannot say that the channels are for no speakers: players take them for such"]
+
+
 def _lost_tags(source: Path, info: AudioInfo) -> list[str]:
     """Return what is said where libsndfile alone writes tags, or none."""
     attached = read(source)
     known = {names[0] for names in NAMES if names[4]} if info.format == "CAF" else set()
     lost = [name for name, _ in attached.texts if name not in known]
     lost += ["covers"] * bool(attached.pictures) + ["chapters"] * bool(attached.chapters)
+    lost += attached.lost
     return [f"{info.format} does not hold {', '.join(dict.fromkeys(lost))}"] if lost else []
 
 

@@ -14,7 +14,14 @@ import soundfile
 
 from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.encodings import ENCODINGS, codec_of, compression_level, vorbis_nominal
+from slimclean.audio.encodings import (
+    ENCODINGS,
+    codec_of,
+    compression_level,
+    encoder_scale,
+    to_ogg,
+    vorbis_nominal,
+)
 from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
@@ -66,6 +73,7 @@ class AudioWriter:
         self.clipped = 0
         self.warnings: list[str] = []
         self._source = source
+        self._codec = info.codec or codec_of(info.format, info.subtype)
         try:
             self._whole = AtomicFile(path, source)
         except OSError as error:
@@ -112,6 +120,9 @@ class AudioWriter:
     def write(self, block: np.ndarray) -> None:
         """Append [C, T]; values outside [-1, 1) are clamped and counted in `clipped`."""
         kind, bits = _numbers(self.info)
+        usual = round(1000 * (ENCODINGS["mp3"].kbits or 0) * self.info.channels)
+        film_rate = usual if self.info.format in MUXERS else None
+        scale = encoder_scale(self._codec, self.info.bit_rate or film_rate)
         self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if bits is not None else 0
         self.frames += block.shape[1]
         stored_bits = bits or 32
@@ -122,7 +133,12 @@ class AudioWriter:
             raise AudioError("more than 4 GB do not fit into WAV; set `extension` flac or `extension` rf64")
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_FRAMES):
-                self._sink.write(numbered(block[:, start : start + BLOCK_FRAMES], kind, bits))
+                samples = numbered(block[:, start : start + BLOCK_FRAMES], kind, bits)
+                if scale != 1:
+                    samples = samples / np.float32(scale)
+                if isinstance(self._sink, soundfile.SoundFile):
+                    samples = to_ogg(samples, self.info.subtype)
+                self._sink.write(samples)
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
@@ -133,7 +149,8 @@ class AudioWriter:
             self._check()
             if self._source is not None:
                 is_film = self.info.format in MUXERS and tracks.is_film(self._source)
-                self.warnings += tags.keep(self._source, self._whole.temporary, self.info, film=is_film)
+                stored = replace(self.info, frames=self.frames)
+                self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
             self._whole.commit(mtime)
         if isinstance(self._sink, film.Film):

@@ -609,3 +609,123 @@ def test_deep_sound_stays_deep_in_flac_and_alac(tmp_path, subtype):
     assert audio.probe(tmp_path / "b.m4a").bits_per_sample == 24
     for name in ("b.flac", "b.m4a"):
         assert np.abs(audio.read(tmp_path / name)[0][0] - x).max() < 2**-22
+
+
+@pytest.mark.parametrize(
+    ("name", "kbits"), [("b.mp3", 32), ("b.mp3", 64), ("b.mp3", 192), ("b.mp3", 320), ("b.mkv", 96)]
+)
+def test_mp3_of_a_bit_rate_is_as_loud_as_its_input(tmp_path, name, kbits):
+    t = np.arange(44_100) / 44_100
+    x = np.sin(2 * np.pi * 500 * t) / 2 + np.sin(2 * np.pi * 1530 * t) / 4
+    soundfile.write(tmp_path / "a.wav", x, 44_100, "FLOAT")
+    if name == "b.mkv":
+        pytest.importorskip("av")
+        soundfile.write(tmp_path / "a.mp3", x, 44_100)
+    source = tmp_path / ("a.mp3" if name == "b.mkv" else "a.wav")
+    enhanced(source, tmp_path / name, OutputForm(bit_rate=1000 * kbits))
+    given, made = (audio.read(path)[0][0, 8000:36_000] for path in (source, tmp_path / name))
+    assert 10 * np.log10(np.mean(made**2) / np.mean(given**2)) == pytest.approx(0, abs=0.1)
+
+
+def tones(channels, rate=48_000):
+    """[T, C], each channel with a tone of its own, the bass channel's included below 120 Hz."""
+    t = np.arange(rate) / rate
+    return np.stack([0.2 * np.sin(2 * np.pi * (50 + 8 * channel) * t) for channel in range(channels)], axis=1)
+
+
+def pitches(x):
+    return [int(np.abs(np.fft.rfft(channel[:48_000])).argmax()) for channel in x]
+
+
+@pytest.mark.parametrize("channels", [3, 6])
+@pytest.mark.parametrize(("name", "form"), [("b.ogg", None), ("b.opus", None), ("b.mkv", "VORBIS")])
+def test_channels_stay_in_their_places_between_wav_and_ogg(tmp_path, channels, name, form):
+    av = pytest.importorskip("av")
+    soundfile.write(tmp_path / "a.wav", tones(channels), 48_000)
+    enhanced(tmp_path / "a.wav", tmp_path / name, OutputForm(subtype=form))
+    with av.open(str(tmp_path / name)) as file:  # which puts them into WAVE's order itself
+        seen = np.concatenate([frame.to_ndarray() for frame in file.decode(audio=0)], axis=1)
+    wanted = [50 + 8 * channel for channel in range(channels)]
+    assert pitches(seen) == wanted
+    enhanced(tmp_path / name, tmp_path / "c.wav")
+    assert pitches(audio.read(tmp_path / "c.wav")[0]) == wanted
+
+
+@pytest.mark.parametrize(("mask", "name"), [(0x3F, "5.1"), (0x60F, "5.1(side)"), (0, None)])
+def test_the_channel_layout_of_a_wav_is_that_of_its_mask(tmp_path, mask, name):
+    extra = struct.pack("<HHI", 22, 16, mask) + PCM
+    (tmp_path / "a.wav").write_bytes(riff(fmt(channels=6, kind=0xFFFE, extra=extra), pcm(channels=6)))
+    assert audio.probe(tmp_path / "a.wav").channel_layout == name
+    enhanced(tmp_path / "a.wav", tmp_path / "b.flac")
+    assert audio.probe(tmp_path / "b.flac").channel_layout == "5.1"
+
+
+def test_two_covers_without_descriptions_both_reach_a_wav(tmp_path):
+    av = pytest.importorskip("av")
+    from mutagen import mp4, wave
+
+    with av.open(str(tmp_path / "a.m4a"), "w", format="ipod") as file:
+        stream = file.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(voice(0.5, 48_000)[None].astype("f"), format="fltp", layout="mono")
+        frame.rate = 48_000
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    tagged = mp4.MP4(tmp_path / "a.m4a")
+    tagged["covr"] = [mp4.MP4Cover(PNG + bytes([n]), mp4.MP4Cover.FORMAT_PNG) for n in range(2)]
+    tagged["tmpo"], tagged["cpil"], tagged["stik"], tagged["\xa9too"] = [99], True, [2], ["Old encoder"]
+    tagged.save()
+    result = enhanced(tmp_path / "a.m4a", tmp_path / "b.wav")
+    tags = wave.WAVE(tmp_path / "b.wav").tags
+    assert [picture.data[-1] for picture in tags.getall("APIC")] == [0, 1]
+    assert (tags["TBPM"].text, tags["TCMP"].text) == (["99"], ["1"])
+    assert "TENC" not in tags
+    assert "media kind" in result.warnings
+    enhanced(tmp_path / "b.wav", tmp_path / "c.m4a")
+    back = mp4.MP4(tmp_path / "c.m4a")
+    assert (back["tmpo"], back["cpil"], len(back["covr"])) == ([99], True, 2)
+
+
+@pytest.mark.parametrize("name", ["b.flac", "b.wav", "b.m4a", "b.mka", "b.caf"])
+def test_frames_that_only_id3_holds_are_named_in_a_warning(tmp_path, name):
+    from mutagen import id3
+
+    if name in ("b.m4a", "b.mka"):
+        pytest.importorskip("av")
+    written(tmp_path / "a.mp3", 44_100)
+    tags = id3.ID3()
+    for frame in (
+        id3.TIT2(encoding=3, text="Hello"),
+        id3.PRIV(owner="me", data=b"1"), id3.UFID(owner="x", data=b"1"), id3.PCNT(count=5),
+        id3.GEOB(encoding=3, mime="x/y", filename="f", desc="d", data=b"1"),
+        id3.POPM(email="a@b", rating=200, count=3),
+        id3.SYLT(encoding=3, lang="eng", format=2, type=1, desc="", text=[("la", 10)]),
+        id3.CHAP(
+            element_id="c", start_time=0, end_time=100,
+            sub_frames=[id3.APIC(encoding=3, mime="image/png", type=3, desc="", data=PNG)],
+        ),
+    ):  # fmt: skip
+        tags.add(frame)
+    tags.save(tmp_path / "a.mp3")
+    warnings = enhanced(tmp_path / "a.mp3", tmp_path / name).warnings
+    for lost in ("PRIV", "UFID", "PCNT", "GEOB", "POPM", "SYLT", "pictures of chapters"):
+        assert lost in warnings
+    assert "does not hold" not in enhanced(tmp_path / "a.mp3", tmp_path / "c.mp3").warnings
+
+
+@pytest.mark.parametrize("name", ["b.mp3", "b.wav"])
+def test_the_last_chapter_ends_with_the_recording(tmp_path, name):
+    from mutagen import File, flac
+
+    tagged = flac.FLAC(written(tmp_path / "a.flac", 44_100))
+    tagged["CHAPTER001"], tagged["CHAPTER001NAME"] = "00:00:00.000", "One"
+    tagged.save()
+    enhanced(tmp_path / "a.flac", tmp_path / name, OutputForm(sample_rate=48_000))
+    (chapter,) = File(tmp_path / name).tags.getall("CHAP")
+    assert (chapter.start_time, chapter.end_time) == (0, 500)
+
+
+@pytest.mark.parametrize("end", [PCM, AMBISONIC])
+def test_channels_for_no_speakers_are_remarked_in_flac(tmp_path, end):
+    extra = struct.pack("<HHI", 22, 16, 0) + end
+    (tmp_path / "a.wav").write_bytes(riff(fmt(channels=4, kind=0xFFFE, extra=extra), pcm(channels=4)))
+    assert "for no speakers" in enhanced(tmp_path / "a.wav", tmp_path / "b.flac").warnings
+    assert "for no speakers" not in enhanced(tmp_path / "a.wav", tmp_path / "c.wav").warnings

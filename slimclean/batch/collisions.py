@@ -60,7 +60,10 @@ def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = Fa
         if target in sources and not in_place:
             raise _is_input(source, output)
         if target in taken:
-            raise UsageError(f"{taken[target][0]} and {source} would both become {output}")
+            first, _ = taken[target]
+            if in_place:
+                raise UsageError(f"{first} and {source} would both change {target}; give one of them")
+            raise UsageError(f"{first} and {source} would both become {output}")
         taken[target] = source, output
     if in_place:
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import typer
@@ -39,6 +41,18 @@ _OPTIONS = {
 """What is called otherwise on the command line than in Python."""
 
 
+_NO_SOURCES: Mapping[str, str] = MappingProxyType({})
+SOURCES: ContextVar[Mapping[str, str]] = ContextVar("SOURCES", default=_NO_SOURCES)
+"""Where options come from that are not on the command line: the file's path or the preset, by long name."""
+
+
+def with_source(message: str) -> str:
+    """Put before `message` where the option that it names comes from, if from a file or a preset."""
+    named = re.findall(r"--([a-z][a-z-]*)", with_options(message))
+    found = next((SOURCES.get()[name] for name in named if name in SOURCES.get()), None)
+    return message if found is None or message.startswith(found) else f"{found}: {message}"
+
+
 def with_options(message: str) -> str:
     """Name parameters as options: "`target_uf` takes ..." becomes "--target-uf takes ..."."""
     return re.sub(r"`([a-z_]+)`", lambda m: _OPTIONS.get(m[1], "--" + m[1].replace("_", "-")), message)
@@ -67,7 +81,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except SlimcleanError as error:
-        complain(str(error))
+        complain(with_source(str(error)))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
     except BrokenPipeError:
         raise
@@ -82,7 +96,8 @@ def parse_uf(text: str) -> Uf:
     try:
         return float(text)
     except ValueError as error:
-        raise typer.BadParameter(f"auto or a number above 0 and at most 1, not {text!r}") from error
+        wanted = f"auto or a number above 0 and at most 1, not {text!r}"
+        raise typer.BadParameter(wanted, param_hint="--uf") from error
 
 
 def parse_bit_rate(text: str | None) -> int | None:

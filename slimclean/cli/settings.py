@@ -5,6 +5,7 @@ The command line goes before the file, the file before the preset, the preset be
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
@@ -12,20 +13,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+import typer
 from typer.core import TyperCommand
 
-from slimclean.cli.common import one_line_errors
+from slimclean.cli.common import SOURCES, one_line_errors, with_source
 from slimclean.errors import UsageError
-
-if TYPE_CHECKING:
-    import typer
 
 FILE_NAME = "slimclean.toml"
 KINDS = (Path, bool, int, float, str)
 NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
-_SOURCES = "slimclean.sources"
+_TAKEN = {"uf": "auto or a number", "loudness": "a number in LUFS, batch or off"}
+"""What an option takes where that is more than text."""
+_SOURCES, _OPTIONS = "slimclean.sources", "slimclean.options"
+"""Where options come from, by the names of parameters and by their own."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,13 @@ class ConfigurableCommand(TyperCommand):
             given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
             with one_line_errors():
                 self._set_defaults(ctx, given)
-        return super().parse_args(ctx, args)
+        with _told(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what it refuses of a file or a preset is told as theirs."""
+        with _told(ctx):
+            return super().invoke(ctx)
 
     def _set_defaults(self, ctx: Any, given: Mapping[str, Any]) -> None:
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
@@ -98,6 +106,7 @@ class ConfigurableCommand(TyperCommand):
                 if name not in values:
                     values[name], sources[name] = value, f"preset {preset}"
         ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: v for k, v in values.items()}}
+        ctx.meta[_OPTIONS] = sources
         ctx.meta[_SOURCES] = {parameters[name].name: source for name, source in sources.items()}
 
     def _kinds(self, parameters: Mapping[str, Any]) -> dict[str, type]:
@@ -109,6 +118,29 @@ class ConfigurableCommand(TyperCommand):
             for option, p in parameters.items()
             if option not in NOT_IN_A_FILE
         }
+
+
+@contextlib.contextmanager
+def _told(ctx: Any) -> Iterator[None]:
+    """Make errors name the file or preset that an option comes from, in one line."""
+    given = {_option(p) for p in ctx.command.params if _from_command_line(ctx, p)}
+    sources = {name: source for name, source in ctx.meta.get(_OPTIONS, {}).items() if name not in given}
+    token = SOURCES.set(sources)
+    try:
+        yield
+    except typer.BadParameter as error:
+        message = " ".join(error.format_message().split())
+        if (told := with_source(message)) == message:
+            raise
+        with one_line_errors():
+            raise UsageError(told) from error
+    finally:
+        SOURCES.reset(token)
+
+
+def _from_command_line(ctx: Any, parameter: Any) -> bool:
+    source = ctx.get_parameter_source(parameter.name or "")
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _option(parameter: Any) -> str:
@@ -173,6 +205,7 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
         str: (number or isinstance(value, str), "text"),
         Path: (isinstance(value, str), "a path in quotes"),
     }[kind]
+    wanted = _TAKEN.get(name, wanted)
     if not fits:
         raise UsageError(f"{file}: {name} wants {wanted}, not {value!r}")
     is_path = kind is Path or name == "output" or (name == "model" and os.path.isfile(file.parent / str(value)))  # noqa: PTH113

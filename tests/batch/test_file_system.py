@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -283,6 +284,18 @@ def test_what_goes_wrong_when_the_output_is_there_is_a_warning(tmp_path, enhance
 
 
 # --- in place, and links ---------------------------------------------------------------------------
+
+
+@posix
+def test_in_place_two_links_to_one_file_are_refused_by_its_name(tmp_path, enhancer):
+    target = write(tmp_path / "store" / "content", 0.2)
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    (takes / "l.wav").symlink_to(target)
+    (takes / "l2.wav").symlink_to("l.wav")
+    message = f"l.wav and .*l2.wav would both change {re.escape(str(target.resolve()))}; give one of them"
+    with pytest.raises(UsageError, match=message):
+        enhance_paths([takes], in_place=True, enhancer=enhancer)
 
 
 @posix

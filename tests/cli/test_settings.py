@@ -77,6 +77,12 @@ def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
         ("jobs = inf", "jobs wants a whole number, not inf"),
         ("jobs = true", "jobs wants a whole number, not True"),
         ("report = 3", "report wants a path in quotes, not 3"),
+        ("uf = true", "slimclean.toml: uf wants auto or a number, not True"),
+        ("uf = 'x'", "slimclean.toml: Invalid value for --uf: auto or a number above 0 and at most 1, not 'x'"),
+        ("uf = 2", "slimclean.toml: --uf takes auto or a number above 0 and at most 1, not 2.0"),
+        ("jobs = -1", "slimclean.toml: Invalid value for '--jobs' / '-j': "),
+        ("bitrate = 'x'", "slimclean.toml: Invalid value for --bitrate: "),
+        ("sample_rate = 5", "slimclean.toml: --sample-rate takes 1000 to 768000 Hz, not 5"),
         ("format = ['flac']", "format wants text, not ['flac']"),
         ("dry =", "not TOML"),
         ("\xe9", "not TOML"),
@@ -94,6 +100,13 @@ def test_what_is_wrong_in_a_file_is_one_line_and_no_work(take, text, message):
     assert message in done.output
     assert len(done.output.splitlines()) == 1
     assert not (take.parent / "take-enhanced.wav").exists()
+
+
+def test_what_the_command_line_overrules_is_not_the_file_s_error(take):
+    take.with_name("slimclean.toml").write_text("uf = 1\n")
+    done = run("enhance", take, "--uf", "2")
+    assert done.exit_code == 2
+    assert "slimclean: --uf takes auto" in done.output
 
 
 def test_a_file_that_is_not_there(take):

@@ -18,7 +18,7 @@ from typing import IO, Protocol
 
 import numpy as np
 
-from slimclean.audio import AudioInfo, OutputForm
+from slimclean.audio import AudioInfo, AudioReader, OutputForm
 from slimclean.batch.report import FileResult
 from slimclean.dsp.limiter import Limiter
 from slimclean.dsp.loudness import (
@@ -180,6 +180,25 @@ def mastered(writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> I
 def meter(info: AudioInfo) -> LoudnessMeter:
     """Make a meter for a recording like `info`, with the standard's weights where its channels have places."""
     return LoudnessMeter(info.sample_rate, info.channels, info.channel_layout)
+
+
+def tell_encoded(result: FileResult, path: Path, info: AudioInfo, form: OutputForm) -> None:
+    """Put into a row the true peak of the output `path`, like `info`, where a lossy encoding may raise it."""
+    if not info.lossy or result.true_peak_dbtp is None or not math.isfinite(result.true_peak_dbtp):
+        return
+    with AudioReader(path, form.track) as reader:
+        gauge = meter(reader.info)
+        for block in reader.read_blocks():
+            gauge.add(block)
+    result.true_peak_dbtp = gauge.finish().true_peak_dbtp
+    above_db = result.true_peak_dbtp - form.true_peak_dbtp
+    if above_db > NOTICED_DB:
+        lower_dbtp = form.true_peak_dbtp - math.ceil(10 * above_db) / 10
+        remark = (
+            f"its encoding raises the true peak to {result.true_peak_dbtp:+.1f} dBTP; "
+            f"set `true_peak_dbtp` {lower_dbtp:.3g} for {form.true_peak_dbtp:g}"
+        )
+        result.warnings = "; ".join(filter(None, [result.warnings, remark]))
 
 
 def master(

@@ -12,7 +12,7 @@ import numpy as np
 from slimclean import audio
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
 from slimclean.batch import diagnostics
-from slimclean.batch.mastering import MasteredWriter, mastered
+from slimclean.batch.mastering import MasteredWriter, mastered, tell_encoded
 from slimclean.batch.plan import Task
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look, Trace
@@ -180,6 +180,7 @@ def _enhance_into(
     )
     if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
+        tell_encoded(result, task.destination, stored, form)
     return account.trace
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.audio.atomic import AtomicFile, make_folder
-from slimclean.batch.mastering import HeldForm, Spool, master, meter
+from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
@@ -91,6 +91,7 @@ class _Write:
             filter(None, [result.warnings, *self.form.unused(stored), *writer.warnings])
         )
         mastered.tell(result)
+        tell_encoded(result, task.destination, stored, self.form)
 
 
 def enhance_together(

@@ -92,6 +92,8 @@ def read_stretch(recording: Path, start_s: float = 0.0, seconds: float = SECONDS
         raise AudioError(f"{recording}: {error}") from error
     waveform = np.concatenate(pieces, axis=1)
     if not waveform.shape[1]:
+        if not seen:
+            raise UsageError(f"{recording}: holds no sound")
         raise UsageError(f"{recording}: ends at {seen / rate:.1f} s; give an earlier `start`")
     return Stretch(waveform, rate, start_s)
 

@@ -109,6 +109,12 @@ def test_a_stretch(tmp_path):
         write_comparison(tmp_path / "file" / "p.html", "x", found, found)
 
 
+def test_an_empty_recording_is_no_matter_of_where_to_begin(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
+    with pytest.raises(UsageError, match=r"a\.wav: holds no sound$"):
+        read_stretch(tmp_path / "a.wav")
+
+
 def test_the_command(tmp_path, weights, monkeypatch):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", voice(1), 16_000)

@@ -321,7 +321,7 @@ class Enhancer:
         """The router's UF for N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
         if noisy.shape[1] == 1:
             return self.engine.route(noisy[:, 0], self.target_uf)
-        return self.engine.route(noisy, self.target_uf, power)
+        return self.engine.route(_in_phase(noisy, power), self.target_uf, power)
 
     def _wet(self, piece: Piece, low: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> np.ndarray:
         """Back to the recording's rate [C, T], with what lies above the network's band."""
@@ -342,6 +342,14 @@ class Enhancer:
     def _mix(self, x: np.ndarray, wet: np.ndarray) -> np.ndarray:
         out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
         return x - out if self.residual else out
+
+
+def _in_phase(noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+    """Turn channels that go against the strongest one, [N, C, T]: the router hears which way a wave points."""
+    strongest = power.sum(2).argmax(1)
+    reference = noisy[torch.arange(len(noisy)), strongest]
+    against = torch.einsum("nct,nt->nc", noisy, reference) < 0
+    return torch.where(against[:, :, None], -noisy, noisy)
 
 
 def _anything_heard(run: Sequence[Piece]) -> bool:

@@ -18,7 +18,9 @@ r"""The level of a passage: what the network's input is divided by, and its outp
    the loudest frame next to it: so the level turns where the speaker changes.
 5. *Pauses are bridged*: between two louder passages the level stays for 0.6 s from both of them, and then sags
    by `SAG_DB_PER_S`. At a change of speaker, where only one side is louder, it does not stay.
-6. It stays within `RANGE_DB` of the loudest usual power, so that a pause is not raised to a voice.
+6. It stays within `RANGE_DB` of the loudest usual power. Close to that it hardly moves, so that a voice keeps
+   its accents. And it falls below that only for what comes and goes as a voice does: where the active level
+   stands less than `PAUSE_DB` above the softest frames around it, there is a pause, not raised to a voice.
 7. It is smoothed in dB, and lifted where a frame would still be more than `LIMIT_DB` above it.
 
 All but that memory looks at a window of frames, so the curve at a place depends on the sound up to
@@ -49,6 +51,12 @@ OWN_DB = 3.0
 """By how much a place counts as louder than its loudest frame, for voices are softer in between."""
 SAG_DB_PER_S = 30.0
 RANGE_DB = 42.0
+STEADY_DB, OWN_LEVEL_DB, STEADY_SHARE = 5.0, 10.0, 0.1
+"""Up to the first from the loudest usual power, this share of a difference counts; beyond the second, all."""
+SOFT_PERCENT, PAUSE_DB, VOICE_DB = 5, 4.0, 8.0
+"""A pause at most, a voice at least, stands so far above what a twentieth of the 2 s around it stays below."""
+NOMINAL_DB = -2.0
+"""Of the curve against the active level: the packaged network was trained on levels of softer frames too."""
 FORGET_DB_PER_S = 0.5
 LIMIT_DB = 12.0
 
@@ -111,7 +119,7 @@ class LocalLevel:
     def _levels(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """dB [C, REACH + N + REACH] -> level and share to enhance [C, N], N at least 1."""
         ready = frames.shape[1] - 2 * REACH
-        usual = _usual(frames)[:, CAP:-CAP]
+        usual = _rank(frames, CAP_PERCENT)[:, CAP:-CAP]
         # The loudest fades by a step a frame, that is: it stays, and everything else grows by a step a frame.
         step = FORGET_DB_PER_S / FRAMES_PER_S
         grown = step * (self._given - (REACH - CAP) + np.arange(usual.shape[1]))
@@ -121,8 +129,13 @@ class LocalLevel:
         capped = np.minimum(frames[:, CAP:-CAP], np.maximum(usual + CAP_DB, loudest))
         active = _nearer_level(capped)
         bridged = _bridged(active)[:, BRIDGE:-BRIDGE]
-        floor = loudest[:, SIDES + BRIDGE : -(SIDES + BRIDGE)] - RANGE_DB
-        level = np.maximum(_smooth(np.maximum(bridged, floor)), frames[:, REACH:-REACH] - LIMIT_DB)
+        inner = slice(SIDES + BRIDGE, -(SIDES + BRIDGE))
+        usually, soft = loudest[:, inner], _rank(frames, SOFT_PERCENT)[:, CAP:-CAP][:, inner]
+        voiced = np.clip((bridged - soft - PAUSE_DB) / (VOICE_DB - PAUSE_DB), 0, 1)
+        difference = bridged - usually
+        difference = np.where(difference < 0, difference * voiced, difference)
+        steady = usually + np.maximum(_steadied(difference), -RANGE_DB)
+        level = np.maximum(_smooth(steady), frames[:, REACH:-REACH] - LIMIT_DB) + NOMINAL_DB
         heard = np.clip((_smooth(bridged) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
         return (10 ** (np.maximum(level, SILENCE_DBFS) / 20)).astype(np.float32), heard.astype(np.float32)
 
@@ -131,9 +144,9 @@ def _mirrored(frames: np.ndarray, before: int = 0, after: int = 0) -> np.ndarray
     return np.pad(frames, ((0, 0), (before, after)), "symmetric") if frames.shape[1] else frames
 
 
-def _usual(frames: np.ndarray) -> np.ndarray:
-    """Return the level that `CAP_PERCENT` of the frames around each stay below, [C, N] -> [C, N]."""
-    rank = (2 * CAP + 1) * CAP_PERCENT // 100
+def _rank(frames: np.ndarray, percent: int) -> np.ndarray:
+    """Return the level that `percent` of the frames around each stay below, [C, N] -> [C, N]."""
+    rank = (2 * CAP + 1) * percent // 100
     return np.stack([ndimage.rank_filter(channel, rank, 2 * CAP + 1) for channel in frames])
 
 
@@ -169,6 +182,13 @@ def _bridged(active: np.ndarray) -> np.ndarray:
     following = ndimage.grey_dilation(active, size, structure=ahead[:, ::-1])
     preceding = ndimage.grey_dilation(active, size, structure=ahead)
     return np.asarray(np.maximum(active, np.minimum(following, preceding)))
+
+
+def _steadied(difference_db: np.ndarray) -> np.ndarray:
+    """Let small differences count less, of the same shape; larger ones stay as they are."""
+    far, near, small = 1e3, OWN_LEVEL_DB, STEADY_DB
+    counts = (-far, -near, -small * STEADY_SHARE, small * STEADY_SHARE, near, far)
+    return np.asarray(np.interp(difference_db, (-far, -near, -small, small, near, far), counts))
 
 
 def _smooth(frames: np.ndarray) -> np.ndarray:

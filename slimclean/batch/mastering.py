@@ -41,7 +41,7 @@ MARGIN_DB = 0.05
 NOTICED_DB = 0.1
 MOST_DRIVE_LU = 6.0
 """The limiter makes a recording softer, which more gain makes up for, but not for more than this."""
-PASSES = 6
+PASSES = 12
 
 
 def check_loudness(form: OutputForm) -> None:

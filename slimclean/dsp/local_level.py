@@ -55,7 +55,7 @@ STEADY_DB, OWN_LEVEL_DB, STEADY_SHARE = 5.0, 10.0, 0.1
 """Up to the first from the loudest usual power, this share of a difference counts; beyond the second, all."""
 SOFT_PERCENT, PAUSE_DB, VOICE_DB = 5, 4.0, 8.0
 """A pause at most, a voice at least, stands so far above what a twentieth of the 2 s around it stays below."""
-NOMINAL_DB = -2.0
+NOMINAL_DB = -1.5
 """Of the curve against the active level: the packaged network was trained on levels of softer frames too."""
 FORGET_DB_PER_S = 0.5
 LIMIT_DB = 12.0

@@ -50,7 +50,7 @@ class FrameWidths:
 
     @property
     def is_hard(self) -> bool:
-        """Whether nobody wants to learn from the choice: then frames are gathered, else masked."""
+        """Whether nobody wants to learn from the choice: only then may frames be gathered."""
         return not self.shares.requires_grad
 
     @functools.cached_property

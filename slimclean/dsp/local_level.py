@@ -1,11 +1,11 @@
 r"""The level of a passage: what the network's input is divided by, and its output multiplied by again.
 
-    dB          a bang counts as no more than the loudest voice so far
-     |    |    ________                    ________
-     |  __|_  /  curve \      pause       /        \
-     |  voice            \___       ____/           \________
-     |                        \___/                   softer voice
-     |___________________________________________________________ time
+    dB           a bang counts as no more than the loudest voice so far
+      |    |    __________________                    ________
+      |  __|___/  curve           \     softer voice  /
+      |  voice   soft word   pause \__________________/
+      |                                     pause
+      |___________________________________________________________ time
 
 1. *Power* of frames of 20 ms, without what a cubic fits in them: offsets and rumble below about 40 Hz
    count for nothing.
@@ -13,19 +13,20 @@ r"""The level of a passage: what the network's input is divided by, and its outp
    far is remembered, and fades slowly.
 3. A frame counts as no more than the loudest usual one, or `CAP_DB` above the usual one there. A bang is
    shorter than the fifth that is left, so it says nothing of the voices around it.
-4. The *active level*: the mean power, in a window of 0.8 s, of frames within `ACTIVE_DB` of the loudest. That
-   of the window before a place and that of the one after it are limits, within which the place is as loud as
-   the loudest frame next to it: so the level turns where the speaker changes.
-5. *Pauses are bridged*: between two louder passages the level stays for 0.6 s from both of them, and then sags
-   by `SAG_DB_PER_S`. At a change of speaker, where only one side is louder, it does not stay.
-6. It stays within `RANGE_DB` of the loudest usual power. Close to that it hardly moves, so that a voice keeps
-   its accents. And it falls below that only for what comes and goes as a voice does: where the active level
-   stands less than `PAUSE_DB` above the softest frames around it, there is a pause, not raised to a voice.
+4. The *active level*: the mean power, in a window of 0.8 s, of frames within `ACTIVE_DB` of the loudest.
+   A place is as loud as the loudest frame next to it, within what the windows before and after it say, and
+   no louder than the latter: so the level turns where the speaker changes.
+5. It is *held*: it rises at once, and falls where all of the 1.7 s to come is more than `HOLD_DB` softer, to
+   what is loudest there; then it goes on falling until something is louder. So a voice keeps its accents, its
+   softer words and its pauses, and somebody softer is heard at a level of his own from his first word on.
+   It does not fall in the last second of a recording.
+6. It does not fall in noise: who speaks comes and goes, and stands `VOICE_DB` above the softest frames around.
+   So a pause is not raised to a voice. And it stays within `RANGE_DB` of the loudest usual power.
 7. It is smoothed in dB, and lifted where a frame would still be more than `LIMIT_DB` above it.
 
-All but that memory looks at a window of frames, so the curve at a place depends on the sound up to
-`LOOK_AHEAD_S` after it, and comes out the same, to the last bit, whatever the pieces in which the recording
-arrives. Before its first and after its last sample a recording counts as mirrored.
+The curve at a place depends on the sound up to `LOOK_AHEAD_S` after it, and of what was before it keeps the
+loudest usual power and the level that is held: so it comes out the same, to the last bit, whatever the pieces
+in which the recording arrives. Before its first and after its last sample a recording counts as mirrored.
 
 Glossary: C channels, T samples, N frames of 20 ms.
 """
@@ -47,26 +48,26 @@ SILENCE_FADE_DB = 6.0
 
 CAP_PERCENT, CAP_DB = 80, 8.0
 ACTIVE_DB = 12.0
-OWN_DB = 3.0
-"""By how much a place counts as louder than its loudest frame, for voices are softer in between."""
-SAG_DB_PER_S = 30.0
+HOLD_DB = 8.0
+SOFT_PERCENT, VOICE_DB = 5, 6.0
+"""A voice stands at least so far above what a twentieth of the 2 s around it stays below."""
 RANGE_DB = 42.0
-STEADY_DB, OWN_LEVEL_DB, STEADY_SHARE = 5.0, 10.0, 0.1
-"""Up to the first from the loudest usual power, this share of a difference counts; beyond the second, all."""
-SOFT_PERCENT, PAUSE_DB, VOICE_DB = 5, 4.0, 8.0
-"""A pause at most, a voice at least, stands so far above what a twentieth of the 2 s around it stays below."""
-NOMINAL_DB = -1.5
-"""Of the curve against the active level: the packaged network was trained on levels of softer frames too."""
+NOMINAL_DB = -2.0
+"""Of the curve against what is held, the loudest active level: a voice is somewhat softer most of the time."""
 FORGET_DB_PER_S = 0.5
 LIMIT_DB = 12.0
 
 # Frames to either side of the one in the middle.
-CAP, ACTIVE, OWN, BRIDGE, STAY, SMOOTH = 50, 20, 3, 60, 30, 5
+CAP, ACTIVE, OWN, SMOOTH = 50, 20, 3, 5
 SIDES = 2 * ACTIVE
 """What both windows of the active level reach."""
-REACH = CAP + SIDES + BRIDGE + SMOOTH
+HOLD = 45
+"""Frames to come that have to be softer before the level falls."""
+END = 50
+"""Frames at the end of a recording in which the level does not fall: too little is known of what they begin."""
+REACH = CAP + SIDES + HOLD + SMOOTH
 LOOK_AHEAD_S = (REACH + 1) / FRAMES_PER_S
-"""About 3 s."""
+"""About 2.8 s."""
 
 CUBIC = 4
 """Coefficients of what is taken out of each frame."""
@@ -83,6 +84,7 @@ class LocalLevel:
         """dB [C, N] from `REACH` before the next frame to give."""
         self._given = 0
         self._loudest: np.ndarray | float = -np.inf
+        self._held: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take in the next samples [C, T]; return what got certain.
@@ -111,12 +113,12 @@ class LocalLevel:
             around = _mirrored(around, before=REACH)
         if last:
             around = _mirrored(around, after=REACH)
-        level, heard = self._levels(around[:, : ready + 2 * REACH])
+        level, heard = self._levels(around[:, : ready + 2 * REACH], last=last)
         self._given += ready
         self._frames = around[:, ready:]
         return level, heard
 
-    def _levels(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _levels(self, frames: np.ndarray, *, last: bool) -> tuple[np.ndarray, np.ndarray]:
         """dB [C, REACH + N + REACH] -> level and share to enhance [C, N], N at least 1."""
         ready = frames.shape[1] - 2 * REACH
         usual = _rank(frames, CAP_PERCENT)[:, CAP:-CAP]
@@ -127,16 +129,21 @@ class LocalLevel:
         self._loudest = loudest[:, ready - 1 : ready]
         loudest = loudest - grown
         capped = np.minimum(frames[:, CAP:-CAP], np.maximum(usual + CAP_DB, loudest))
-        active = _nearer_level(capped)
-        bridged = _bridged(active)[:, BRIDGE:-BRIDGE]
-        inner = slice(SIDES + BRIDGE, -(SIDES + BRIDGE))
+        active, after = _active_levels(capped)
+        coming = np.lib.stride_tricks.sliding_window_view(after, HOLD + 1, axis=1).max(-1)[:, HOLD:]
+        # From here on N and `SMOOTH` frames to either side.
+        active = active[:, HOLD:-HOLD]
+        inner = slice(SIDES + HOLD, -(SIDES + HOLD))
         usually, soft = loudest[:, inner], _rank(frames, SOFT_PERCENT)[:, CAP:-CAP][:, inner]
-        voiced = np.clip((bridged - soft - PAUSE_DB) / (VOICE_DB - PAUSE_DB), 0, 1)
-        difference = bridged - usually
-        difference = np.where(difference < 0, difference * voiced, difference)
-        steady = usually + np.maximum(_steadied(difference), -RANGE_DB)
-        level = np.maximum(_smooth(steady), frames[:, REACH:-REACH] - LIMIT_DB) + NOMINAL_DB
-        heard = np.clip((_smooth(bridged) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
+        softer = np.where(active - soft >= VOICE_DB, coming, np.inf)
+        if last:
+            softer[:, -(END + SMOOTH) :] = np.inf
+        held, falling = _held(
+            self._held or (usually[:, 0], np.zeros(len(active), bool)), active, softer, usually - RANGE_DB
+        )
+        self._held = held[:, ready - 1], falling[:, ready - 1]
+        level = np.maximum(_smooth(held), frames[:, REACH:-REACH] - LIMIT_DB) + NOMINAL_DB
+        heard = np.clip((_smooth(active) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
         return (10 ** (np.maximum(level, SILENCE_DBFS) / 20)).astype(np.float32), heard.astype(np.float32)
 
 
@@ -165,30 +172,33 @@ def _active_level(frames: np.ndarray) -> np.ndarray:
     return np.asarray(10 * np.log10(total / count))
 
 
-def _nearer_level(frames: np.ndarray) -> np.ndarray:
-    """Pick the active level before or after each place, whichever is nearer, [C, N + 2 SIDES] -> [C, N]."""
+def _active_levels(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the active level of each place, and that of the window after it, [C, N + 2 SIDES] -> 2 x [C, N]."""
     sides = _active_level(frames)[:, ACTIVE:-ACTIVE]
     before, after = sides[:, : -2 * ACTIVE], sides[:, 2 * ACTIVE :]
-    own = ndimage.maximum_filter1d(frames, 2 * OWN + 1, axis=1)[:, SIDES:-SIDES] + OWN_DB
-    return np.asarray(np.clip(own, np.minimum(before, after), np.maximum(before, after)))
+    own = ndimage.maximum_filter1d(frames, 2 * OWN + 1, axis=1)[:, SIDES:-SIDES]
+    return np.minimum(np.clip(own, np.minimum(before, after), np.maximum(before, after)), after), after
 
 
-def _bridged(active: np.ndarray) -> np.ndarray:
-    """Bridge the active level [C, N] between two louder passages by sagging lines from both, [C, N]."""
-    sag = np.maximum(0, np.arange(BRIDGE + 1) - STAY) * (SAG_DB_PER_S / FRAMES_PER_S)
-    nothing = np.full(BRIDGE, -np.inf)
-    ahead = np.concatenate([nothing, -sag])[None]
-    size = ahead.shape
-    following = ndimage.grey_dilation(active, size, structure=ahead[:, ::-1])
-    preceding = ndimage.grey_dilation(active, size, structure=ahead)
-    return np.asarray(np.maximum(active, np.minimum(following, preceding)))
+def _held(
+    before: tuple[np.ndarray, np.ndarray], active: np.ndarray, softer: np.ndarray, lowest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold the active level [C, N], or let it fall to what comes [C, N] and is `softer`, above `lowest` [C, N].
 
-
-def _steadied(difference_db: np.ndarray) -> np.ndarray:
-    """Let small differences count less, of the same shape; larger ones stay as they are."""
-    far, near, small = 1e3, OWN_LEVEL_DB, STEADY_DB
-    counts = (-far, -near, -small * STEADY_SHARE, small * STEADY_SHARE, near, far)
-    return np.asarray(np.interp(difference_db, (-far, -near, -small, small, near, far), counts))
+    `before` are the level and whether it is falling [C]; returns the same of each frame, [C, N].
+    """
+    levels, falls = [], []
+    for level, falling, *frames in zip(*(x.tolist() for x in (*before, active, softer, lowest)), strict=True):
+        held = []
+        for now, coming, least in zip(*frames, strict=True):
+            if coming < level - (0 if falling else HOLD_DB):
+                level, falling = coming, True
+            if level < max(now, least):
+                level, falling = max(now, least), False
+            held.append((level, falling))
+        levels.append([level for level, _ in held])
+        falls.append([falling for _, falling in held])
+    return np.array(levels), np.array(falls)
 
 
 def _smooth(frames: np.ndarray) -> np.ndarray:

@@ -84,7 +84,8 @@ class LocalLevel:
         """dB [C, N] from `REACH` before the next frame to give."""
         self._given = 0
         self._loudest: np.ndarray | float = -np.inf
-        self._held: tuple[np.ndarray, np.ndarray] | None = None
+        self._held: np.ndarray | None = None
+        """What `_held` gave for the frame before the first it is asked for next, [C, 2]."""
 
     def add(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take in the next samples [C, T]; return what got certain.
@@ -138,11 +139,11 @@ class LocalLevel:
         softer = np.where(active - soft >= VOICE_DB, coming, np.inf)
         if last:
             softer[:, -(END + SMOOTH) :] = np.inf
-        held, falling = _held(
-            self._held or (usually[:, 0], np.zeros(len(active), bool)), active, softer, usually - RANGE_DB
-        )
-        self._held = held[:, ready - 1], falling[:, ready - 1]
-        level = np.maximum(_smooth(held), frames[:, REACH:-REACH] - LIMIT_DB) + NOMINAL_DB
+        if self._held is None:
+            self._held = np.stack([usually[:, 0], usually[:, 0] - HOLD_DB], axis=1)
+        held = _held(self._held, active, softer, usually - RANGE_DB)
+        self._held = held[:, ready - 1]
+        level = np.maximum(_smooth(held[..., 0]), frames[:, REACH:-REACH] - LIMIT_DB) + NOMINAL_DB
         heard = np.clip((_smooth(active) - SILENCE_DBFS) / SILENCE_FADE_DB, 0, 1)
         return (10 ** (np.maximum(level, SILENCE_DBFS) / 20)).astype(np.float32), heard.astype(np.float32)
 
@@ -180,25 +181,23 @@ def _active_levels(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(np.clip(own, np.minimum(before, after), np.maximum(before, after)), after), after
 
 
-def _held(
-    before: tuple[np.ndarray, np.ndarray], active: np.ndarray, softer: np.ndarray, lowest: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _held(before: np.ndarray, active: np.ndarray, softer: np.ndarray, lowest: np.ndarray) -> np.ndarray:
     """Hold the active level [C, N], or let it fall to what comes [C, N] and is `softer`, above `lowest` [C, N].
 
-    `before` are the level and whether it is falling [C]; returns the same of each frame, [C, N].
+    Returns for each frame the level and below what it falls, [C, N, 2]; `before` is the last, [C, 2].
     """
-    levels, falls = [], []
-    for level, falling, *frames in zip(*(x.tolist() for x in (*before, active, softer, lowest)), strict=True):
+    channels = []
+    for (level, falls), *frames in zip(*(x.tolist() for x in (before, active, softer, lowest)), strict=True):
         held = []
         for now, coming, least in zip(*frames, strict=True):
-            if coming < level - (0 if falling else HOLD_DB):
-                level, falling = coming, True
+            if coming < falls:
+                level = falls = coming
             if level < max(now, least):
-                level, falling = max(now, least), False
-            held.append((level, falling))
-        levels.append([level for level, _ in held])
-        falls.append([falling for _, falling in held])
-    return np.array(levels), np.array(falls)
+                level = max(now, least)
+                falls = level - HOLD_DB
+            held.append((level, falls))
+        channels.append(held)
+    return np.array(channels)
 
 
 def _smooth(frames: np.ndarray) -> np.ndarray:

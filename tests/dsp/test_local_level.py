@@ -85,7 +85,7 @@ def test_it_is_local() -> None:
     assert (one[changed:] > two[changed:]).all()
 
 
-def test_pauses_are_bridged_and_long_ones_stay_within_the_range() -> None:
+def test_pauses_are_held_and_long_ones_stay_within_the_range() -> None:
     def paused(seconds: float) -> np.ndarray:
         pause = voice(seconds, -90, 1)
         return curve_db(np.concatenate([voice(3), pause, voice(3, seed=2)]))

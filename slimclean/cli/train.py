@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from slimclean.cli.common import Device, one_line_errors, parse_numbers
+from slimclean.errors import UsageError
 from slimclean.train.config import TrainConfig
 
 _SIZES = "Size of the network (default: that of --init, or of slim-demucs)"
@@ -73,6 +74,12 @@ def train(
     tasks: Annotated[
         str, typer.Option(help="What a batch's examples are for, in turn: full, static, routed.")
     ] = ",".join(TrainConfig.tasks),
+    static_ufs: Annotated[
+        str, typer.Option(help="UFs of static examples, alike often; default: small ones, and all others.")
+    ] = "",
+    targets: Annotated[
+        str, typer.Option(help="Target UFs of routed examples: a range, or one number for that alone.")
+    ] = ",".join(map(str, TrainConfig.targets)),
     freeze_router: Annotated[
         bool, typer.Option(help="Train the backbone beside the router of --init as it is.")
     ] = TrainConfig.freeze_router,
@@ -122,6 +129,8 @@ def train(
             decay=decay,
             branch=branch,
             tasks=tuple(task.strip() for task in tasks.split(",")),
+            static_ufs=parse_numbers("--static-ufs", static_ufs) if static_ufs else (),
+            targets=_range(targets),
             freeze_router=freeze_router,
             beta=beta,
             gamma=gamma,
@@ -162,3 +171,11 @@ def train(
             teach_count=teach_count,
         )
         print(path)
+
+
+def _range(text: str) -> tuple[float, float]:
+    """Read --targets: LOW,HIGH, or one number for both."""
+    numbers = parse_numbers("--targets", text)
+    if len(numbers) > 2:
+        raise UsageError(f"--targets takes one number or two, not {text}")
+    return numbers[0], numbers[-1]

@@ -29,6 +29,10 @@ class TrainConfig:
     """A run folder to branch off: `steps` more steps from its state, which stays as it is."""
     tasks: tuple[str, ...] = ("full", "static", "routed", "static")
     """What the examples of a batch are for, in turn; see `tasks`."""
+    static_ufs: tuple[float, ...] = ()
+    """The UFs of static examples, drawn alike, one for an example; without them, see `tasks`."""
+    targets: tuple[float, float] = (0.1, 1.0)
+    """Least and greatest target UF of routed examples, drawn log-uniformly; equal: a router for one target."""
     freeze_router: bool = False
     """Route examples as at inference, and leave the router as it is: for one that was taught."""
     beta: float = 1.0
@@ -53,5 +57,10 @@ class TrainConfig:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        low, high = self.targets
+        if not 0 < low <= high <= 1:
+            raise UsageError(f"`targets` are UFs in (0, 1] in rising order, not {low}, {high}")
+        if not all(0 < uf <= 1 for uf in self.static_ufs):
+            raise UsageError(f"`static_ufs` lie in (0, 1], not {', '.join(map(str, self.static_ufs))}")
         if not self.tasks or not set(self.tasks) <= set(TASKS):
             raise UsageError(f"tasks are {', '.join(TASKS)}, not {', '.join(self.tasks) or 'none'}")

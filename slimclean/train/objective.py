@@ -76,9 +76,9 @@ class Objective:
             return 1.0, None, None
         if task == "static":
             frames = noisy.shape[1] // self.network.config.frame_hop
-            return random_widths(rng, frames, noisy.device), None, None
+            return random_widths(rng, frames, noisy.device, self.config.static_ufs), None, None
         router = self.network.router
-        target = random_targets(rng, len(noisy)).to(noisy.device)
+        target = random_targets(rng, len(noisy), self.config.targets).to(noisy.device)
         with torch.set_grad_enabled(not self.config.freeze_router):
             logits = router(noisy, target).float()
         if self.config.freeze_router:

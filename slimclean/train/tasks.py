@@ -19,9 +19,6 @@ from slimclean.train.config import TASKS
 
 STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
-LOG_TARGETS = (math.log(0.1), math.log(1.0))
-"""Log-uniform: half of the target UFs are below 0.32, where they are asked for most."""
-
 Job = tuple[str, list[int]]
 """A task and the examples that do it together."""
 
@@ -38,18 +35,26 @@ def share_out(count: int, cycle: Sequence[str], workers: int) -> list[Job]:
     return jobs
 
 
-def random_targets(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """Draw target UFs for routed examples, [count]."""
-    return torch.from_numpy(np.exp(rng.uniform(*LOG_TARGETS, count)).astype(np.float32))
+def random_targets(rng: np.random.Generator, count: int, between: tuple[float, float]) -> torch.Tensor:
+    """Draw target UFs for routed examples, [count].
+
+    Log-uniform: from 0.1 to 1, half of them are below 0.32, where they are asked for most.
+    """
+    low, high = between
+    return torch.from_numpy(np.exp(rng.uniform(math.log(low), math.log(high), count)).astype(np.float32))
 
 
-def random_widths(rng: np.random.Generator, frames: int, device: torch.device) -> Widths:
-    """Draw for a static example one UF (three in four), or one for every run of a few frames."""
+def random_widths(
+    rng: np.random.Generator, frames: int, device: torch.device, ufs: tuple[float, ...] = ()
+) -> Widths:
+    """Draw for a static example one of `ufs`; without them any UF (three in four), or one every few frames."""
+    if ufs:
+        return float(rng.choice(ufs))
     if rng.random() < 0.75:
         if rng.random() < 0.75:
             return float(rng.choice(STATIC_UFS))
         return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
     change = rng.random(frames) < 1 / rng.uniform(1, 12)
-    ufs = rng.choice([*STATIC_UFS, 1.0], frames)
+    drawn = rng.choice([*STATIC_UFS, 1.0], frames)
     last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))
-    return FrameWidths.of(torch.tensor(ufs[last], dtype=torch.float32, device=device)[None])
+    return FrameWidths.of(torch.tensor(drawn[last], dtype=torch.float32, device=device)[None])

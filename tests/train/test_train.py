@@ -19,6 +19,7 @@ from slimclean import audio
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
+from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.evaluation import folder_pairs
 from slimclean.train import acoustics, voices
 from slimclean.train.calibrate import calibrate
@@ -30,7 +31,7 @@ from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
 from slimclean.train.sources import Library, load_library, scan_folder
-from slimclean.train.tasks import share_out
+from slimclean.train.tasks import random_targets, random_widths, share_out
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 PLAIN = MixConfig(
@@ -278,6 +279,21 @@ def test_jobs_hold_every_example_once_and_static_ones_alone(cycle, workers):
         TrainConfig(Path("run"), tasks=("full", "fool"))
 
 
+def test_static_ufs_and_targets_are_those_asked_for():
+    rng = np.random.default_rng(0)
+    assert {random_widths(rng, 10, torch.device("cpu"), (0.25, 0.5)) for _ in range(50)} == {0.25, 0.5}
+    free = [random_widths(rng, 10, torch.device("cpu")) for _ in range(50)]
+    assert any(isinstance(widths, FrameWidths) for widths in free)
+    assert random_targets(rng, 3, (0.1, 0.1)).tolist() == pytest.approx([0.1] * 3)
+    drawn = random_targets(rng, 2000, (0.1, 1.0))
+    assert 0.1 <= drawn.min() < 0.11
+    assert 0.95 < drawn.max() <= 1
+    assert drawn.median() == pytest.approx(0.1**0.5, abs=0.03)
+    for wrong in ({"targets": (0.5, 0.1)}, {"targets": (0.0, 1.0)}, {"static_ufs": (0.25, 2.0)}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            TrainConfig(Path("run"), **wrong)
+
+
 def test_a_target_keeps_its_words_and_loses_the_floor_of_its_pauses():
     rng = np.random.default_rng(0)
     word = np.sin(2 * np.pi * 200 * np.arange(8_000) / 16_000)
@@ -435,11 +451,15 @@ def test_a_network_of_another_size_from_the_command_line(corpus, tmp_path):
     done = run("train", tmp_path / "a", *where, *small, "--upsampling", 2, *rest)
     assert done.exit_code == 1
     assert "its sizes are not those to train" in done.stderr
-    done = run("train", tmp_path / "b", *where, "--init", path, "--ufs", "0.25,0.5,1", *rest)
+    one = ["--static-ufs", "0.25,0.5", "--targets", "0.3"]
+    done = run("train", tmp_path / "b", *where, "--init", path, "--ufs", "0.25,0.5,1", *one, *rest)
     assert done.exit_code == 0, done.output
     assert checkpoint.read_header(tmp_path / "b" / "model.safetensors").config == wanted
     soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
     assert run("enhance", tmp_path / "a.wav", "-m", path).exit_code == 0
+    done = run("train", tmp_path / "b", *where, "--targets", "0.1,0.2,0.3", *rest)
+    assert done.exit_code == 2
+    assert "--targets takes one number or two" in done.stderr
     for wrong in (["--hidden", 6, "--gru-groups", 7], ["--depth", 1], ["--depth", 6], ["--ufs", "2"]):
         done = run("train", tmp_path / "c", *where, *wrong, *rest)
         assert done.exit_code == 2

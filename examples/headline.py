@@ -4,7 +4,7 @@
         --dynamic joint=joint.safetensors --dynamic packaged=slim-demucs-6 -o headline.png
 
 The folders hold recordings of the same names. The static points are one slimmable backbone at four UFs; a
-dynamic point is a network at a target UF. For each the table tells how many MACs it saves against a static 0.25,
+dynamic point is a network at a target UF. For each the table tells how many MACs it saves against static 0.25,
 how far it lies from that in each measure, and in what some static point is both cheaper and better, as in the
 paper's Pareto figure. The picture shows them all: squares are static, discs dynamic.
 """

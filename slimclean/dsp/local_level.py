@@ -46,7 +46,7 @@ SILENCE_DBFS = -100.0
 SILENCE_FADE_DB = 6.0
 """Above silence, over which the network takes over."""
 
-CAP_PERCENT, CAP_DB = 80, 8.0
+CAP_PERCENT, CAP_DB = 80, 6.0
 ACTIVE_DB = 8.0
 HOLD_DB = 10.0
 SOFT_PERCENT, VOICE_DB = 5, 6.0

@@ -78,7 +78,7 @@ def test_it_follows_the_voice_at_a_change_of_speaker() -> None:
 def test_it_is_local() -> None:
     x = voice(12)
     other = x.copy()
-    other[at(8) :] = voice(4, -28, 1)
+    other[at(8) :] = voice(4, -34, 1)
     same, changed = at(8 - LOOK_AHEAD_S), at(8.5)
     one, two = level_curve(x, RATE), level_curve(other, RATE)
     np.testing.assert_array_equal(one[:same], two[:same])

@@ -17,14 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from slimclean.audio.atomic import remove_leftovers
+from slimclean.audio.containers import EXTENSIONS, FOREIGN, WRITABLE
 from slimclean.audio.folder import walk
 from slimclean.audio.formats import (
-    EXTENSIONS,
-    FOREIGN,
     LOUDEST,
     MAX_CHANNELS,
     SAMPLE_RATES_HZ,
-    WRITABLE,
     AudioInfo,
     OutputForm,
     output_info,

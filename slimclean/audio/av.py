@@ -13,8 +13,9 @@ import numpy as np
 
 from slimclean.audio import riff
 from slimclean.audio.clock import GAP_S, Clock
+from slimclean.audio.containers import CONTAINERS
 from slimclean.audio.extent import missing_bytes
-from slimclean.audio.formats import CONTAINERS, AudioInfo
+from slimclean.audio.formats import AudioInfo
 from slimclean.audio.view import Peek
 from slimclean.errors import AudioError, MissingDependencyError
 

@@ -18,15 +18,14 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import Attached
+from slimclean.audio.containers import CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS, compression_level, to_ogg
 from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.formats import CONTAINERS, AudioInfo, Container
+from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, without
+from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tracks import (
-    COVER,
-    first_packet,
     header_first,
     import_av,
-    is_chapters,
     leave_out,
     open_film,
 )
@@ -35,8 +34,6 @@ from slimclean.errors import AudioError, MissingDependencyError
 OGG_OPUS = Container("Ogg Opus", (".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
 """What libsndfile writes too, but without a hold on the bit rate."""
 _BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
-STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
-"""Tags that speak of the old file."""
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
 AUDIOBOOK = "M4B "
@@ -75,13 +72,12 @@ class Film:
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
-        self._copied: dict[int, Any] = {}
-        self._rest: Iterator[Any] = iter(())
-        self._next: Any = None
+        self._others: OtherTracks | None = None
         self._ogg: _Ogg | None = None
         with self._errors():
             if source is not None:
                 self._in = open_film(self._av, source)
+                self._others = OtherTracks(self._av, self._in, self._container, self.warnings)
             if info.codec == "vorbis" and isinstance(path, Path):
                 # FFmpeg's own encoder is no match for libsndfile's.
                 self._ogg = _Ogg(path.parent, info)
@@ -130,7 +126,8 @@ class Film:
             else:
                 self._encode(self._held)
                 self._mux(self._sound.encode(None))
-            self._copy_until(None)
+            if self._others is not None:
+                self._others.copy_until(None, self._out)
             self._out.close()
         self.abandon()
 
@@ -151,16 +148,14 @@ class Film:
         try:
             self._open(data=True)
         except self._av.error.FFmpegError:
-            if not any(track.type == "data" for track in self._copied.values()):
+            if self._others is None or not self._others.has_data:
                 raise
             self.warnings.append(f"the data track is not kept: {self._container.key} refuses it")
             self._open(data=False)
-        if self._in is not None:
-            self._rest = (p for p in self._in.demux() if p.size and p.stream.index in self._copied)
-            self._next = next(self._rest, None)
+        if self._others is not None:
+            self._others.start()
 
     def _open(self, *, data: bool) -> None:
-        self._copied.clear()
         name = str(self._path) if isinstance(self._path, Path) else self._path
         self._out = self._av.open(
             name,
@@ -170,21 +165,22 @@ class Film:
             metadata_errors="surrogateescape",
         )
         replaced = None
-        if self._in is not None:
+        if self._others is not None:
+            self._others.clear()
             sounds = self._in.streams.audio
             replaced = sounds[min(self.info.track or 1, len(sounds)) - 1]
             for stream in self._in.streams:
                 if stream is replaced or stream.index == replaced.index:
                     self._add_sound(replaced)
-                elif not self._add_copy(stream, data=data):
+                elif not self._others.add(stream, self._out, data=data):
                     leave_out(stream)
             leave_out(replaced)
             stale = (*STALE_TAGS, "replaygain", "r128")
-            self._out.metadata.update(_without(self._in.metadata, stale))
+            self._out.metadata.update(without(self._in.metadata, stale))
             self._out.set_chapters(self._in.chapters())
         else:
             self._add_sound(None)
-            self._add_attached()
+            add_attached(self._attached, self._out, self._container)
         if len(self._out.streams):
             self._out.start_encoding()
 
@@ -228,136 +224,26 @@ class Film:
         if old is None:
             return
         old_codec = old.codec_context.codec.canonical_name
-        if old_codec != info.codec and info.codec == self._container.codecs[0] and self._like_source():
-            self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
-        self._sound.metadata.update(_without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
-        self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
-
-    def _add_attached(self) -> None:
-        """Texts, chapters and pictures of a source that is no film."""
-        for name, value in self._attached.texts:
-            key = _KEYS.get(name, name.lower())
-            self._out.metadata[key] = "; ".join(filter(None, [self._out.metadata.get(key), value]))
-        starts = [round(1000 * start_s) for start_s, _ in self._attached.chapters]
-        self._out.set_chapters(
-            [
-                {
-                    "id": k,
-                    "start": start,
-                    "end": end,
-                    "time_base": Fraction(1, 1000),
-                    "metadata": {"title": title},
-                }
-                for k, (start, end, (_, title)) in enumerate(
-                    zip(
-                        starts,
-                        [*starts[1:], *(start + 1 for start in starts[-1:])],
-                        self._attached.chapters,
-                        strict=True,
-                    )
-                )
-            ]
-        )
-        if self._container.muxer == "matroska":
-            for picture in self._attached.pictures:
-                kind = picture.mime.removeprefix("image/").replace("jpeg", "jpg")
-                self._out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
-
-    def _like_source(self) -> bool:
-        """Tell whether the output is in the container of the source."""
-        return any(name in self._container.demuxers for name in self._in.format.name.split(","))
-
-    def _add_copy(self, stream: Any, *, data: bool) -> bool:
-        """Add a track for the packets of `stream`; False where it stays behind."""
-        is_cover = bool(stream.disposition.value & COVER)
-        if self._container.sound_only and not is_cover:
-            return False
-        matroska = self._container.muxer in ("matroska", "webm")
-        if is_cover and not matroska:
-            return False  # it stands among the tags, and is copied with them
-        if stream.type == "attachment" or (is_cover and matroska):
-            return self._attach(stream, is_cover=is_cover)
-        if stream.type == "data" and (time := stream.metadata.get("timecode")):
-            self._out.metadata["timecode"] = time
-            self.warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
-            return False
-        hidden = is_chapters(stream, self._in)
         if (
-            hidden
-            or stream.type not in ("video", "audio", "subtitle", "data")
-            or (stream.type == "data" and not data)
+            old_codec != info.codec
+            and info.codec == self._container.codecs[0]
+            and self._others is not None
+            and self._others.same_kind
         ):
-            return False
-        if stream.codec_context is None and stream.type != "data":
-            if stream.type == "video":
-                raise AudioError(
-                    "its picture is in a codec that FFmpeg cannot name; `extension` flac takes the sound"
-                )
-            self.warnings.append(f"track {stream.index} ({stream.type}, of an unknown codec) is not kept")
-            return False
-        try:
-            track = self._out.add_stream_from_template(stream, opaque=True)
-        except ValueError as error:
-            return self._refused(stream, error)
-        track.metadata.update(_without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
-        track.disposition = stream.disposition.value
-        track.time_base = stream.time_base
-        if self._like_source() and stream.codec_context is not None:
-            with contextlib.suppress(ValueError, UnicodeError):  # hvc1 or hev1: players care
-                track.codec_context.codec_tag = stream.codec_context.codec_tag
-        self._copied[stream.index] = track
-        return True
-
-    def _attach(self, stream: Any, *, is_cover: bool) -> bool:
-        if self._container.muxer != "matroska":
-            self.warnings.append(
-                f"the attachment {stream.metadata.get('filename', '')} is not kept".replace("  ", " ")
-            )
-            return False
-        if is_cover:
-            kind = "png" if stream.codec_context.name == "png" else "jpeg"
-            data = first_packet(self._av, Path(self._in.name), stream.index)
-            mime, name = f"image/{kind}", stream.metadata.get("filename", f"cover.{kind.replace('e', '')}")
-        else:
-            data, name = stream.data, stream.metadata.get("filename", "attachment")
-            mime = stream.metadata.get("mimetype", "application/octet-stream")
-        if data:
-            self._out.add_attachment(name, mime, data)
-        return False  # it has no packets
-
-    def _refused(self, stream: Any, error: ValueError) -> bool:
-        """Return what the container has no place for: data is left out with a warning, the rest is an error."""
-        codec = stream.codec_context.name if stream.codec_context else stream.name
-        if stream.type == "data":
-            self.warnings.append(
-                f"the data track ({codec}) is not kept: {self._container.key} has no place for it"
-            )
-            return False
-        able = [c for c in CONTAINERS if c.muxer and not c.sound_only and _holds(self._av, c, codec)]
-        names = " and ".join(c.extensions[0] for c in able) or "no other"
-        raise AudioError(
-            f"{self._container.key} does not hold the {stream.type} track ({codec}), {names} can; "
-            "`extension` flac takes the sound alone"
-        ) from error
+            self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
+        self._sound.metadata.update(without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
+        self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
 
     # --- packets -----------------------------------------------------------------------------------
 
     def _mux(self, packets: Iterable[Any]) -> None:
         """Write packets of sound, each after what the other tracks hold up to its time."""
         for packet in packets:
-            self._copy_until(packet.dts * packet.time_base)
+            if self._others is not None:
+                self._others.copy_until(packet.dts * packet.time_base, self._out)
             self._bits += 8 * packet.size
             packet.stream = self._sound
             self._out.mux_one(packet)
-
-    def _copy_until(self, time_s: Fraction | None) -> None:
-        while (packet := self._next) is not None:
-            stamp = packet.dts if packet.dts is not None else packet.pts
-            if time_s is not None and stamp is not None and stamp * packet.time_base > time_s:
-                return
-            packet.stream = self._copied[packet.stream.index]
-            self._out.mux_one(packet)
-            self._next = next(self._rest, None)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -366,10 +252,6 @@ class Film:
         except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
             raise AudioError(f"cannot write {self._container.key} ({reason})") from error
-
-
-_KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "encoded_by"}
-"""FFmpeg's names of texts, where they are not the usual ones."""
 
 
 class _Ogg:
@@ -438,19 +320,9 @@ def sample_format(info: AudioInfo) -> str:
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
 
 
-def _holds(av: Any, container: Container, codec: str) -> bool:
-    with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
-        return codec in trial.supported_codecs
-
-
 def _default_layout(av: Any, channels: int) -> str:
     usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
     return usual.get(channels, f"{channels} channels")
-
-
-def _without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
-    """Return `tags` less those whose names begin so."""
-    return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}
 
 
 def _step(info: AudioInfo) -> int:

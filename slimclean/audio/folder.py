@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slimclean.audio.formats import EXTENSIONS
+from slimclean.audio.containers import EXTENSIONS
 from slimclean.audio.kinds import is_marked
 from slimclean.errors import AudioError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from slimclean.audio import mpeg
-from slimclean.audio.formats import BY_EXTENSION, container_of
+from slimclean.audio.containers import BY_EXTENSION, container_of
 from slimclean.audio.view import Peek
 
 SURE_BYTES = 3

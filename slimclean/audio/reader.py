@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from slimclean.audio import chunks, flac, mpeg, ogg, open_size, riff
-from slimclean.audio.formats import (
-    FOREIGN,
-    LAYOUTS,
-    LOUDEST,
-    MAX_CHANNELS,
-    SAMPLE_RATES_HZ,
-    USUAL_LAYOUTS,
-    AudioInfo,
-)
+from slimclean.audio.containers import FOREIGN
+from slimclean.audio.formats import LAYOUTS, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.kinds import kind_of
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.sndfile import SndfileSource, UnknownFormatError

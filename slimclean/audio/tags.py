@@ -16,7 +16,8 @@ from typing import Any
 
 from slimclean.audio import chunks
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached
-from slimclean.audio.formats import MUXERS, AudioInfo
+from slimclean.audio.containers import MUXERS
+from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tag_reading import has_mutagen, open_tags, read
 from slimclean.audio.tag_writing import ID3, MP4, VORBIS, chunks_for, id3_of, write
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio.av import DEMUXERS
-from slimclean.audio.formats import CONTAINERS, AudioInfo
+from slimclean.audio.containers import CONTAINERS
+from slimclean.audio.formats import AudioInfo
 from slimclean.errors import MissingDependencyError
 
 DISCARD_ALL = 48

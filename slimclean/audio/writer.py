@@ -14,6 +14,7 @@ import soundfile
 
 from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
+from slimclean.audio.containers import BY_EXTENSION, MUXERS
 from slimclean.audio.encodings import (
     ENCODINGS,
     codec_of,
@@ -22,7 +23,7 @@ from slimclean.audio.encodings import (
     to_ogg,
     vorbis_nominal,
 )
-from slimclean.audio.formats import BY_EXTENSION, MUXERS, AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.formats import AudioInfo, OutputForm, file_name, output_info
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
 from slimclean.errors import AudioError

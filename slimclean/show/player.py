@@ -15,8 +15,8 @@ from urllib.parse import quote
 import numpy as np
 
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter
+from slimclean.audio.containers import BY_EXTENSION
 from slimclean.audio.encodings import MP3_RATES_HZ
-from slimclean.audio.formats import BY_EXTENSION
 from slimclean.dsp.resample import resample
 
 EXCERPT_S = 10.0

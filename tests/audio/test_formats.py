@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from slimclean.audio.formats import BY_EXTENSION, CONTAINERS, WRITABLE, OutputForm, container_of, output_suffix
+from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, WRITABLE, container_of
+from slimclean.audio.formats import OutputForm, output_suffix
 
 
 def test_no_extension_stands_for_two_containers():

@@ -1,0 +1,182 @@
+"""What lies beside the sound of a film: its other tracks, copied packet by packet, and its attachments.
+
+Needs the extra `av`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from slimclean.audio.attached import Attached
+from slimclean.audio.containers import CONTAINERS, Container
+from slimclean.audio.tracks import COVER, first_packet, is_chapters
+from slimclean.errors import AudioError
+
+STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
+"""Tags that speak of the old file."""
+_KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "encoded_by"}
+"""FFmpeg's names of texts, where they are not the usual ones."""
+
+
+class OtherTracks:
+    """The tracks of `source`, an open film, but for the sound that is replaced, on their way into `container`.
+
+    `add` each to the output, `start`, and `copy_until` times that rise. `warnings` get what stays behind.
+    """
+
+    def __init__(self, av: Any, source: Any, container: Container, warnings: list[str]) -> None:
+        self._av = av
+        self._source = source
+        self._container = container
+        self.warnings = warnings
+        self._tracks: dict[int, Any] = {}
+        self._rest: Iterator[Any] = iter(())
+        self._next: Any = None
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a track of neither picture, sound nor text was added."""
+        return any(track.type == "data" for track in self._tracks.values())
+
+    def clear(self) -> None:
+        """Forget what was added: the output is opened anew."""
+        self._tracks.clear()
+
+    def add(self, stream: Any, out: Any, *, data: bool) -> bool:
+        """Add a track for the packets of `stream`; False where it stays behind."""
+        is_cover = bool(stream.disposition.value & COVER)
+        if self._container.sound_only and not is_cover:
+            return False
+        matroska = self._container.muxer in ("matroska", "webm")
+        if is_cover and not matroska:
+            return False  # it stands among the tags, and is copied with them
+        if stream.type == "attachment" or (is_cover and matroska):
+            return self._attach(stream, out, is_cover=is_cover)
+        if stream.type == "data" and (time := stream.metadata.get("timecode")):
+            out.metadata["timecode"] = time
+            self.warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
+            return False
+        hidden = is_chapters(stream, self._source)
+        if (
+            hidden
+            or stream.type not in ("video", "audio", "subtitle", "data")
+            or (stream.type == "data" and not data)
+        ):
+            return False
+        if stream.codec_context is None and stream.type != "data":
+            if stream.type == "video":
+                raise AudioError(
+                    "its picture is in a codec that FFmpeg cannot name; `extension` flac takes the sound"
+                )
+            self.warnings.append(f"track {stream.index} ({stream.type}, of an unknown codec) is not kept")
+            return False
+        try:
+            track = out.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            return self._refused(stream, error)
+        track.metadata.update(without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
+        track.disposition = stream.disposition.value
+        track.time_base = stream.time_base
+        if self.same_kind and stream.codec_context is not None:
+            with contextlib.suppress(ValueError, UnicodeError):  # hvc1 or hev1: players care
+                track.codec_context.codec_tag = stream.codec_context.codec_tag
+        self._tracks[stream.index] = track
+        return True
+
+    def _attach(self, stream: Any, out: Any, *, is_cover: bool) -> bool:
+        if self._container.muxer != "matroska":
+            self.warnings.append(
+                f"the attachment {stream.metadata.get('filename', '')} is not kept".replace("  ", " ")
+            )
+            return False
+        if is_cover:
+            kind = "png" if stream.codec_context.name == "png" else "jpeg"
+            data = first_packet(self._av, Path(self._source.name), stream.index)
+            mime, name = f"image/{kind}", stream.metadata.get("filename", f"cover.{kind.replace('e', '')}")
+        else:
+            data, name = stream.data, stream.metadata.get("filename", "attachment")
+            mime = stream.metadata.get("mimetype", "application/octet-stream")
+        if data:
+            out.add_attachment(name, mime, data)
+        return False  # it has no packets
+
+    def _refused(self, stream: Any, error: ValueError) -> bool:
+        """Return what the container has no place for: data is left out with a warning, the rest is an error."""
+        codec = stream.codec_context.name if stream.codec_context else stream.name
+        if stream.type == "data":
+            self.warnings.append(
+                f"the data track ({codec}) is not kept: {self._container.key} has no place for it"
+            )
+            return False
+        able = [c for c in CONTAINERS if c.muxer and not c.sound_only and _holds(self._av, c, codec)]
+        names = " and ".join(c.extensions[0] for c in able) or "no other"
+        raise AudioError(
+            f"{self._container.key} does not hold the {stream.type} track ({codec}), {names} can; "
+            "`extension` flac takes the sound alone"
+        ) from error
+
+    def start(self) -> None:
+        """Read the first packet; all tracks are added."""
+        self._rest = (p for p in self._source.demux() if p.size and p.stream.index in self._tracks)
+        self._next = next(self._rest, None)
+
+    def copy_until(self, time_s: Fraction | None, out: Any) -> None:
+        """Write what lies before a time, None: everything."""
+        while (packet := self._next) is not None:
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if time_s is not None and stamp is not None and stamp * packet.time_base > time_s:
+                return
+            packet.stream = self._tracks[packet.stream.index]
+            out.mux_one(packet)
+            self._next = next(self._rest, None)
+
+    @property
+    def same_kind(self) -> bool:
+        """Whether the output is in the container of the source."""
+        return any(name in self._container.demuxers for name in self._source.format.name.split(","))
+
+
+def add_attached(attached: Attached, out: Any, container: Container) -> None:
+    """Add texts, chapters and pictures of a source that is no film."""
+    for name, value in attached.texts:
+        key = _KEYS.get(name, name.lower())
+        out.metadata[key] = "; ".join(filter(None, [out.metadata.get(key), value]))
+    starts = [round(1000 * start_s) for start_s, _ in attached.chapters]
+    out.set_chapters(
+        [
+            {
+                "id": k,
+                "start": start,
+                "end": end,
+                "time_base": Fraction(1, 1000),
+                "metadata": {"title": title},
+            }
+            for k, (start, end, (_, title)) in enumerate(
+                zip(
+                    starts,
+                    [*starts[1:], *(start + 1 for start in starts[-1:])],
+                    attached.chapters,
+                    strict=True,
+                )
+            )
+        ]
+    )
+    if container.muxer == "matroska":
+        for picture in attached.pictures:
+            kind = picture.mime.removeprefix("image/").replace("jpeg", "jpg")
+            out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
+
+
+def _holds(av: Any, container: Container, codec: str) -> bool:
+    with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
+        return codec in trial.supported_codecs
+
+
+def without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
+    """Return `tags` less those whose names begin so."""
+    return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}

@@ -19,6 +19,8 @@ from slimclean.train.config import TASKS
 
 STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
+LISTED = 0.5
+"""Share of the examples at one UF that take one of these; the others take any, so that UFs between do not lag."""
 Job = tuple[str, list[int]]
 """A task and the examples that do it together."""
 
@@ -51,7 +53,7 @@ def random_widths(
     if ufs:
         return float(rng.choice(ufs))
     if rng.random() < 0.75:
-        if rng.random() < 0.75:
+        if rng.random() < LISTED:
             return float(rng.choice(STATIC_UFS))
         return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
     change = rng.random(frames) < 1 / rng.uniform(1, 12)

@@ -47,8 +47,8 @@ SILENCE_FADE_DB = 6.0
 """Above silence, over which the network takes over."""
 
 CAP_PERCENT, CAP_DB = 80, 6.0
-ACTIVE_DB = 8.0
-HOLD_DB = 10.0
+ACTIVE_DB = 6.0
+HOLD_DB = 9.5
 SOFT_PERCENT, VOICE_DB = 5, 6.0
 """A voice stands at least so far above what a twentieth of the 2 s around it stays below."""
 RANGE_DB = 42.0

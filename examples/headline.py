@@ -63,6 +63,7 @@ def draw(static: list[Row], dynamic: dict[str, list[Row]], picture: Path) -> Non
         axis.set(xlabel="thousand MACs per sample", ylabel=METRICS[measure].axis, xscale="log")
         axis.set_xticks([8, 10, 16, 30, 56], ["8", "10", "16", "30", "56"])
         axis.minorticks_off()
+        axis.margins(x=0.15)
         axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize="small")
     figure.savefig(picture)

@@ -22,7 +22,7 @@ def main(table: Path, picture: Path) -> None:
 
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figure = require_matplotlib().figure.Figure(figsize=(12, 2.9), dpi=110, layout="constrained")
+    figure = require_matplotlib().figure.Figure(figsize=(12, 3.2), dpi=110, layout="constrained")
     for axis, measure in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
         for recordings, colour in zip(dict.fromkeys(row["recordings"] for row in rows), COLOURS, strict=False):
             each = [row for row in rows if row["recordings"] == recordings]
@@ -31,7 +31,7 @@ def main(table: Path, picture: Path) -> None:
         axis.set(xlabel="hours of audio", title=METRICS[measure].axis)
         axis.title.set_fontsize("medium")
         axis.grid(alpha=0.3)
-    axis.legend(fontsize="small")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
     figure.savefig(picture)
 
 

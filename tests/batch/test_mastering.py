@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import identity_enhancer, run, voice
+from test_examples import PAIR
 
 pytest.importorskip("av", reason="the meter needs PyAV")
 
@@ -144,8 +145,9 @@ def test_at_the_rate_and_with_the_channels_of_the_output(tmp_path):
 
 def test_in_place_and_again_by_several_processes(tmp_path):
     """Nothing stays behind, and the samples are those that one process makes."""
+    spoken, rate = soundfile.read(PAIR / "clean.flac")
     for k in range(3):
-        soundfile.write(tmp_path / f"{k}.wav", voice(2, seed=k) * 0.5**k, 16_000)
+        soundfile.write(tmp_path / f"{k}.wav", spoken * 0.5**k, rate)
     form = OutputForm(loudness_lufs=-18)
     enhance_paths([tmp_path], tmp_path / "one", form=form)
     shared = enhance_paths([tmp_path], tmp_path / "two", form=form, jobs=2)

@@ -77,7 +77,6 @@ class Film:
         with self._errors():
             if source is not None:
                 self._in = open_film(self._av, source)
-                self._others = OtherTracks(self._av, self._in, self._container, self.warnings)
             if info.codec == "vorbis" and isinstance(path, Path):
                 # FFmpeg's own encoder is no match for libsndfile's.
                 self._ogg = _Ogg(path.parent, info)
@@ -127,7 +126,7 @@ class Film:
                 self._encode(self._held)
                 self._mux(self._sound.encode(None))
             if self._others is not None:
-                self._others.copy_until(None, self._out)
+                self._others.copy_until(None)
             self._out.close()
         self.abandon()
 
@@ -165,14 +164,14 @@ class Film:
             metadata_errors="surrogateescape",
         )
         replaced = None
-        if self._others is not None:
-            self._others.clear()
+        if self._in is not None:
+            self._others = OtherTracks(self._av, self._in, self._out, self._container, self.warnings)
             sounds = self._in.streams.audio
             replaced = sounds[min(self.info.track or 1, len(sounds)) - 1]
             for stream in self._in.streams:
                 if stream is replaced or stream.index == replaced.index:
                     self._add_sound(replaced)
-                elif not self._others.add(stream, self._out, data=data):
+                elif not self._others.add(stream, data=data):
                     leave_out(stream)
             leave_out(replaced)
             stale = (*STALE_TAGS, "replaygain", "r128")
@@ -240,7 +239,7 @@ class Film:
         """Write packets of sound, each after what the other tracks hold up to its time."""
         for packet in packets:
             if self._others is not None:
-                self._others.copy_until(packet.dts * packet.time_base, self._out)
+                self._others.copy_until(packet.dts * packet.time_base)
             self._bits += 8 * packet.size
             packet.stream = self._sound
             self._out.mux_one(packet)

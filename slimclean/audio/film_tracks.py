@@ -24,16 +24,18 @@ _KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "e
 
 
 class OtherTracks:
-    """The tracks of `source`, an open film, but for the sound that is replaced, on their way into `container`.
+    """The tracks of `source`, an open film, but for the sound that is replaced, on their way into `out`.
 
-    `add` each to the output, `start`, and `copy_until` times that rise. `warnings` get what stays behind.
+    That is an open film in `container`. `add` each to it, `start`, and `copy_until` times that rise. `warnings`
+    get what stays behind.
     """
 
-    def __init__(self, av: Any, source: Any, container: Container, warnings: list[str]) -> None:
+    def __init__(self, av: Any, source: Any, out: Any, container: Container, warnings: list[str]) -> None:
         self._av = av
         self._source = source
+        self._out = out
         self._container = container
-        self.warnings = warnings
+        self._warnings = warnings
         self._tracks: dict[int, Any] = {}
         self._rest: Iterator[Any] = iter(())
         self._next: Any = None
@@ -43,11 +45,7 @@ class OtherTracks:
         """Whether a track of neither picture, sound nor text was added."""
         return any(track.type == "data" for track in self._tracks.values())
 
-    def clear(self) -> None:
-        """Forget what was added: the output is opened anew."""
-        self._tracks.clear()
-
-    def add(self, stream: Any, out: Any, *, data: bool) -> bool:
+    def add(self, stream: Any, *, data: bool) -> bool:
         """Add a track for the packets of `stream`; False where it stays behind."""
         is_cover = bool(stream.disposition.value & COVER)
         if self._container.sound_only and not is_cover:
@@ -56,10 +54,10 @@ class OtherTracks:
         if is_cover and not matroska:
             return False  # it stands among the tags, and is copied with them
         if stream.type == "attachment" or (is_cover and matroska):
-            return self._attach(stream, out, is_cover=is_cover)
+            return self._attach(stream, is_cover=is_cover)
         if stream.type == "data" and (time := stream.metadata.get("timecode")):
-            out.metadata["timecode"] = time
-            self.warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
+            self._out.metadata["timecode"] = time
+            self._warnings.append(f"the track of time codes is not kept; its beginning, {time}, is a tag")
             return False
         hidden = is_chapters(stream, self._source)
         if (
@@ -73,10 +71,10 @@ class OtherTracks:
                 raise AudioError(
                     "its picture is in a codec that FFmpeg cannot name; `extension` flac takes the sound"
                 )
-            self.warnings.append(f"track {stream.index} ({stream.type}, of an unknown codec) is not kept")
+            self._warnings.append(f"track {stream.index} ({stream.type}, of an unknown codec) is not kept")
             return False
         try:
-            track = out.add_stream_from_template(stream, opaque=True)
+            track = self._out.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
             return self._refused(stream, error)
         track.metadata.update(without(stream.metadata, STALE_TAGS[1:] if matroska else ()))
@@ -88,9 +86,9 @@ class OtherTracks:
         self._tracks[stream.index] = track
         return True
 
-    def _attach(self, stream: Any, out: Any, *, is_cover: bool) -> bool:
+    def _attach(self, stream: Any, *, is_cover: bool) -> bool:
         if self._container.muxer != "matroska":
-            self.warnings.append(
+            self._warnings.append(
                 f"the attachment {stream.metadata.get('filename', '')} is not kept".replace("  ", " ")
             )
             return False
@@ -102,14 +100,14 @@ class OtherTracks:
             data, name = stream.data, stream.metadata.get("filename", "attachment")
             mime = stream.metadata.get("mimetype", "application/octet-stream")
         if data:
-            out.add_attachment(name, mime, data)
+            self._out.add_attachment(name, mime, data)
         return False  # it has no packets
 
     def _refused(self, stream: Any, error: ValueError) -> bool:
         """Return what the container has no place for: data is left out with a warning, the rest is an error."""
         codec = stream.codec_context.name if stream.codec_context else stream.name
         if stream.type == "data":
-            self.warnings.append(
+            self._warnings.append(
                 f"the data track ({codec}) is not kept: {self._container.key} has no place for it"
             )
             return False
@@ -125,14 +123,14 @@ class OtherTracks:
         self._rest = (p for p in self._source.demux() if p.size and p.stream.index in self._tracks)
         self._next = next(self._rest, None)
 
-    def copy_until(self, time_s: Fraction | None, out: Any) -> None:
+    def copy_until(self, time_s: Fraction | None) -> None:
         """Write what lies before a time, None: everything."""
         while (packet := self._next) is not None:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if time_s is not None and stamp is not None and stamp * packet.time_base > time_s:
                 return
             packet.stream = self._tracks[packet.stream.index]
-            out.mux_one(packet)
+            self._out.mux_one(packet)
             self._next = next(self._rest, None)
 
     @property

@@ -20,10 +20,11 @@ from slimclean.model import checkpoint
 from slimclean.scoring.evaluation import Row, Setting, evaluate, folder_pairs
 from slimclean.scoring.metrics import CORE, METRICS
 from slimclean.scoring.tables import table
+from slimclean.show.plot import BLUE, GREY, ORANGE, require_matplotlib
 
 STATIC: tuple[Setting, ...] = tuple((uf, 0.25) for uf in (0.125, 0.25, 0.5, 1.0))
 REFERENCE_UF = "0.25"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7")
 
 
 def macs(row: Row) -> float:
@@ -47,8 +48,6 @@ def compared(name: str, row: Row, static: list[Row]) -> Row:
 
 
 def draw(static: list[Row], dynamic: dict[str, list[Row]], picture: Path) -> None:
-    from slimclean.show.plot import GREY, require_matplotlib
-
     figure = require_matplotlib().figure.Figure(figsize=(10, 4), dpi=110, layout="constrained")
     for axis, measure in zip(figure.subplots(1, len(CORE)), CORE, strict=True):
         for (name, rows), colour in zip(dynamic.items(), COLOURS, strict=False):

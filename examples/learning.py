@@ -12,14 +12,13 @@ import csv
 from pathlib import Path
 
 from slimclean.scoring.metrics import METRICS
+from slimclean.show.plot import BLUE, ORANGE, require_matplotlib
 
 MEASURES = ("pesq_wb", "stoi", "si_sdr_db", "pause_db", "dnsmos_ovrl")
-COLOURS = ("#0072b2", "#d55e00")
+COLOURS = (BLUE, ORANGE)
 
 
 def main(table: Path, picture: Path) -> None:
-    from slimclean.show.plot import require_matplotlib
-
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure = require_matplotlib().figure.Figure(figsize=(12, 3.2), dpi=110, layout="constrained")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from slimclean.engine.engine import Engine
 from slimclean.enhancer import Enhancer
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.demucs import Enhanced, uf_per_frame
+from slimclean.train.sources import Library, load_library, scan_folder
 
 SMALL = ModelConfig(hidden=4, router_channels=8)
 
@@ -70,3 +72,24 @@ def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarra
     x = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 20))
     x = x * np.clip(np.sin(2 * np.pi * 2.5 * time), 0, 1)
     return (0.5 * x / max(1e-9, np.abs(x).max(initial=0))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Twenty voices and twenty noises in folders, at two sample rates."""
+    root = tmp_path_factory.mktemp("corpus")
+    for k in range(20):
+        for kind in ("speech", "noise"):
+            folder = root / kind / ("a" if k < 15 else "b")
+            folder.mkdir(parents=True, exist_ok=True)
+            rate = 16_000 if k % 2 else 22_050
+            x = voice(1.5, rate, seed=k) if kind == "speech" else np.random.default_rng(k).normal(0, 0.1, rate)
+            soundfile.write(folder / f"{k:02d}.wav", x, rate)
+    return root
+
+
+@pytest.fixture(scope="module")
+def libraries(corpus, tmp_path_factory) -> tuple[Library, Library]:
+    cache = tmp_path_factory.mktemp("cache")
+    speech, noise = (load_library(scan_folder(corpus / kind), cache) for kind in ("speech", "noise"))
+    return speech, noise

@@ -1,4 +1,4 @@
-"""Training: what is mixed is what was asked, widths and router learn together, a kill loses nothing."""
+"""Training: widths and router learn together, a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -13,213 +13,24 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, run, voice
-from test_examples import PAIR
+from mixing import PLAIN, mixer_of
 
-from slimclean import audio
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.evaluation import folder_pairs
-from slimclean.train import acoustics, voices
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import MixConfig, MixDataset, Mixer, read_mix
+from slimclean.train.mix import Mixer
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
-from slimclean.train.sources import Library, load_library, scan_folder
+from slimclean.train.sources import scan_folder
 from slimclean.train.tasks import random_targets, random_widths, share_out
-from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
-
-PLAIN = MixConfig(
-    noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,
-    rumble=0, filtered_noise=0, filtered_speech=0, gated_noise=0, narrowband=0, clipped=0,
-    quiet_targets=False, two_speakers=0, fade=0, turned_away=0, slam=0, local_level=False,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """Twenty voices and twenty noises in folders, at two sample rates."""
-    root = tmp_path_factory.mktemp("corpus")
-    for k in range(20):
-        for kind in ("speech", "noise"):
-            folder = root / kind / ("a" if k < 15 else "b")
-            folder.mkdir(parents=True, exist_ok=True)
-            rate = 16_000 if k % 2 else 22_050
-            x = voice(1.5, rate, seed=k) if kind == "speech" else np.random.default_rng(k).normal(0, 0.1, rate)
-            soundfile.write(folder / f"{k:02d}.wav", x, rate)
-    return root
-
-
-@pytest.fixture(scope="module")
-def libraries(corpus, tmp_path_factory) -> tuple[Library, Library]:
-    cache = tmp_path_factory.mktemp("cache")
-    speech, noise = (load_library(scan_folder(corpus / kind), cache) for kind in ("speech", "noise"))
-    return speech, noise
-
-
-def mixer_of(libraries, config=None) -> Mixer:
-    return Mixer(*libraries, config, rooms=[np.array([1, 0, 0.5], np.float32)])
-
-
-def test_libraries_hold_every_file_once_and_reuse_their_cache(corpus, tmp_path):
-    files = scan_folder(corpus / "speech")
-    library = load_library(files, tmp_path, {"b": 0.0})
-    assert {clip.corpus for clip in library.clips} == {"a", "b"}
-    assert library.hours * 3600 == pytest.approx(20 * 1.5, abs=0.01)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    load_library(files, tmp_path)
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
-    assert library.cumulative[14] == pytest.approx(1.0)  # nothing of b is drawn
-    rng = np.random.default_rng(0)
-    assert library.crop(rng, 1000).shape == (1000,)
-    assert library.crop(rng, 60_000).shape == (60_000,)  # longer than any clip
-
-
-@pytest.mark.parametrize("snr_db", [-5.0, 10.0, 25.0])
-def test_mixtures_have_the_snr_asked_for(libraries, snr_db):
-    mixer = mixer_of(libraries, dataclasses.replace(PLAIN, snr_db=(snr_db, snr_db, snr_db)))
-    noisy, clean = mixer.draw(np.random.default_rng(0), 16_000)
-    noise = noisy - clean
-    measured = 20 * np.log10(voices.active_rms(clean) / acoustics.rms(noise))
-    assert measured == pytest.approx(snr_db, abs=0.1)
-    assert -3.1 < 20 * np.log10(acoustics.rms(noisy)) < 3.1
-
-
-def test_clean_and_noise_only_examples_occur(libraries):
-    clean_only = mixer_of(libraries, dataclasses.replace(PLAIN, clean_only=1.0))
-    noisy, clean = clean_only.draw(np.random.default_rng(0), 8_000)
-    np.testing.assert_array_equal(noisy, clean)
-    noise_only = mixer_of(libraries, dataclasses.replace(PLAIN, noise_only=1.0))
-    noisy, clean = noise_only.draw(np.random.default_rng(0), 8_000)
-    assert noisy.any()
-    assert not clean.any()
-
-
-def test_every_augmentation_gives_finite_pairs(libraries):
-    everything = MixConfig(
-        reverb=1, two_noises=1, synthetic_noise=0.5, babble=0.5, speed=1, filtered_noise=1,
-        filtered_speech=1, whispered=0.5, gated_noise=1, narrowband=0.5, clipped=0.5,
-        two_speakers=0.5, fade=0.5, turned_away=0.5, slam=0.5,
-    )  # fmt: skip
-    dataset = MixDataset(mixer_of(libraries, everything), 0, 8_192)
-    for index in range(40):
-        noisy, clean = dataset[index]
-        assert noisy.shape == clean.shape == (8_192,)
-        assert noisy.dtype == clean.dtype == torch.float32
-        assert noisy.isfinite().all()
-        assert clean.isfinite().all()
-    assert dataset[3][0].equal(dataset[3][0])
-    assert not dataset[3][0].equal(dataset[4][0])
-
-
-def test_another_mix_is_a_file_of_rows(libraries, corpus, tmp_path):
-    path = tmp_path / "office.mix"
-    path.write_text(
-        "# an office\ntwo_noises = 1  # always\nsnr_db = 0, 0, 0\nquiet_targets = no\nreverb = 0\nclipped=0.0\n"
-    )
-    wanted = MixConfig(two_noises=1, snr_db=(0, 0, 0), quiet_targets=False, reverb=0, clipped=0)
-    assert read_mix(path) == wanted
-    assert set(wanted.changes()) == {"two_noises", "snr_db", "quiet_targets", "reverb", "clipped"}
-    where = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", 0.128, "--loaders", 0]
-    rest = ["--steps", 1, "--workers", 1, "--valid-count", 0, "--teach-count", 0, "--hidden", 4]
-    done = run("train", tmp_path / "a", *where, *rest, "--mix", path)
-    assert done.exit_code == 0, done.output
-    recorded = checkpoint.read_header(tmp_path / "a" / "model.safetensors").info["mix"]
-    assert recorded == {"two_noises": 1, "snr_db": [0, 0, 0], "quiet_targets": False, "reverb": 0, "clipped": 0}
-
-
-def test_a_mix_that_names_every_row_as_it_is_draws_the_same(libraries, tmp_path):
-    rows = dataclasses.asdict(MixConfig())
-    text = {bool: lambda v: "yes" if v else "no", tuple: lambda v: ", ".join(map(str, v)), float: str}
-    (tmp_path / "a.mix").write_text("\n".join(f"{k} = {text[type(v)](v)}" for k, v in rows.items()))
-    same = read_mix(tmp_path / "a.mix")
-    assert same == MixConfig()
-    assert same.changes() == {}
-    for seed in range(4):
-        drawn = [mixer_of(libraries, mix).draw(np.random.default_rng(seed), 4_096) for mix in (None, same)]
-        np.testing.assert_array_equal(*drawn)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("reverb = 1.5", "reverb takes a share from 0 to 1"),
-        ("reverb = nan", "reverb takes a share from 0 to 1"),
-        ("reverb = x", "could not convert"),
-        ("reverb = 0.1, 0.2", "could not convert"),
-        ("echo = 0.1", "no row of a mix is called echo; there are snr_db"),
-        ("snr_db = 1", "snr_db takes 3 numbers in rising order"),
-        ("snr_db = 3, 2, 1", "snr_db takes 3 numbers in rising order"),
-        ("snr_db = 1, 2, inf", "snr_db takes 3 numbers in rising order"),
-        ("quiet_targets = 1", "quiet_targets takes yes or no"),
-        ("noise_only = 0.6\nclean_only = 0.6", "more than 1 together"),
-        ("reverb", "not a mix"),
-        ("reverb = 0\nreverb = 1", "not a mix"),
-        ("[other]\nreverb = 0", "section other"),
-    ],
-)
-def test_a_wrong_mix_is_one_line_that_names_the_file(tmp_path, text, problem):
-    path = tmp_path / "wrong.mix"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=rf"wrong\.mix: .*{problem}") as error:
-        read_mix(path)
-    assert "\n" not in str(error.value)
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_mix(tmp_path / "none.mix")
-
-
-def test_rooms_decay_as_asked():
-    for seed in range(5):
-        response = acoustics.room_impulse_response(np.random.default_rng(seed))
-        assert response[0] == pytest.approx(1, abs=1e-3)  # the direct sound
-        energy = np.square(response[::-1]).cumsum()[::-1]  # Schroeder's backward integral
-        drop_db = 10 * np.log10(energy[len(energy) * 3 // 4] / energy[0])
-        assert -100 < drop_db < -8
-        assert np.isfinite(response).all()
-
-
-@pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks, acoustics.music])
-def test_synthetic_noises_have_unit_level(make):
-    x = make(np.random.default_rng(1), 16_000)
-    assert x.dtype == np.float32
-    assert acoustics.rms(x) == pytest.approx(1, abs=1e-3)
-
-
-def test_music_is_a_few_tones_at_a_time():
-    def share_of_peaks(x):
-        power = np.sort(np.abs(np.fft.rfft(x[:8000])) ** 2)
-        return power[-80:].sum() / power.sum()
-
-    rng = np.random.default_rng(0)
-    music, noise = (
-        [make(rng, 32_000) for _ in range(6)] for make in (acoustics.music, acoustics.coloured_noise)
-    )
-    assert np.median([share_of_peaks(x) for x in music]) > 0.8
-    assert np.median([share_of_peaks(x) for x in music]) > np.median([share_of_peaks(x) for x in noise]) + 0.2
-    assert not np.array_equal(music[0], music[1])
-
-
-def test_a_whisper_keeps_the_envelope_and_loses_the_pitch():
-    clean = audio.read(PAIR / "clean.flac")[0][0]
-    whispered = acoustics.whisper(np.random.default_rng(0), clean)
-    assert whispered.shape == clean.shape
-    frames = [x[: len(x) // 1600 * 1600].reshape(-1, 1600) for x in (clean, whispered)]
-    levels = [10 * np.log10(np.square(x).mean(1) + 1e-6) for x in frames]
-    assert np.corrcoef(*levels)[0, 1] > 0.95
-    voiced = frames[0][levels[0].argmax()]
-    breathed = frames[1][levels[0].argmax()]
-    assert _periodicity(voiced) > 0.5 > _periodicity(breathed)
-
-
-def _periodicity(x: np.ndarray) -> float:
-    """The autocorrelation's peak at lags of 60 to 400 Hz."""
-    lags = np.correlate(x, x, "full")[len(x) - 1 :]
-    return float(lags[40:266].max() / lags[0])
+from slimclean.train.valid import mixed_pairs
 
 
 def test_orthogonalised_updates_have_level_singular_values():
@@ -292,68 +103,6 @@ def test_static_ufs_and_targets_are_those_asked_for():
     for wrong in ({"targets": (0.5, 0.1)}, {"targets": (0.0, 1.0)}, {"static_ufs": (0.25, 2.0)}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             TrainConfig(Path("run"), **wrong)
-
-
-def test_a_target_keeps_its_words_and_loses_the_floor_of_its_pauses():
-    rng = np.random.default_rng(0)
-    word = np.sin(2 * np.pi * 200 * np.arange(8_000) / 16_000)
-    said = np.concatenate([word, np.zeros(16_000), word, np.zeros(16_000)]).astype(np.float32)
-    floor = 10 ** (-46 / 20) * rng.normal(0, acoustics.rms(word), len(said)).astype(np.float32)
-    out = voices.without_floor(said + floor)
-    np.testing.assert_array_equal(out[:8_000], (said + floor)[:8_000])
-    pause = slice(8_000 + 2_400, 24_000 - 2_400)  # 80 ms around speech stay, and the gain moves over 50 ms
-    change_db = 20 * np.log10(acoustics.rms(out[pause]) / acoustics.rms(floor[pause]))
-    assert change_db == pytest.approx(-11, abs=1)  # -46 dB is 11 under -35, and falls twice as far
-    assert acoustics.rms(out[8_000:9_000]) == pytest.approx(acoustics.rms(floor[8_000:9_000]), rel=0.02)
-
-
-def test_people_speak_in_turn_at_their_levels(libraries):
-    host, guest = voices.turns(np.random.default_rng(0), 40_960, 20.0)
-    assert host.max() == pytest.approx(1)
-    assert guest.max() == pytest.approx(0.1)
-    assert (host + 10 * guest).max() < 1.001
-    mix = dataclasses.replace(PLAIN, two_speakers=1.0, softer_db=(30.0, 30.0), snr_db=(90, 90, 90))
-    ranges = []
-    for seed in range(8):
-        x = mixer_of(libraries, mix).draw(np.random.default_rng(seed), 40_960)[1]
-        halves = [voices.active_rms(part) for part in np.array_split(x, 5)]
-        ranges.append(20 * np.log10(max(halves) / min(halves)))
-    assert np.median(ranges) > 15
-    alone = dataclasses.replace(mix, two_speakers=0.0)
-    x = mixer_of(libraries, alone).draw(np.random.default_rng(0), 40_960)[1]
-    halves = [voices.active_rms(part) for part in np.array_split(x, 5)]
-    assert 20 * np.log10(max(halves) / min(halves)) < 10
-
-
-def test_the_network_hears_soft_voices_and_loud_ones_alike(libraries):
-    mix = dataclasses.replace(PLAIN, two_speakers=1.0, softer_db=(30.0, 30.0), snr_db=(60, 60, 60))
-    ranges = {}
-    for local in (False, True):
-        mixer, ranges[local] = mixer_of(libraries, dataclasses.replace(mix, local_level=local)), []
-        for seed in range(6):
-            noisy, clean = mixer.draw(np.random.default_rng(seed), 81_920)
-            parts = [voices.active_rms(part) for part in np.array_split(clean, 8)]
-            ranges[local].append(20 * np.log10(max(parts) / min(parts)))
-            snr_db = 20 * np.log10(acoustics.rms(clean) / acoustics.rms(noisy - clean))
-            assert snr_db > 15  # the curve is the noisy signal's: both are divided by it
-    assert np.median(ranges[True]) < np.median(ranges[False]) - 10
-
-
-def test_fades_turning_away_and_slams_do_what_they_say():
-    rng = np.random.default_rng(0)
-    depths = [20 * np.log10(g.max() / g.min()) for g in (voices.fade(rng, 16_000) for _ in range(30))]
-    assert min(depths) > 5.9
-    assert max(depths) < 40.1
-    noise = rng.normal(size=40_960).astype(np.float32)
-    for seed in range(5):
-        turned = voices.turned_away(np.random.default_rng(seed), noise)
-        blocks = [np.square(x[:40_000].reshape(-1, 400)).mean(1) for x in (turned, noise)]
-        softer_db = -10 * np.log10(blocks[0] / blocks[1])
-        assert 4 < softer_db.max() < 30
-        assert softer_db.min() > -0.5
-    slam = acoustics.slam(np.random.default_rng(3), 16_000)
-    assert np.abs(slam).max() == pytest.approx(1, abs=1e-6)
-    assert acoustics.rms(slam) < 0.2
 
 
 def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weights(libraries, tmp_path):
@@ -493,28 +242,6 @@ def test_a_manifest_says_what_is_validation(corpus, tmp_path):
     pairs = folder_pairs(tmp_path / "out" / "clean", tmp_path / "out" / "noisy")
     assert [len(pair.noisy) for pair in pairs] == [16_000, 16_000]
     assert not np.array_equal(pairs[0].noisy, pairs[0].clean)
-
-
-def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
-    rooms = tmp_path / "rooms"
-    rooms.mkdir()
-    soundfile.write(rooms / "hall.wav", np.array([0, 0, 0.5, 0.1, -0.05]), 16_000)
-    seen = []
-    monkeypatch.setattr(
-        "slimclean.train.run.train", lambda config, mixer, **_: seen.append(mixer) or config.out
-    )
-    config = TrainConfig(tmp_path / "run", steps=1)
-    train_from_files(config, speech=[corpus / "speech"], noise=[corpus / "noise"], rooms=rooms, valid_count=0)
-    np.testing.assert_allclose(seen[0].rooms[0], [1, 0.2, -0.1], atol=1e-3)
-
-
-def test_validation_pairs_are_fixed_and_hold_speech(libraries):
-    first, again = (mixed_pairs(mixer_of(libraries, VALID_MIX), 3, 1.0) for _ in range(2))
-    for a, b in zip(first, again, strict=True):
-        np.testing.assert_array_equal(a.noisy, b.noisy)
-        assert np.abs(a.clean).max() > 0
-    assert len({p.noisy.tobytes() for p in first}) == 3
-    assert callable(validator(first))
 
 
 def test_pairs_from_folders_need_counterparts(corpus):

@@ -17,7 +17,7 @@ import torch
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TASKS
 
-STATIC_UFS = (0.0625, 0.125, 0.125, 0.25, 0.25, 0.5)
+STATIC_UFS = (0.0625, 0.125, 0.125, 0.18, 0.25, 0.25, 0.375, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
 LISTED = 0.5
 """Share of the examples at one UF that take one of these; the others take any, lest UFs between lag."""

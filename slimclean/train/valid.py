@@ -19,6 +19,7 @@ VALID_MIX = MixConfig(
     fade=0.0,
     turned_away=0.0,
     slam=0.0,
+    voice_speed=0.0,
     whispered=0.0,
     music=0.0,
     noise_only=0.0,

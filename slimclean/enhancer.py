@@ -34,12 +34,14 @@ from slimclean.engine.engine import NetworkEngine, engine_for
 from slimclean.engine.threads import cores, side_by_side
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
+from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
 
-CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.25
+CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.32
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
-rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+rate and of frames at 16 kHz, so that chunks agree on where frames begin. The tail is longer for a network
+that looks further ahead."""
 
 LIVE_HOP_S = 2.0
 """Hop of the chunks of a stream that is live, which come one by one."""
@@ -235,7 +237,7 @@ class Enhancer:
         live: bool = False,
     ) -> Iterator[list[Piece]]:
         found = passages or Passages(sample_rate)
-        layout = _layout(sample_rate, LIVE_HOP_S if live else HOP_S)
+        layout = _layout(self.config, sample_rate, LIVE_HOP_S if live else HOP_S)
         chunks = split(found.stream(map(_finite, blocks)), layout)
         pieces = (Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks)
         return ([piece] for piece in pieces) if live else batches(pieces)
@@ -356,8 +358,9 @@ def _anything_heard(run: Sequence[Piece]) -> bool:
     return any(piece.heard.any() for piece in run)
 
 
-def _layout(sample_rate: int, hop_s: float) -> Layout:
-    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, TAIL_S)))
+def _layout(config: ModelConfig, sample_rate: int, hop_s: float) -> Layout:
+    tail_s = max(TAIL_S, look_ahead_samples(config) / config.sample_rate)
+    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, tail_s)))
 
 
 def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:

@@ -47,6 +47,9 @@ def train(
     gru_groups: Annotated[
         int | None, typer.Option(help="Independent GRUs side by side.", rich_help_panel=_SIZES)
     ] = None,
+    look_ahead: Annotated[
+        int | None, typer.Option(help="Frames of 16 ms that the decoder hears ahead.", rich_help_panel=_SIZES)
+    ] = None,
     router_channels: Annotated[
         int | None, typer.Option(help="Channels of the router.", rich_help_panel=_SIZES)
     ] = None,
@@ -151,6 +154,7 @@ def train(
             "stride": stride,
             "upsampling": upsampling,
             "gru_groups": gru_groups,
+            "look_ahead": look_ahead,
             "router_channels": router_channels,
             "router_stride": router_stride,
             "router_kernel": None if router_stride is None else 2 * router_stride,

@@ -3,8 +3,9 @@
 Four ideas on top of the plain network:
 
 - **Tiles.** Encoder, GRU and decoder walk over the recording together, `TILE` frames at a time, so that what a
-  level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, and a
-  tile computes those frames again. Decoder kernels reach one row back, and a tile hands that on.
+  level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, the
+  row convolution 16 more, and a tile encodes those frames again. Their states, and the one row that decoder
+  kernels reach back, a tile hands on.
 - **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
   first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
   what crosses from a frame to its neighbour in time is looked up.
@@ -33,13 +34,14 @@ from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import Enhanced, uf_per_frame
 from slimclean.model.device import pick_engine_bf16
+from slimclean.model.row import row_sum
 from slimclean.model.sinc import ZEROS
 
 TILE = 128
 """Frames per tile, about two seconds: below it calls cost more than they do, above it the cache overflows."""
 
 REACH = 2
-"""Frames that the encoder's kernels look ahead, rounded up."""
+"""Frames that the encoder's kernels look ahead, rounded up; the row convolution adds its own."""
 
 SHALLOW = 3
 """Levels that run item by item, for the cache; the deeper ones run all items of a batch at once."""
@@ -104,6 +106,7 @@ class Engine:
             for block, kind in zip(network.decoder, [*inner, outer], strict=True)
         ]
         self.gru = FastGRU(network.gru)
+        self.row = network.row.weight
         self.resampler = FastResampler(network.resampler, network.config.stride)
         self.router = FastRouter(network.router)
         self._memory = threading.local()
@@ -130,8 +133,9 @@ class Engine:
         run, chosen = _Pass(self, self._scratch(noisy)), ufs.cpu().numpy()
         padded = F.pad(noisy, (ZEROS, ZEROS))
         out = torch.zeros_like(padded)
-        for start, stop in _tiles(frames):
-            ahead = min(frames, stop + REACH)
+        reach = REACH + self.config.look_ahead
+        for start, stop in _tiles(frames, reach):
+            ahead = min(frames, stop + reach)
             heard, said = (slice(start * hop, end * hop + 2 * ZEROS) for end in (ahead, stop))
             run.tile(padded[:, heard], chosen[:, start:ahead], out[:, said])
         return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
@@ -155,10 +159,10 @@ def engine_for(
     return Engine(network, torch.bfloat16 if bf16 else torch.float32, lap)
 
 
-def _tiles(frames: int) -> Iterator[tuple[int, int]]:
-    """Cut frames into consecutive [start, stop); the last tile takes in a rest shorter than the reach."""
+def _tiles(frames: int, reach: int) -> Iterator[tuple[int, int]]:
+    """Cut frames into consecutive [start, stop); the last tile takes in a rest no longer than the reach."""
     starts = list(range(0, frames, TILE))
-    if len(starts) > 1 and frames - starts[-1] <= REACH:
+    if len(starts) > 1 and frames - starts[-1] <= reach:
         starts.pop()
     yield from itertools.pairwise([*starts, frames])
 
@@ -168,6 +172,7 @@ class _Pass:
 
     def __init__(self, engine: Engine, scratch: Scratch) -> None:
         self.gru, self.resampler, self.lap = engine.gru, engine.resampler, engine.lap
+        self.row, self.look_ahead = engine.row, engine.config.look_ahead
         self.frame_hop = engine.config.frame_hop
         shallow = min(SHALLOW, engine.config.depth - 1)
         encoder = list(enumerate(engine.encoder))
@@ -176,6 +181,8 @@ class _Pass:
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
         self.scratch = scratch
         self.state: Tensor | None = None
+        self.ahead: Tensor | None = None
+        """States of frames after a tile, which its row convolution heard, [B, K - 1, C]."""
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last rows of a tile add to the first of the next, by level and item."""
 
@@ -213,15 +220,23 @@ class _Pass:
 
     def _recur(self, encoded: Tensor, order: Order, keep: int) -> Tensor:
         """Run the GRU: [B f, 1, C] in the encoder's order -> those to keep in the decoder's, [B keep, 1, C]."""
-        if order.indices is None:
-            by_time = encoded.view(order.batch, -1, encoded.shape[2])[:, :keep]
-        else:
-            by_time = encoded.index_select(0, order.indices.place_of_kept).view(order.batch, keep, -1)
-        states, self.state = self.gru(by_time.float(), self.state)
-        states = states.reshape(order.batch * keep, 1, -1)
+        known = 0 if self.ahead is None else self.ahead.shape[1]
+        by_time = encoded if order.indices is None else encoded.index_select(0, order.indices.place_of_frame)
+        fresh = by_time.view(order.batch, -1, encoded.shape[2])[:, known : keep + self.look_ahead]
+        states, self.state = self.gru(fresh.float(), self.state)
+        states = self._look_ahead(states, keep).reshape(order.batch * keep, 1, -1)
         if order.indices is None:
             return states
         return states.index_select(0, order.indices.frame_of_decoder_place)
+
+    def _look_ahead(self, fresh: Tensor, keep: int) -> Tensor:
+        """Let the frames to keep hear those after them: states not known before, [B, f', C] -> [B, keep, C]."""
+        if self.row is None:
+            return fresh
+        states = fresh if self.ahead is None else torch.cat([self.ahead, fresh], 1)
+        self.ahead = states[:, keep:]
+        missing = keep + self.look_ahead - states.shape[1]  # at the recording's end
+        return row_sum(F.pad(states.mT, (0, missing), "replicate").mT if missing else states, self.row)
 
     def _decode(
         self,

@@ -50,8 +50,8 @@ class Indices(NamedTuple):
 
     frame_of_place: Tensor
     place_of_next: Tensor
-    place_of_kept: Tensor
-    """The encoder's place of each frame to keep, by time: `place_of_frame` without the others."""
+    place_of_frame: Tensor
+    """The encoder's place of each frame, by time."""
     frame_of_decoder_place: Tensor
     """Counted among the frames to keep."""
     decoder_place_of_frame: Tensor
@@ -104,7 +104,7 @@ class Order:
         arrays = (
             frame_of_place,
             next_by_frame[frame_of_place],
-            place_of_kept,
+            place_of_frame,
             np.argsort(decoder_place_of_frame, axis=None),
             decoder_place_of_frame,
             end_before,

@@ -25,6 +25,7 @@ LIMITS = {
     "stride": (2, 64),
     "upsampling": (1, 64),
     "gru_groups": (1, 4096),
+    "look_ahead": (0, 64),
     "router_channels": (1, 4096),
     "router_kernel": (2, 8192),
     "router_stride": (1, 4096),
@@ -38,6 +39,7 @@ class ModelConfig:
 
     `hidden` channels after the first encoder block, doubled by each of the `depth` levels; every
     convolution has kernel `2 * stride`; the network runs at `upsampling` times `sample_rate`.
+    After the GRU every channel hears `look_ahead` frames ahead; the paper's network hears none.
     `ufs` are the utilization factors the router chooses from, ascending, in (0, 1]. The paper's set lacks the
     smallest, which is for pauses.
     `target_knots` are the target UFs between which the router's bias is interpolated.
@@ -50,6 +52,7 @@ class ModelConfig:
     stride: int = 4
     upsampling: int = 4
     gru_groups: int = 4
+    look_ahead: int = 16
     ufs: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5, 1.0)
     router_channels: int = 64
     router_kernel: int = 64
@@ -99,6 +102,7 @@ class ModelConfig:
             total += convolutions + 2 * (2 * c2 * c2 + 2 * c2)
         c = self.channels[-1]
         total += 6 * c * (c // self.gru_groups) + 6 * c
+        total += c * (self.look_ahead + 1) if self.look_ahead else 0
         r, ufs = self.router_channels, len(self.ufs)
         return total + r * (self.router_kernel + 3 * r + 8 + ufs) + ufs + len(self.target_knots) * (1 + ufs)
 
@@ -126,10 +130,14 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Read what `to_dict` gives. Raises `CheckpointError` for an unknown or missing key and for misfits."""
+        """Read what `to_dict` gives; without `look_ahead`, a network that has none.
+
+        Raises `CheckpointError` for an unknown or missing key and for misfits.
+        """
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict):
             raise CheckpointError("model configuration does not fit: it is no table of names and values")
+        values = {"look_ahead": 0} | values
         if wrong := known.symmetric_difference(values):
             raise CheckpointError(f"model configuration does not fit: {', '.join(sorted(wrong))}")
         sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,6 +1,6 @@
-"""The assembled network: resampler, encoder, grouped GRU, decoder, and the router beside them.
+"""The assembled network: resampler, encoder, GRU and its look-ahead, decoder, and the router beside them.
 
-noisy [B, T] --x4 up--> E1 .. E5 --> GroupedGRU --> D5 .. D1 --x4 down--> enhanced [B, T]
+noisy [B, T] --x4 up--> E1 .. E5 --> GRU --> row convolution --> D5 .. D1 --x4 down--> enhanced [B, T]
      \\--> Router --> one UF per frame of 256 samples --> every E and D
 """
 
@@ -16,6 +16,7 @@ from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.config import ModelConfig
 from slimclean.model.gru import GroupedGRU
 from slimclean.model.router import Router
+from slimclean.model.row import RowConvolution
 from slimclean.model.sinc import ZEROS, SincResampler
 from slimclean.model.slimmable import FrameWidths, Widths
 
@@ -42,6 +43,7 @@ class SlimmableDemucs(nn.Module):
         self.resampler = SincResampler(config.upsampling)
         self.encoder = nn.ModuleList(EncoderBlock(c, c2, config.stride) for c, c2 in sizes)
         self.gru = GroupedGRU(config.channels[-1], config.gru_groups)
+        self.row = RowConvolution(config.channels[-1], config.look_ahead)
         self.decoder = nn.ModuleList(
             DecoderBlock(c2, c, config.stride, last=c == 1) for c, c2 in reversed(sizes)
         )
@@ -55,7 +57,7 @@ class SlimmableDemucs(nn.Module):
         for encode in self.encoder:
             x = encode(x, widths)
             skips.append(x)
-        x = self.gru(x)
+        x = self.row(self.gru(x))
         for decode in self.decoder:
             x = decode(x, skips.pop(), widths)
         return self.resampler.down(x[..., 0])
@@ -116,7 +118,8 @@ def look_ahead_samples(config: ModelConfig) -> int:
     """Count the samples at `sample_rate` past the first of a frame that its output can see.
 
     The encoder's kernels reach 1 + (K - 1) (1 + S + ... + S^(L - 1)) upsampled steps from the
-    frame's start, the two resamplings `ZEROS` samples each: 709 samples, 44 ms, by default.
+    frame's start, the two resamplings `ZEROS` samples each: 709 samples, 44 ms, by default. The row
+    convolution adds `look_ahead` frames: 4,805 samples, 300 ms, in all.
     """
     reach: int = 1 + (config.kernel - 1) * sum(config.stride**level for level in range(config.depth))
-    return -(-reach // config.upsampling) + 2 * ZEROS
+    return -(-reach // config.upsampling) + 2 * ZEROS + config.look_ahead * config.frame_hop

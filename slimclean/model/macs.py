@@ -36,6 +36,12 @@ def gru_macs(config: ModelConfig) -> float:
     return 6 * config.channels[-1] ** 2 / config.gru_groups / config.frame_hop
 
 
+def row_macs(config: ModelConfig) -> float:
+    """Count the MACs per sample of the row convolution after the GRU: 34 by default, 0 without look-ahead."""
+    taps = config.look_ahead + 1 if config.look_ahead else 0
+    return taps * config.channels[-1] / config.frame_hop
+
+
 def resampler_macs(config: ModelConfig) -> float:
     """Count the MACs per sample of both sinc interpolators: 672 by default."""
     return 2 * (config.upsampling - 1) * 2 * ZEROS
@@ -54,5 +60,5 @@ def macs_per_sample(config: ModelConfig, ufs: Iterable[float], *, routed: bool) 
     if not len(values):
         return 0.0
     convolutions = np.average([convolution_macs(config, v) for v in values], weights=counts)
-    fixed = gru_macs(config) + resampler_macs(config) + (router_macs(config) if routed else 0)
-    return float(convolutions + fixed)
+    fixed = gru_macs(config) + row_macs(config) + resampler_macs(config)
+    return float(convolutions + fixed + (router_macs(config) if routed else 0))

@@ -49,6 +49,8 @@ class OrdinaryDemucs:
             for block in decoder_blocks
         ]
         self.grus = grus(network.gru)
+        row = network.row.weight
+        self.row = None if row is None else row.detach().T[:, None].contiguous()  # [C, 1, K]
         time = torch.arange(-ZEROS * self.config.upsampling, ZEROS * self.config.upsampling + 1)
         time = time.double() / self.config.upsampling
         window = torch.cos(math.pi / 2 * time / ZEROS) ** 2
@@ -67,6 +69,9 @@ class OrdinaryDemucs:
             skips.append(x)
         parts = x.mT.chunk(len(self.grus), dim=-1)
         x = torch.cat([gru(part)[0] for gru, part in zip(self.grus, parts, strict=True)], -1).mT
+        if self.row is not None:
+            ahead = F.pad(x, (0, self.row.shape[2] - 1), "replicate")
+            x = F.conv1d(ahead, self.row, groups=len(self.row))
         for pointwise, glu_bias, transposed, bias in self.decoder:
             w = width(uf, pointwise.shape[1])
             x = x + skips.pop()

@@ -172,8 +172,8 @@ class Loop:
 
     def _update(self, pool: ThreadPoolExecutor) -> None:
         """Let the optimisers follow the gradients, and the averages the weights."""
-        state, rate = self.state, self.config.lr * self._rate()
-        state.muon.param_groups[0]["lr"] = state.adam.param_groups[0]["lr"] = rate
+        state = self.state
+        state.set_rate(self.config.lr * self._rate())
         state.muon.step(pool.map)
         state.adam.step()
         decay = min(self.config.ema, (1 + self.progress.step) / (10 + self.progress.step))

@@ -21,6 +21,9 @@ from slimclean.train.muon import Muon
 STATE = "state.safetensors"
 """The file in a run folder that the run continues from."""
 
+ROW_FACTOR = 5
+"""Times the learning rate at which the row convolution learns: its few weights start as the identity."""
+
 _ELSEWHERE = ("out", "name", "info", "branch")
 """Fields of the configuration that are no part of the recipe."""
 
@@ -45,16 +48,19 @@ class State:
         self.names = [name for name, _ in self.network.named_parameters()]
         self.params = [p for _, p in self.network.named_parameters()]
         matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
-        ids = {id(p) for p in matrices}
+        row = list(self.network.row.parameters())
+        ids = {id(p) for p in [*matrices, *row]}
         self.muon = Muon(
             matrices,
             lr=config.lr,
             weight_decay=config.weight_decay,
             dtype=torch.bfloat16 if bf16 else torch.float32,
         )
-        self.adam = torch.optim.AdamW(
-            [p for p in self.params if id(p) not in ids], lr=config.lr, weight_decay=0.0
-        )
+        rest = [p for p in self.params if id(p) not in ids]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if row:
+            groups.append({"params": row, "factor": ROW_FACTOR})
+        self.adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.0)
         self.average = [p.detach().clone() for p in self.params]
         self.efficiency = EfficiencyLoss(model.target_knots)
         self.progress = Progress()
@@ -62,18 +68,22 @@ class State:
     # --- beginning -------------------------------------------------------------------------
 
     def start_from(self, init: Path) -> None:
-        """Take the weights of a checkpoint; the router stays new where it has other UFs or targets.
+        """Take the weights of a checkpoint.
 
+        The router stays new where it has other UFs or targets, and so does a look-ahead of another length.
         Raises `SlimcleanError` for a network of other sizes.
         """
         network, header = checkpoint.load(init)
-        config = self.network.config
-        if dataclasses.replace(header.config, ufs=config.ufs, target_knots=config.target_knots) != config:
+        theirs, ours = header.config, self.network.config
+        free = {name: getattr(ours, name) for name in ("ufs", "target_knots", "look_ahead")}
+        if dataclasses.replace(theirs, **free) != ours:
             raise SlimcleanError(f"{init}: its sizes are not those to train")
         weights = network.state_dict()
-        if header.config != config:
+        if (theirs.ufs, theirs.target_knots) != (ours.ufs, ours.target_knots):
             weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
-        self.network.load_state_dict(weights, strict=header.config == config)
+        if theirs.look_ahead != ours.look_ahead:
+            weights = {n: t for n, t in weights.items() if not n.startswith("row.")}
+        self.network.load_state_dict(weights, strict=theirs == ours)
         for average, p in zip(self.average, self.params, strict=True):
             average.copy_(p.detach())
 
@@ -89,7 +99,7 @@ class State:
         """Continue from a saved state: bit for bit what an undisturbed run on this machine would do."""
         for p in self.params:
             p.grad = torch.zeros_like(p)
-        self.muon.param_groups[0]["lr"] = self.adam.param_groups[0]["lr"] = 0.0
+        self.set_rate(0.0)
         self.muon.step()
         self.adam.step()  # both only to make their state's tensors, which the next lines fill
         if not path.is_file():
@@ -99,16 +109,21 @@ class State:
                 metadata = file.metadata()
                 saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             progress = Progress(**json.loads(metadata["progress"]))
-            model = json.loads(metadata.get("model", "null"))
+            model = json.loads(metadata["model"])
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise SlimcleanError(f"{path}: no state of a training run ({error})") from error
         own = self._tensors()
         fits = all(name in saved and saved[name].shape == tensor.shape for name, tensor in own.items())
-        if not fits or model not in (None, self.network.config.to_dict()):
+        if not fits or {"look_ahead": 0} | model != self.network.config.to_dict():
             raise SlimcleanError(f"{path}: its sizes are not those to train")
         for name, tensor in own.items():
             tensor.copy_(saved[name])
         self.progress = progress
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of both optimisers."""
+        for group in (*self.muon.param_groups, *self.adam.param_groups):
+            group["lr"] = rate * group.get("factor", 1)
 
     # --- saving ----------------------------------------------------------------------------
 
@@ -156,5 +171,5 @@ class State:
 
 def _is_matrix(name: str, p: Tensor) -> bool:
     """Say whether Muon trains it: matrices of the backbone, without its ends and the router."""
-    ends = name.startswith(("router.", "encoder.0.strided")) or name.endswith("bias")
+    ends = name.startswith(("router.", "row.", "encoder.0.strided")) or name.endswith("bias")
     return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4

@@ -55,6 +55,7 @@ def configs(draw):
     return ModelConfig(
         hidden=hidden,
         gru_groups=draw(st.sampled_from([n for n in range(1, 9) if deepest % n == 0])),
+        look_ahead=draw(st.sampled_from([0, 1, 16, 64])),
         router_channels=draw(st.integers(1, 9)),
         router_stride=router_stride,
         router_kernel=2 * router_stride,
@@ -65,11 +66,13 @@ def configs(draw):
 
 
 @settings(max_examples=5, deadline=None)
-@given(config=configs(), frames=st.sampled_from([1, 3, 20, 131]), batch=st.integers(1, 2))
+@given(config=configs(), frames=st.sampled_from([1, 3, 20, 131, 300]), batch=st.integers(1, 2))
 def test_every_size_that_is_accepted_runs_through_the_engine(config, frames, batch):
-    """131 frames are two tiles."""
+    """131 frames are two tiles, unless the network looks ahead."""
     torch.manual_seed(0)
     network = SlimmableDemucs(config).eval()
+    for weight in network.row.parameters():
+        torch.nn.init.normal_(weight)
     assert sum(p.numel() for p in network.parameters()) == config.parameters
     frames = min(frames, 1 + 20_000 // config.frame_hop)
     noisy = torch.randn(batch, frames * config.frame_hop)
@@ -106,7 +109,8 @@ WRONG = [
     {"hidden": 0}, {"hidden": 1}, {"hidden": -32}, {"hidden": 32.0}, {"hidden": "32"}, {"hidden": None},
     {"hidden": True}, {"hidden": 10**9}, {"depth": 1}, {"depth": 0}, {"depth": 10**9}, {"stride": 1},
     {"stride": 3}, {"stride": 10**9}, {"upsampling": 0}, {"upsampling": 3}, {"upsampling": 1},
-    {"gru_groups": 0},    {"gru_groups": 3}, {"gru_groups": -1}, {"gru_groups": 1024}, {"router_channels": 0},
+    {"gru_groups": 0}, {"look_ahead": -1}, {"look_ahead": 65}, {"look_ahead": 16.0},
+    {"gru_groups": 3}, {"gru_groups": -1}, {"gru_groups": 1024}, {"router_channels": 0},
     {"router_kernel": 0}, {"router_kernel": 63}, {"router_kernel": 32}, {"router_stride": 0},
     {"router_stride": 48, "router_kernel": 96}, {"router_stride": 512, "router_kernel": 1024},
     {"sample_rate": 8_000}, {"sample_rate": 0}, {"sample_rate": 16_000.0}, {"sample_rate": None},

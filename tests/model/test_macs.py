@@ -10,7 +10,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimclean.model import ModelConfig, SlimmableDemucs
-from slimclean.model.macs import convolution_macs, gru_macs, macs_per_sample, resampler_macs, router_macs
+from slimclean.model.macs import (
+    convolution_macs,
+    gru_macs,
+    macs_per_sample,
+    resampler_macs,
+    router_macs,
+    row_macs,
+)
 from slimclean.model.sinc import BLOCK, ZEROS
 from slimclean.model.slimmable import width
 
@@ -20,10 +27,12 @@ PUBLISHED = {0.125: 8_944, 0.25: 15_664, 0.5: 29_104, 1.0: 55_985}
 @pytest.mark.parametrize(("uf", "published"), PUBLISHED.items())
 def test_totals_are_the_published_ones(uf, published):
     """Without the router, as published; the 16 or 17 that are left are how the resampler is counted."""
-    ours = macs_per_sample(ModelConfig(), [uf], routed=False)
-    assert convolution_macs(ModelConfig(), uf) == 53_760 * uf
-    assert gru_macs(ModelConfig()) == 1_536
-    assert 0 <= published - ours <= 17 < resampler_macs(ModelConfig()) == 672
+    config = ModelConfig(look_ahead=0)  # the paper's network has none
+    ours = macs_per_sample(config, [uf], routed=False)
+    assert row_macs(config) == 0
+    assert convolution_macs(config, uf) == 53_760 * uf
+    assert gru_macs(config) == 1_536
+    assert 0 <= published - ours <= 17 < resampler_macs(config) == 672
 
 
 def _count(run) -> float:
@@ -57,6 +66,12 @@ def test_pytorch_counts_the_router_the_same():
     counted -= len(config.target_knots) * len(config.ufs)  # the target, once a call
     elementwise = 3 * config.router_channels / config.frame_hop  # which the counter leaves out
     assert counted / noisy.shape[1] + elementwise == pytest.approx(router_macs(config), rel=1e-9)
+
+
+def test_looking_ahead_costs_a_product_a_tap():
+    with_it, without = (macs_per_sample(ModelConfig(look_ahead=n), [0.5], routed=False) for n in (16, 0))
+    taps_per_frame = 17 * ModelConfig().channels[-1]
+    assert with_it - without == row_macs(ModelConfig()) == taps_per_frame / ModelConfig().frame_hop == 34
 
 
 def test_a_mixture_costs_the_mean():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import SMALL
@@ -15,6 +17,7 @@ from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.gru import DiagonalGRU, GroupedGRU
 from slimclean.model.products import diagonal_scan, glu_product, gru_scan, two_tap
 from slimclean.model.router import Router, interpolate
+from slimclean.model.row import RowConvolution
 from slimclean.model.scripted import script
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import FrameWidths, PointwiseConv, StridedConv, TransposedConv, width
@@ -205,8 +208,10 @@ def test_coming_down_removes_what_does_not_fit():
 def test_the_backbone_is_causal_up_to_its_stated_look_ahead(small):
     """The first samples of a frame depend on nothing later than the look-ahead, and on something near it."""
     reach = look_ahead_samples(SMALL)
-    assert reach == look_ahead_samples(ModelConfig()) == 709
-    noisy = torch.randn(1, 4096, requires_grad=True)
+    assert reach == look_ahead_samples(ModelConfig()) == 709 + 16 * 256
+    assert look_ahead_samples(ModelConfig(look_ahead=0)) == 709
+    torch.nn.init.normal_(small.row.weight)
+    noisy = torch.randn(1, 12288, requires_grad=True)
     start = 5 * SMALL.frame_hop
     small.backbone(noisy, 1.0)[0, start].backward()
     gradient = noisy.grad[0].abs()
@@ -215,6 +220,31 @@ def test_the_backbone_is_causal_up_to_its_stated_look_ahead(small):
     limit = (start + ZEROS) // SMALL.frame_hop * SMALL.frame_hop + reach
     assert gradient[limit:].max() == 0
     assert gradient[later:limit].max() > 0
+    assert gradient[limit - SMALL.frame_hop : limit].max() > 0
+
+
+def test_a_row_convolution_is_a_depthwise_one_and_starts_as_the_identity():
+    row = RowConvolution(6, 3)
+    x = torch.randn(2, 9, 6)
+    assert row(x).equal(x)
+    torch.nn.init.normal_(row.weight)
+    ahead = torch.cat([x, x[:, -1:].repeat(1, 3, 1)], 1)
+    wanted = F.conv1d(ahead.mT, row.weight.T[:, None], groups=6).mT
+    torch.testing.assert_close(row(x), wanted)
+    assert row(x[:, :1]).shape == (2, 1, 6)
+
+
+def test_without_look_ahead_there_is_nothing_to_learn(small):
+    """And a header that does not know of it is that of such a network."""
+    config = dataclasses.replace(SMALL, look_ahead=0)
+    before = SlimmableDemucs(config)
+    assert not list(before.row.parameters())
+    before.load_state_dict(small.state_dict(), strict=False)
+    noisy = torch.randn(1, 2048)
+    with torch.no_grad():
+        assert before(noisy, 0.5).waveform.equal(small(noisy, 0.5).waveform)  # as the row starts
+    header = {name: value for name, value in SMALL.to_dict().items() if name != "look_ahead"}
+    assert ModelConfig.from_dict(header) == config
 
 
 def test_the_router_is_causal_up_to_its_stated_look_ahead():

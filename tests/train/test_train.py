@@ -17,7 +17,7 @@ from mixing import PLAIN, mixer_of
 
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.model import ModelConfig, checkpoint
+from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.evaluation import folder_pairs
 from slimclean.train.calibrate import calibrate
@@ -123,6 +123,20 @@ def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weight
     assert all(before[name].equal(after[name]) for name in before if not name.startswith("router."))
     with pytest.raises(SlimcleanError, match="sizes"):
         train(config, mixer_of(libraries), dataclasses.replace(SMALL, gru_groups=1), init=start)
+
+
+def test_a_network_learns_to_look_ahead_beside_old_weights(libraries, tmp_path):
+    without = dataclasses.replace(SMALL, look_ahead=0)
+    start = train(TrainConfig(tmp_path / "start", steps=1, **CONFIG), mixer_of(libraries), without)
+    longer = TrainConfig(tmp_path / "longer", steps=0, **CONFIG)
+    as_before = checkpoint.load(train(longer, mixer_of(libraries), SMALL, init=start))[0].state_dict()
+    assert as_before.pop("row.weight").equal(SlimmableDemucs(SMALL).row.weight)
+    before = checkpoint.load(start)[0].state_dict()
+    assert before.keys() == as_before.keys()
+    assert all(before[name].equal(as_before[name]) for name in before)
+    learned = TrainConfig(tmp_path / "learned", steps=30, **CONFIG)
+    after = checkpoint.load(train(learned, mixer_of(libraries), SMALL, init=start))[0].row.weight.detach()
+    assert after[1:].abs().max() > 0
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(libraries, tmp_path):

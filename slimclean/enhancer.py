@@ -46,7 +46,7 @@ that looks further ahead."""
 LIVE_HOP_S = 2.0
 """Hop of the chunks of a stream that is live, which come one by one."""
 LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + TAIL_S
-"""How much of a live stream is taken in before the first of it is given back: under 6 s."""
+"""How much of a live stream is taken in before the first of it is given back, by default: under 6 s."""
 
 BATCH = 8
 """Signals in a batch, chunks times channels: they share the small products of the GRU and the router."""
@@ -202,7 +202,7 @@ class Enhancer:
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
             batched = self._batches(blocks, sample_rate, passages, live=live)
-            runs = side_by_side(work, batched, 1 if live else self._threads())
+            runs = side_by_side(work, batched, 1 if live else self.threads)
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
                 ufs.append(uf[self._completed(chunk, sample_rate)])
                 yield chunk, enhanced
@@ -225,7 +225,7 @@ class Enhancer:
 
         # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.
         yield from itertools.chain.from_iterable(
-            side_by_side(work, self._batches(blocks, sample_rate), self._threads())
+            side_by_side(work, self._batches(blocks, sample_rate), self.threads)
         )
 
     def _batches(
@@ -249,8 +249,9 @@ class Enhancer:
         hop = chunk.stop - chunk.start - chunk.fade_out
         return slice(first, first + int(np.ceil(hop * per_sample - 1e-6)))
 
-    def _threads(self) -> int:
-        """How many chunks to work on at a time."""
+    @property
+    def threads(self) -> int:
+        """How many chunks are worked on at a time."""
         return cores() if self.device.type == "cpu" else 1
 
     def macs_per_sample(self, uf: np.ndarray) -> float:

@@ -84,7 +84,7 @@ def train(
         str, typer.Option(help="Target UFs of routed examples: a range, or one number for that alone.")
     ] = ",".join(map(str, TrainConfig.targets)),
     freeze_router: Annotated[
-        bool, typer.Option(help="Train the backbone beside the router of --init as it is.")
+        bool, typer.Option(help="Train the backbone beside the router of --init as it is, and stays.")
     ] = TrainConfig.freeze_router,
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,
@@ -107,8 +107,12 @@ def train(
     ] = TrainConfig.valid_every,
     valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = 24,
     teach_count: Annotated[
-        int, typer.Option(min=0, help="Mixtures on which the router is taught at the end; 0: none.")
-    ] = 400,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Mixtures on which the router is taught at the end; default: 400, or 0 with --freeze-router.",
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
@@ -172,7 +176,7 @@ def train(
             mix=mix,
             sizes={name: size for name, size in sizes.items() if size is not None},
             valid_count=valid_count,
-            teach_count=teach_count,
+            teach_count=(0 if freeze_router else 400) if teach_count is None else teach_count,
         )
         print(path)
 

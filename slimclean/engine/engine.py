@@ -106,7 +106,7 @@ class Engine:
             for block, kind in zip(network.decoder, [*inner, outer], strict=True)
         ]
         self.gru = FastGRU(network.gru)
-        self.row = network.row.weight
+        self.row = None if network.row.weight is None else network.row.weight.detach().clone()
         self.resampler = FastResampler(network.resampler, network.config.stride)
         self.router = FastRouter(network.router)
         self._memory = threading.local()

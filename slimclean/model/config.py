@@ -35,7 +35,7 @@ LIMITS = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of `SlimmableDemucs`; the defaults reproduce the cost published in arXiv 2507.04879.
+    """Sizes of `SlimmableDemucs`; but for the look-ahead, the defaults cost what arXiv 2507.04879 publishes.
 
     `hidden` channels after the first encoder block, doubled by each of the `depth` levels; every
     convolution has kernel `2 * stride`; the network runs at `upsampling` times `sample_rate`.

@@ -20,8 +20,8 @@ import torch
 
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.engine.engine import STAGES, NetworkEngine, engine_for
-from slimclean.engine.threads import cores
 from slimclean.enhancer import Enhancer
+from slimclean.errors import UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.demucs import Enhanced, uf_per_frame
 from slimclean.model.ordinary import OrdinaryDemucs
@@ -182,8 +182,11 @@ def benchmark(
     `rtf` is processing time over audio time, on all threads; `gmac_per_s` the network's multiply-accumulates
     over the same time. Shares add up to 1. With `plain`, `times_plain` and `times_ordinary` say how many times
     as long as the engine, router included, `SlimmableDemucs` and `OrdinaryDemucs` take for the same chunks, in
-    the same threads; the latter where the UF is static.
+    the same threads; the latter where the UF is static; neither where all is silent and the network never ran.
+    Raises `UsageError` for a waveform of no samples.
     """
+    if waveform.shape[-1] == 0:
+        raise UsageError("there is nothing to time: the recording holds no samples")
     device = torch.device(network_device(network))
     rows, subjects, others = [], [], []
     seconds = waveform.shape[-1] / sample_rate
@@ -239,12 +242,12 @@ def _fill(row: Row, subject: Subject, pair: dict[str, Subject], seconds: float, 
     row["times_real_time"] = seconds / subject.best_s
     row["gmac_per_s"] = float(row["gmac_per_s"]) / subject.best_s
     # Threads work side by side: what none of them spends on the network is the rest.
-    rest = max(0.0, subject.best_s * cores() - sum(subject.stages.values()))
+    rest = max(0.0, subject.best_s * subject.enhancer.threads - sum(subject.stages.values()))
     total = sum(subject.stages.values()) + rest
     for stage in SHARES:
         row[stage] = (rest if stage == "rest" else subject.stages.get(stage, 0.0)) / total
     for name in ("times_plain", "times_ordinary") if plain else ():
-        row[name] = pair[name].network_s / subject.network_s if name in pair else ""
+        row[name] = pair[name].network_s / subject.network_s if name in pair and subject.network_s else ""
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from slimclean.errors import UndefinedMetricError
 SIZE, HOP = 480, 120
 LPC_ORDER = 16
 KEPT = 0.95
+SILENT = 1e-12
+"""Energy of a frame of silence: at most -150 dBFS."""
 _WINDOW = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, SIZE + 1) / (SIZE + 1)))
 
 # Critical bands of Klatt's measure: centres and widths in Hz.
@@ -31,15 +33,20 @@ _WIDTHS_HZ = np.array([
 def log_likelihood_ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Measure how much worse the estimate's linear predictor fits the reference, 0 to 2, lower is better.
 
-    Undefined (`UndefinedMetricError`) below one frame of 30 ms.
+    Frames in which the reference is silent have nothing to fit and do not count. Undefined
+    (`UndefinedMetricError`) below one frame of 30 ms, and where no frame counts.
     """
     scores = []
     for s, e in zip(windowed_frames(reference), windowed_frames(estimate), strict=True):
         r = np.correlate(s, s, "full")[SIZE - 1 : SIZE + LPC_ORDER]
+        if r[0] < SILENT:
+            continue
         a, b = _predictor(r), _predictor(np.correlate(e, e, "full")[SIZE - 1 : SIZE + LPC_ORDER])
         matrix = linalg.toeplitz(r)
         scores.append(np.log(max((b @ matrix @ b) / max(a @ matrix @ a, 1e-20), 1e-20)))
-    return _mean_of_nearest(np.minimum(scores, 2))
+    if not scores:
+        raise UndefinedMetricError("the reference is silent")
+    return _mean_of_nearest(np.clip(scores, 0, 2))
 
 
 def weighted_spectral_slope(reference: np.ndarray, estimate: np.ndarray) -> float:

@@ -99,12 +99,12 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
 
 
 def mean_scores(signals: Iterable[tuple[np.ndarray, np.ndarray]], metrics: Sequence[str], jobs: int = 1) -> Row:
-    """Return the mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is defined.
+    """Return the mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is finite.
 
     Measures whose package is missing are left empty.
     """
     scores = Parallel(n_jobs=jobs)(delayed(_score)(clean, estimate, metrics) for clean, estimate in signals)
-    columns = {name: [score[name] for score in scores if name in score] for name in metrics}
+    columns = {name: [s[name] for s in scores if np.isfinite(s.get(name, np.nan))] for name in metrics}
     return {name: float(np.mean(values)) if values else "" for name, values in columns.items()}
 
 

@@ -144,6 +144,8 @@ def log_spectral_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
     spectra = (librosa.stft(x, n_fft=512, hop_length=256, window=np.hanning(512), center=False) for x in (s, e))
     powers = [np.square(np.abs(spectrum)) for spectrum in spectra]  # [bins, frames]
     floor = powers[0].max() * 1e-8
+    if not floor:
+        raise UndefinedMetricError("the reference is silent but for less than a frame")
     a, b = (librosa.power_to_db(power, amin=floor, top_db=None) for power in powers)
     return float(np.sqrt(np.square(a - b).mean(axis=0)).mean())
 

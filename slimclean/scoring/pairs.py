@@ -32,6 +32,9 @@ from slimclean.scoring.signals import Signal, Stored, blocks_of
 BOOTSTRAP_DRAWS = 2000
 SEGMENTS = 40
 
+Pieces = dict[tuple[int, int, int], float]
+"""Values of a measure by channel, segment and number of segments, where it is defined."""
+
 Found = float | Mapping[str, float] | UndefinedMetricError
 """What a measure's function gave, or why nothing."""
 
@@ -168,18 +171,18 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE, *, align: bool = 
     notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
     reference = pair.reference or pair.estimate
 
-    def measure(path: Path, name: str) -> tuple[dict[str, float | None], float | None]:
+    def measure(path: Path, name: str) -> tuple[dict[str, Pieces], float | None]:
         r, e, lag = load_alike(reference, path, notes, align=align, called=name)
         return _measure(metrics, r, e, lag, notes), lag
 
     try:
-        values, lag = measure(pair.estimate, "the estimate")
-        score.values |= values
+        after, lag = measure(pair.estimate, "the estimate")
+        score.values |= {name: _across(name, pieces) for name, pieces in after.items()}
         score.lag_samples = lag if pair.reference is not None else None
         if pair.noisy is not None:
             for name, before in measure(pair.noisy, "the noisy recording")[0].items():
-                score.before[name] = before
-                score.values[f"{name}_improvement"] = _improvement(name, before, values[name])
+                score.before[name] = _across(name, before)
+                score.values[f"{name}_improvement"] = _improvement(name, before, after[name])
         score.note = "; ".join(notes)
         score.undefined = "; ".join(note for note, reason in notes.items() if reason)
         score.status = "scored"
@@ -196,16 +199,16 @@ def _measure(
     estimate: Signal,
     lag: float | None,
     notes: dict[str, bool],
-) -> dict[str, float | None]:
-    """Return each measure of two signals [C, T], over the channels and segments where it is defined."""
+) -> dict[str, Pieces]:
+    """Return each measure of two signals [C, T], in the channels and segments where it is defined."""
     samples = reference.shape[1]
     done: dict[object, Found] = {}
-    out: dict[str, float | None] = {}
+    out: dict[str, Pieces] = {}
     in_segments: dict[float, list[str]] = {}
     moments: list[Moments] = []
     for name in names:
         if name == LAG:
-            out[name] = lag
+            out[name] = {} if lag is None else {(0, 0, 1): lag}
             if lag is None:
                 notes[f"{LAG}: no delay stands out"] = True
             continue
@@ -217,15 +220,17 @@ def _measure(
                 continue
             longest_s = SEGMENT_S
         cuts, count = segments(samples, longest_s)
-        values, reasons = [], []
+        pieces: Pieces = {}
+        reasons = []
         for channel, (r, e) in enumerate(zip(reference, estimate, strict=True)):
-            for cut in cuts:
+            for k, cut in enumerate(cuts):
                 try:
-                    values.append(_once(metric, r[cut], e[cut], (channel, cut.start, cut.stop), done))
+                    found = _once(metric, r[cut], e[cut], (channel, cut.start, cut.stop), done)
+                    pieces[channel, k, count] = found
                 except UndefinedMetricError as error:
                     reasons.append(str(error))
-        out[name] = float(metric.across(values)) if values else None
-        if values and reasons and count > 1:
+        out[name] = pieces
+        if pieces and reasons and count > 1:
             notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
         else:
             notes.update({f"{name}: {reason}": True for reason in reasons})
@@ -242,7 +247,7 @@ def _measure(
 
 def _running(
     name: str, reference: Signal, estimate: Signal, moments: list[Moments], notes: dict[str, bool]
-) -> float | None:
+) -> Pieces:
     """Return a measure of signals that do not fit into memory; `moments`, of each channel, are filled once."""
     metric = METRICS[name]
     assert metric.running is not None
@@ -251,19 +256,31 @@ def _running(
         for r, e in zip(blocks_of(reference), blocks_of(estimate), strict=True):
             for running, x, y in zip(moments, r, e, strict=True):
                 running.add(x, y)
-    values = []
-    for running in moments:
+    pieces: Pieces = {}
+    for channel, running in enumerate(moments):
         try:
-            values.append(metric.running(running))
+            pieces[channel, 0, 1] = metric.running(running)
         except UndefinedMetricError as error:
             notes[f"{name}: {error}"] = True
-    return float(metric.across(values)) if values else None
+    return pieces
 
 
-def _improvement(name: str, before: float | None, after: float | None) -> float | None:
-    if before is None or after is None or np.isinf([before, after]).all():
+def _across(name: str, pieces: Pieces) -> float | None:
+    """Return the value of a recording, over its channels and segments; None where it has none."""
+    return float(METRICS[name].across(list(pieces.values()))) if pieces else None
+
+
+def _improvement(name: str, before: Pieces, after: Pieces) -> float | None:
+    """Compare where both are defined: a channel that was muted has not improved the others."""
+    alike = {count for *_, count in before} == {count for *_, count in after}
+    both = before.keys() & after.keys()
+    was, is_ = (
+        _across(name, {key: pieces[key] for key in pieces if key in both or not alike})
+        for pieces in (before, after)
+    )
+    if was is None or is_ is None or np.isinf([was, is_]).all():
         return None
-    return METRICS[name].improvement(before, after)
+    return METRICS[name].improvement(was, is_)
 
 
 def segments(samples: int, longest_s: float | None = SEGMENT_S) -> tuple[list[slice], int]:

@@ -229,7 +229,7 @@ def _strips(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
 def _levels(comparison: Comparison) -> tuple[str, str]:
     """Both levels over time as inline SVG, and the range that it shows."""
     both = [reduce_columns(s.dbfs, LEVEL_COLUMNS) for s in (comparison.before, comparison.after)]
-    top = math.ceil(max(float(x.max()) for x in both) / 10) * 10
+    top = max(math.ceil(max(float(x.max()) for x in both) / 10) * 10, LOWEST_DBFS + 10)
     bottom = max(LOWEST_DBFS, top - SHOWN_DB)
     lines = []
     for x, colour in zip(both, ("--before", "--accent"), strict=True):

@@ -132,7 +132,7 @@ def _draw_uf(axis: Any, comparison: Comparison, per_unit: float) -> None:
         axis.axhline(float(comparison.uf.mean()), color=ORANGE, lw=1.5)
         text = f"utilization factor: mean {comparison.uf.mean():.3f} (line)"
         axis.set_title(text, loc="left", fontsize="medium")
-    axis.set(ylabel="UF", yscale="log", ylim=(min(comparison.ufs) * 0.7, 1.15))
+    axis.set(ylabel="UF", yscale="log", ylim=(min(*comparison.ufs, *uf) * 0.7, 1.15))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_yticks(comparison.ufs, [f"{v:g}" for v in comparison.ufs])
     axis.grid(axis="y", color="#dddddd", lw=0.6)

@@ -64,3 +64,7 @@ class TrainConfig:
             raise UsageError(f"`static_ufs` lie in (0, 1], not {', '.join(map(str, self.static_ufs))}")
         if not self.tasks or not set(self.tasks) <= set(TASKS):
             raise UsageError(f"tasks are {', '.join(TASKS)}, not {', '.join(self.tasks) or 'none'}")
+        if left := set(self.tasks) - set(self.tasks[: self.batch]):
+            raise UsageError(
+                f"a batch of {self.batch} never comes to the task {min(left)}; `batch` has to be larger"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import signal
 import threading
 import time
@@ -31,8 +32,10 @@ class Log:
     def add(self, step: int, audio_s: float, values: dict[str, float], facts: dict[str, float]) -> None:
         """Take in a step's losses and the seconds of audio it trained on; `facts` are written as they are."""
         for name, value in values.items():
-            old = self._smooth.get(name, value)
-            self._smooth[name] = SMOOTHING * old + (1 - SMOOTHING) * value
+            old = self._smooth.get(name, math.nan)
+            if not math.isfinite(value):  # such a step changes nothing, and would end the mean
+                value = old
+            self._smooth[name] = value if math.isnan(old) else SMOOTHING * old + (1 - SMOOTHING) * value
         self._audio_s += audio_s
         self.bar.update()
         if step % EVERY == 0:

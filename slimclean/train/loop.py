@@ -96,13 +96,14 @@ class Loop:
             stop_requested() as stop,
         ):
             for noisy, clean in self._batches(dataset):
+                rate = self.config.lr * self._rate()
                 losses = self.step(noisy, clean, pool)
                 now = time.monotonic()
                 audio_s = noisy.numel() / SAMPLE_RATE
                 progress.step += 1
                 progress.audio_hours += audio_s / 3600
                 progress.hours, last_step = progress.hours + (now - last_step) / 3600, now
-                log.add(progress.step, audio_s, losses, {"hours": progress.hours, "lr": self._rate()})
+                log.add(progress.step, audio_s, losses, {"hours": progress.hours, "lr": rate})
                 if stop.is_set():
                     self.state.save()
                     raise KeyboardInterrupt

@@ -30,9 +30,9 @@ the level of a bin in white noise at an RMS of 1."""
 def enhancement_loss(clean: Tensor, enhanced: Tensor) -> Tensor:
     """Compare, [B, T] x 2 -> [B]: L1 and SNR in time, and power-compressed spectra.
 
-    The spectra |S|^0.3 and |S|^0.3 e^{i arg S} are compared by mean absolute and by root-free
-    squared difference at two resolutions (Ephrat et al. 2018 use the exponent; Braun and Tashev
-    2021 the two terms side by side). Signals are at an RMS near 1.
+    The spectra |S|^0.3 and |S|^0.3 e^{i arg S} are compared by mean squared difference at two
+    resolutions (Ephrat et al. 2018 use the exponent; Braun and Tashev 2021 the two terms side by
+    side). Signals are at an RMS near 1.
     """
     error, energy = clean - enhanced, clean.square().sum(-1)
     loss = TIME_WEIGHT * error.abs().mean(-1)

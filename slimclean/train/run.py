@@ -20,10 +20,13 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, Mixer, read_mix
 from slimclean.train.sources import Library, load_library, read_manifest, scan_folder
+from slimclean.train.state import saved_config
 from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 VALID_S = 4.0
+CALIBRATION_COUNT = 48
+"""Mixtures of training that a router is calibrated on where nothing is held back."""
 HOLD_BACK = 20
 """Every 20th file of a folder is kept for validation; a manifest says which are."""
 
@@ -45,13 +48,14 @@ def train_from_files(
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
 
-    `sizes` are fields of `ModelConfig`; the others are as in `init`, or as by default. `mix` is a file
-    for `read_mix`; validation keeps a mix of its own.
+    `sizes` are fields of `ModelConfig`; the others are those of the run to go on from, or of `init`, or the
+    default ones. `mix` is a file for `read_mix`; validation keeps a mix of its own. At the end the router is
+    taught on `teach_count` mixtures and calibrated; one that is frozen and not taught stays as it is.
     """
-    if (manifest is None) != bool(speech and noise):
+    if (bool(speech) or bool(noise)) if manifest else not (speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     start = checkpoint.find(init) if init else None
-    model = model_config(start, sizes or {}) if start or sizes else None
+    model = model_config(start, sizes or {}, begun=saved_config(config))
     mixed = read_mix(mix) if mix else MixConfig()
     if changes := mixed.changes():
         config = dataclasses.replace(config, info=config.info | {"mix": changes})
@@ -69,7 +73,11 @@ def train_from_files(
             raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
         return load_library(files, cache, weights)
 
-    mixer = Mixer(library("speech", speech, "train"), library("noise", noise, "train"), mixed, responses)
+    libraries = library("speech", speech, "train"), library("noise", noise, "train")
+    corpora = {clip.corpus for library in libraries for clip in library.clips}
+    if strange := [name for name in weights if name not in corpora]:
+        raise UsageError(f"no corpus named {strange[0]}; there are {', '.join(sorted(corpora))}")
+    mixer = Mixer(*libraries, mixed, responses)
     pairs: list[Pair] = []
     if valid_count:
         held_back = Mixer(
@@ -78,24 +86,23 @@ def train_from_files(
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
     validate = validator(pairs) if pairs and config.steps else None
     path = train(config, mixer, model_config=model, init=start, validate=validate)
-    if pairs or teach_count:
+    if teach_count or (pairs and not config.freeze_router):
         network, header = checkpoint.load(path)
         if teach_count:
             teach(network, mixer, teach_count, config.seed)
-        if pairs:
-            calibrate(network, [pair.noisy for pair in pairs])
+        calibrate(network, [pair.noisy for pair in pairs or mixed_pairs(mixer, CALIBRATION_COUNT, VALID_S)])
         checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
     return path
 
 
-def model_config(init: Path | None, sizes: Mapping[str, Any]) -> ModelConfig:
-    """Size the network to train: as the weights to start from, or as by default, but for `sizes`.
+def model_config(init: Path | None, sizes: Mapping[str, Any], begun: ModelConfig | None = None) -> ModelConfig:
+    """Size the network to train, but for `sizes`: as in a run `begun` before, in `init`, or by default.
 
-    The router's UFs and targets are the default ones, for a router may be new beside old weights.
-    Raises `UsageError` where the sizes do not fit each other.
+    Beside the weights to start from, the router's UFs and targets are the default ones, for a router may be new
+    beside old weights. Raises `UsageError` where the sizes do not fit each other.
     """
-    base = ModelConfig()
-    if init is not None:
+    base = begun or ModelConfig()
+    if init is not None and begun is None:
         of_init = checkpoint.read_header(init).config
         base = dataclasses.replace(of_init, ufs=base.ufs, target_knots=base.target_knots)
     try:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from slimclean.errors import SlimcleanError
+from slimclean.errors import CheckpointError, SlimcleanError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.train.config import TrainConfig
 from slimclean.train.losses import EfficiencyLoss
@@ -89,10 +89,10 @@ class State:
 
     def resume(self) -> None:
         """Continue where the run of this folder was interrupted, or from where its trunk ended."""
-        if self.path.exists():
-            self._load(self.path)
-        elif self.config.branch is not None:
-            self._load(self.config.branch / STATE)
+        if (path := _origin(self.config)) is None:
+            return
+        self._load(path)
+        if path != self.path:
             self.progress.first = self.progress.step
 
     def _load(self, path: Path) -> None:
@@ -109,13 +109,17 @@ class State:
                 metadata = file.metadata()
                 saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             progress = Progress(**json.loads(metadata["progress"]))
-            model = json.loads(metadata["model"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            model = ModelConfig.from_dict(json.loads(metadata["model"]))
+        except (SafetensorError, CheckpointError, KeyError, TypeError, ValueError) as error:
             raise SlimcleanError(f"{path}: no state of a training run ({error})") from error
+        theirs, ours = model.to_dict(), self.network.config.to_dict()
+        if unlike := [
+            f"{name} is {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]
+        ]:
+            raise SlimcleanError(f"{path}: its sizes are not those to train: {', '.join(unlike)}")
         own = self._tensors()
-        fits = all(name in saved and saved[name].shape == tensor.shape for name, tensor in own.items())
-        if not fits or {"look_ahead": 0} | model != self.network.config.to_dict():
-            raise SlimcleanError(f"{path}: its sizes are not those to train")
+        if not all(name in saved and saved[name].shape == tensor.shape for name, tensor in own.items()):
+            raise SlimcleanError(f"{path}: no state of a training run (tensors are missing)")
         for name, tensor in own.items():
             tensor.copy_(saved[name])
         self.progress = progress
@@ -167,6 +171,24 @@ class State:
                 for key, value in optimiser.state.get(p, {}).items():
                     state[f"{key}.{n}"] = value
         return state
+
+
+def saved_config(config: TrainConfig) -> ModelConfig | None:
+    """Read the sizes of the run to go on from; None where there is none, or none that can be read."""
+    path = _origin(config)
+    try:
+        with safe_open(path, "pt") as file:
+            return ModelConfig.from_dict(json.loads(file.metadata()["model"]))
+    except (OSError, SafetensorError, CheckpointError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _origin(config: TrainConfig) -> Path | None:
+    """Find the state to continue from: that of the run itself, or of the trunk that it branches off."""
+    own = config.out / STATE
+    if own.exists() or config.branch is None:
+        return own if own.exists() else None
+    return config.branch / STATE
 
 
 def _is_matrix(name: str, p: Tensor) -> bool:

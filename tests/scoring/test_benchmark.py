@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from slimclean.cli import app
+from slimclean.errors import UsageError
 from slimclean.model.macs import macs_per_sample
-from slimclean.scoring.benchmark import SETTINGS, SHARES, benchmark, peak_memory, speech_in_noise
+from slimclean.scoring.benchmark import SETTINGS, SHARES, _fill, benchmark, peak_memory, speech_in_noise
 
 
 def test_rows_add_up(small):
@@ -30,6 +32,25 @@ def test_rows_add_up(small):
     assert rows[0]["router"] == 0 < rows[2]["router"]
     assert rows[0]["times_ordinary"] > 0
     assert rows[2]["times_ordinary"] == ""
+
+
+def test_silence_takes_no_network_and_nothing_is_refused(small):
+    (row,) = benchmark(small, np.zeros(16_000, np.float32), 16_000, SETTINGS[:1], repeats=1, plain=True)
+    assert row["times_plain"] == row["times_ordinary"] == ""
+    assert row["rest"] == 1
+    with pytest.raises(UsageError, match="nothing to time"):
+        benchmark(small, np.zeros(0, np.float32), 16_000, SETTINGS[:1])
+
+
+@pytest.mark.parametrize(("threads", "rest"), [(1, 0.0), (4, 0.75)])
+def test_what_is_left_over_is_that_of_the_threads_at_work(threads, rest):
+    """A network that is at work all the time on one of so many threads."""
+    enhancer = SimpleNamespace(threads=threads)
+    subject = SimpleNamespace(enhancer=enhancer, best_s=2.0, network_s=2.0, stages={"encoder": 2.0})
+    row = {"gmac_per_s": 1.0}
+    _fill(row, subject, {}, 2.0, plain=False)
+    assert row["rest"] == rest
+    assert row["encoder"] == 1 - rest
 
 
 def test_generated_audio_is_speech_in_noise_of_its_own_kind():

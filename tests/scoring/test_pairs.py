@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from slimclean import audio
 from slimclean.cli import app
 from slimclean.dsp.resample import resample
-from slimclean.errors import AudioError, UsageError
+from slimclean.errors import AudioError, UndefinedMetricError, UsageError
 from slimclean.scoring import metrics
 from slimclean.scoring.metrics import MOS
 from slimclean.scoring.pairs import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
@@ -122,6 +122,43 @@ def test_spectral_distances_are_zero_for_copies_and_scale_invariant_in_shape():
     assert weighted_spectral_slope(x, x) == 0
     assert weighted_spectral_slope(x, x * 3) == pytest.approx(0, abs=1e-6)
     assert weighted_spectral_slope(x, np.random.default_rng(1).normal(size=8_000)) > 10
+
+
+def test_frames_of_silence_are_no_better_than_others():
+    from slimclean.scoring.composite import log_likelihood_ratio
+
+    x = np.random.default_rng(0).normal(size=8_000)
+    y = np.convolve(x, [1, 0.9], "same")
+    noise = 0.1 * np.random.default_rng(1).normal(size=16_000)
+    padded = np.concatenate([np.zeros(16_000), x])
+    wanted = log_likelihood_ratio(x, y)
+    for before in (np.zeros(16_000), noise):
+        assert log_likelihood_ratio(padded, np.concatenate([before, y])) == pytest.approx(wanted, rel=0.1)
+    with pytest.raises(UndefinedMetricError, match="the reference is silent"):
+        log_likelihood_ratio(np.zeros(16_000), noise)
+
+
+def test_a_reference_of_less_than_a_frame_has_no_spectral_distance():
+    x = np.zeros(700)
+    x[600:] = 1  # past the last whole frame
+    with pytest.raises(UndefinedMetricError, match="less than a frame"):
+        metrics.log_spectral_distance(x, x)
+
+
+def test_a_muted_channel_improves_nothing(tmp_path):
+    """What is defined on one side only is no improvement of the other."""
+    clean = np.stack([voice(1.0), voice(1.0, seed=1)], axis=1) * 0.3
+    noisy = clean + [0.03, 0.3] * np.random.default_rng(0).normal(size=clean.shape)
+    for name, signal in (("clean", clean), ("noisy", noisy), ("muted", noisy * [1, 0])):
+        soundfile.write(tmp_path / f"{name}.wav", signal, 16_000, "FLOAT")
+    (pair,) = pair_up(tmp_path / "clean.wav", tmp_path / "muted.wav", tmp_path / "noisy.wav")
+    score = score_pair(pair, OURS)
+    assert score.values["si_sdr_db"] > score.before["si_sdr_db"] + 3  # over channels that are not the same
+    assert score.values["si_sdr_db_improvement"] == 0
+    assert score.values["snr_db_improvement"] == pytest.approx(-score.before["snr_db"] / 2, abs=9)
+    silent = np.zeros_like(clean)
+    soundfile.write(tmp_path / "muted.wav", silent, 16_000, "FLOAT")
+    assert score_pair(pair, OURS).values["si_sdr_db_improvement"] is None
 
 
 @needs_pesq

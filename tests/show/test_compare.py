@@ -49,6 +49,13 @@ def test_the_sound_of_both_sides_is_in_the_page(tmp_path):
     assert gains == pytest.approx([0.25, 1], rel=0.01)
 
 
+def test_levels_of_silence_are_drawn_from_the_bottom_up(tmp_path):
+    silence = Stretch(np.zeros((1, 16_000), np.float32), 16_000)
+    write_comparison(tmp_path / "p.html", "take.wav", silence, silence)
+    minus = "\N{MINUS SIGN}"
+    assert f"{minus}90 to {minus}80 dBFS" in (tmp_path / "p.html").read_text()
+
+
 def test_the_page_is_alone_and_escaped(tmp_path):
     write_comparison(
         tmp_path / "p.html", EVIL, Stretch(voice(1)[None], 16_000), identity_enhancer(), "note <b> $x"

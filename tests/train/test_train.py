@@ -160,7 +160,7 @@ def test_a_trunk_keeps_its_rate_and_a_branch_counts_on_from_it(libraries, tmp_pa
     with (tmp_path / "branch" / "train.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["25"]
-    assert float(rows[0]["lr"]) == pytest.approx(4 / 26, abs=1e-4)
+    assert float(rows[0]["lr"]) == pytest.approx(1e-3 * 5 / 26, rel=1e-4)
     assert (tmp_path / "trunk" / "state.safetensors").read_bytes() == state
     train(branch, mixer_of(libraries), SMALL)  # done: nothing more to do
     assert checkpoint.read_header(path).info["training"]["step"] == 29

@@ -1,0 +1,116 @@
+"""Runs from files: what the end of one does to the router, and what the next one takes over."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SMALL, run
+from mixing import mixer_of
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from slimclean.enhancer import Enhancer
+from slimclean.errors import SlimcleanError, UsageError
+from slimclean.model import ModelConfig, checkpoint
+from slimclean.train.calibrate import calibrate
+from slimclean.train.config import TrainConfig
+from slimclean.train.log import Log
+from slimclean.train.loop import train
+from slimclean.train.run import train_from_files
+from slimclean.train.state import STATE
+
+SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}
+CONFIG: dict[str, Any] = {"segment_s": 0.128, "warmup_steps": 1, "workers": 1, "loaders": 0}
+
+
+@pytest.fixture
+def folders(corpus):
+    return {"speech": [corpus / "speech"], "noise": [corpus / "noise"]}
+
+
+def test_a_frozen_router_stays_to_the_end(corpus, tmp_path):
+    where = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", 0.128, "--loaders", 0]
+    small = ["--hidden", 4, "--router-channels", 8, "--workers", 1, "--valid-count", 1]
+    assert run("train", tmp_path / "a", *where, *small, "--steps", 1, "--teach-count", 0).exit_code == 0
+    start = tmp_path / "a" / "model.safetensors"
+    done = run("train", tmp_path / "b", *where, *small, "--steps", 1, "--init", start, "--freeze-router")
+    assert done.exit_code == 0, done.output
+    before, after = (
+        checkpoint.load(path)[0].state_dict() for path in (start, tmp_path / "b" / "model.safetensors")
+    )
+    assert not any(before[name].equal(after[name]) for name in before if not name.startswith("router."))
+    assert all(before[name].equal(after[name]) for name in before if name.startswith("router."))
+
+
+def test_a_router_that_was_taught_is_calibrated(folders, tmp_path, monkeypatch):
+    """Where nothing is held back, on mixtures of training."""
+    heard = []
+
+    def calibrate_and_tell(network, recordings):
+        heard.extend(recordings)
+        return calibrate(network, recordings)
+
+    monkeypatch.setattr("slimclean.train.run.calibrate", calibrate_and_tell)
+    config = TrainConfig(tmp_path, steps=0, **CONFIG)
+    path = train_from_files(config, **folders, sizes=SIZES, valid_count=0, teach_count=2)
+    assert len(heard) == 48
+    reached = calibrate(checkpoint.load(path)[0], heard)
+    ufs = [Enhancer("auto", 0.25, model=path).route(x, 16_000).mean() for x in heard]
+    assert np.mean(ufs) == pytest.approx(reached[0.25], abs=0.02)
+
+
+def test_a_run_keeps_the_sizes_that_it_began_with(folders, tmp_path):
+    """Whatever the defaults of a later release are, and in a branch too."""
+    begun = TrainConfig(tmp_path / "a", steps=1, **CONFIG)
+    sizes = SIZES | {"look_ahead": 0}
+    train_from_files(begun, **folders, sizes=sizes, valid_count=0)
+    path = tmp_path / "a" / STATE
+    with safe_open(path, "pt") as file:  # as saved before there was a look-ahead
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert '"look_ahead": 0, ' in metadata["model"]
+    save_file(tensors, path, metadata | {"model": metadata["model"].replace('"look_ahead": 0, ', "")})
+    longer = dataclasses.replace(begun, steps=2)
+    branch = dataclasses.replace(begun, out=tmp_path / "b", branch=tmp_path / "a")
+    for config in (longer, branch):
+        header = checkpoint.read_header(train_from_files(config, **folders, valid_count=0))
+        assert header.config == dataclasses.replace(SMALL, look_ahead=0)
+    with pytest.raises(SlimcleanError, match="sizes are not those to train: look_ahead is 0, not 5"):
+        train_from_files(longer, **folders, sizes={"look_ahead": 5}, valid_count=0)
+
+
+def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):
+    with pytest.raises(UsageError, match="no corpus named nosuch; there are a, b"):
+        train_from_files(TrainConfig(tmp_path, steps=0), **folders, corpus_weights=["nosuch=5"])
+
+
+def test_a_folder_beside_a_manifest_is_refused(folders, tmp_path):
+    with pytest.raises(UsageError, match="either `manifest`, or both"):
+        train_from_files(TrainConfig(tmp_path), manifest=tmp_path / "m.csv", speech=folders["speech"])
+
+
+def test_tasks_that_no_batch_comes_to_are_refused(tmp_path):
+    tasks = ("full", "static", "static", "static", "routed")
+    assert TrainConfig(tmp_path, batch=5, tasks=tasks).tasks == tasks
+    assert TrainConfig(tmp_path, batch=4, tasks=("full", "static", "routed", "static", "full")).batch == 4
+    with pytest.raises(UsageError, match="a batch of 4 never comes to the task routed"):
+        TrainConfig(tmp_path, batch=4, tasks=tasks)
+
+
+def test_the_log_says_the_rate_and_outlives_a_step_that_is_no_number(libraries, tmp_path):
+    config = TrainConfig(tmp_path / "a", steps=25, lr=2e-4, decay=0, batch=3, **CONFIG)
+    train(config, mixer_of(libraries), ModelConfig(hidden=2, router_channels=2))
+    with (tmp_path / "a" / "train.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["lr"]) == 2e-4
+    log = Log(tmp_path / "log.csv", 0, 75)
+    for step in range(1, 76):
+        log.add(step, 1.0, {"grad": math.nan if step < 3 else math.inf if step == 40 else 2.0}, {})
+    log.bar.close()
+    with (tmp_path / "log.csv").open(newline="") as file:
+        assert np.allclose([float(row["grad"]) for row in csv.DictReader(file)], 2)

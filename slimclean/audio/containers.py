@@ -181,6 +181,12 @@ MUXERS = frozenset(container.key for container in CONTAINERS if container.muxer)
 """`AudioInfo.format` of what is written through FFmpeg."""
 
 
+def same_container(one: str, other: str) -> bool:
+    """Tell whether two extensions, with their dots, name the same container, such as .aif and .aiff."""
+    one, other = one.lower(), other.lower()
+    return one == other or BY_EXTENSION.get(one) is BY_EXTENSION.get(other) is not None
+
+
 def container_of(beginning: bytes) -> Container | None:
     """Return the container whose mark stands in these bytes, the first of a file behind its tags."""
     if beginning[8:12] == b"WAVE" and beginning[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64"):

@@ -26,6 +26,7 @@ from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tracks import (
     header_first,
     import_av,
+    is_film,
     leave_out,
     open_film,
 )
@@ -41,6 +42,15 @@ STEER_S, STEER_LEAST, STEER_MOST, STEER_SAMPLES = 2.0, 0.5, 2.0, 4096
 """How AAC is kept at its bit rate: so soon, within these shares of it, looking after so many samples."""
 OFF_S = 0.2
 """By how much a header may round the length of the sound."""
+
+
+def kept_track(info: AudioInfo, source: Path) -> int | None:
+    """Say which sound track of the output, like `info`, is the recording: a film of a film keeps the others.
+
+    None: its only one.
+    """
+    container = _BY_FORMAT.get(info.format)
+    return info.track if container and not container.sound_only and is_film(source) else None
 
 
 class Film:
@@ -207,7 +217,9 @@ class Film:
             limit = ENCODINGS.get(info.codec or "")
             codec = self._av.Codec((limit and limit.encoder) or info.codec, "w")
             asked = info.channel_layout or ""
-            known = asked and self._av.AudioLayout(asked).nb_channels == info.channels
+            # PCM in Matroska has "2 channels" without places, which encoders refuse.
+            placed = asked and not asked.endswith(" channels")
+            known = placed and self._av.AudioLayout(asked).nb_channels == info.channels
             layout = asked if known else _default_layout(self._av, info.channels)
             self._layout = dict(limit.layouts).get(layout, layout) if limit else layout
             self._sound = self._out.add_stream(codec.name, rate=info.sample_rate, layout=self._layout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,17 +46,22 @@ class RealPaths:
         return self._links[folder]
 
 
-def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = False) -> None:
+def refuse_collisions(
+    pairs: Sequence[tuple[Path, Path]], references: Iterable[Path] = (), *, in_place: bool = False
+) -> None:
     """Raise `UsageError` where an output of `pairs` (source, output) is an input or another's output.
 
-    Names that differ by case or Unicode form alone are one where the file system takes them for one. With
-    `in_place`, an output is its own input.
+    `references` are inputs too. Names that differ by case or Unicode form alone are one where the file system
+    takes them for one. With `in_place`, an output is its own input.
     """
     real_path = RealPaths()
     sources = {real_path(source) for source, _ in pairs}
+    compared = {real_path(reference) for reference in references}
     taken: dict[str, tuple[Path, Path]] = {}
     for source, output in pairs:
         target = real_path(output)
+        if target in compared:
+            raise _is_reference(source, output)
         if target in sources and not in_place:
             raise _is_input(source, output)
         if target in taken:
@@ -67,11 +72,13 @@ def refuse_collisions(pairs: Sequence[tuple[Path, Path]], *, in_place: bool = Fa
         taken[target] = source, output
     if in_place:
         return
-    alike = {folded(path): path for path in sources}
+    alike = {folded(path): path for path in (*compared, *sources)}
     file_system = _FileSystem()
     for target, (source, output) in taken.items():
         other = alike.get(folded(target))
         if other is not None and file_system.confuses(other, target):
+            if other in compared:
+                raise _is_reference(source, output)
             if other in sources:
                 raise _is_input(source, output)
             raise UsageError(
@@ -88,6 +95,10 @@ def folded(path: str) -> str:
 
 def _is_input(source: Path, output: Path) -> UsageError:
     return UsageError(f"{source}: the output {output} is one of the inputs; `in_place` replaces them")
+
+
+def _is_reference(source: Path, output: Path) -> UsageError:
+    return UsageError(f"{source}: the output {output} is one of the references, which would be lost")
 
 
 class _FileSystem:

@@ -186,7 +186,7 @@ def tell_encoded(result: FileResult, path: Path, info: AudioInfo, form: OutputFo
     """Put into a row the true peak of the output `path`, like `info`, where a lossy encoding may raise it."""
     if not info.lossy or result.true_peak_dbtp is None or not math.isfinite(result.true_peak_dbtp):
         return
-    with AudioReader(path, form.track) as reader:
+    with AudioReader(path, result.track) as reader:
         gauge = meter(reader.info)
         for block in reader.read_blocks():
             gauge.add(block)

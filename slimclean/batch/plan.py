@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
+from slimclean.audio.containers import same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, folded, real, refuse_collisions
@@ -22,6 +23,8 @@ from slimclean.errors import UsageError
 
 STREAM = Path("-")
 """Standard input as a source, standard output as a destination."""
+NO_REPORTS = (".json", ".html", ".htm", ".xlsx", ".ods")
+"""Names that promise what a report is not."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,35 @@ def plan(
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     paths = [found for path in paths for found in _expand(path)]
     into = Path(output) if output is not None else None
-    file = into if len(paths) == 1 and not str(output).endswith(("/", os.sep)) else None
+    file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
     alone = len(paths) == 1
+    if file and file.suffix.lower() in audio.WRITABLE:
+        if not alone or is_folder(paths[0]):
+            raise UsageError(
+                f"{output}: the name of one file for several; a folder's name ends in /, or exists"
+            )
+        _refuse_other_container(file, form)
     tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
     if in_place:
         tasks = [_in_place(task) for task in tasks]
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
-    refuse_collisions([(task.source, task.destination) for task in tasks], in_place=in_place)
-    return _with_references(tasks, paths, references) if references else tasks
+    if references:
+        tasks = _with_references(tasks, paths, references)
+    refuse_collisions(
+        [(task.source, task.destination) for task in tasks],
+        [task.reference for task in tasks if task.reference],
+        in_place=in_place,
+    )
+    return tasks
+
+
+def _refuse_other_container(output: Path, form: OutputForm) -> None:
+    """Raise `UsageError` where the name of an output says another container than `form`."""
+    if form.extension is not None and not same_container(output.suffix, form.extension):
+        named, asked = output.suffix.lower(), form.extension
+        raise UsageError(f"{output}: its name says {named[1:]}, `extension` {asked[1:]}; leave out one of them")
 
 
 def _in_place(task: Task) -> Task:
@@ -86,9 +108,12 @@ def _in_place(task: Task) -> Task:
 
 
 def read_list(path: Path, text: str) -> list[Path]:
-    """Read the paths in `text`, which came from `path`: one a line, or between NULs; # begins a comment."""
-    lines = text.split("\0") if "\0" in text else text.splitlines()
-    found = [Path(line) for line in lines if line.strip() and not line.startswith("#")]
+    """Read the paths in `text`, which came from `path`: one a line, # begins a comment, or between NULs."""
+    if "\0" in text:
+        lines = text.split("\0")
+    else:
+        lines = [line for line in text.removeprefix("\ufeff").splitlines() if not line.startswith("#")]
+    found = [Path(line) for line in lines if line.strip()]
     if not found:
         raise UsageError(f"{path}: lists no recordings")
     return found
@@ -101,6 +126,8 @@ def _expand(path: Path) -> list[Path]:
         raise UsageError(f"{path}: no such file or directory")
     found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     found = [one for one in found if is_folder(one) or one.suffix.lower() in audio.EXTENSIONS]
+    walked = set(found)  # a folder brings what is in it
+    found = [one for one in found if walked.isdisjoint(one.parents)]
     if not found:
         raise UsageError(f"{path}: no recording matches")
     inputs = [one for one in found if not is_our_output(one)]
@@ -156,9 +183,9 @@ def _plan_one(
     elif output is None:
         suffix = output_suffix(path, form)
         yield Task(path, path.with_name(f"{path.stem}{OUTPUT_SUFFIX}{suffix}"))
-    elif file and not is_folder(file) and file.suffix.lower() in audio.WRITABLE:
+    elif alone and file and file.suffix.lower() in audio.WRITABLE:
         yield Task(path, file)
-    elif file and not is_folder(file) and file.suffix:
+    elif alone and file and file.suffix:
         raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
@@ -236,6 +263,7 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
     if source != STREAM and not is_file(source):
         raise UsageError(f"{source}: one file goes to -, not a folder or nothing")
     if destination != STREAM:
+        _refuse_other_container(destination, options.form)
         if is_folder(destination) or str(output).endswith(("/", os.sep)):
             raise UsageError(f"{destination}: what comes from - has no name; give that of a file, not a folder")
         if destination.suffix.lower() not in audio.WRITABLE:
@@ -251,9 +279,12 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
 def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
     if options.report is not None:
         real_path = RealPaths()
-        recordings = {real_path.named(path) for task in tasks for path in (task.source, task.destination)}
+        files = [path for task in tasks for path in (task.source, task.destination, task.reference) if path]
+        recordings = {*map(real_path.named, files), *map(real_path, files)}
         if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
+        if Path(options.report) == STREAM or Path(options.report).suffix.lower() in NO_REPORTS:
+            raise UsageError(f"the report {options.report} has to be a file whose name ends in .csv or .jsonl")
 
 
 def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
+from slimclean.audio.film import kept_track
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, mastered, tell_encoded
 from slimclean.batch.plan import Task
@@ -163,6 +164,7 @@ def _enhance_into(
         info = reader.info
         account = Account(result, info, form, traced=traced)
         stored = audio.plan_output(info, task.source, task.destination, form)
+        result.track = kept_track(stored, task.source)
         with (
             AudioWriter(task.destination, stored, task.source) as writer,
             mastered(writer, task.destination, stored, form) as sink,
@@ -187,7 +189,7 @@ def _enhance_into(
 def score_output(result: FileResult, task: Task) -> None:
     """Fill in the columns that need a reference; a measure without a value leaves a warning."""
     assert task.reference is not None
-    pair = ScorePair(task.destination.name, task.reference, task.destination)
+    pair = ScorePair(task.destination.name, task.reference, task.destination, track=result.track)
     try:
         score = score_pair(pair)
         remark = score.error or score.undefined

@@ -57,9 +57,11 @@ class FileResult:
     """No column: what a page or picture of the recording needs, where one was asked for."""
     held: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: the loudness of what waits for that of its set."""
+    track: int | None = dataclasses.field(default=None, repr=False, compare=False)
+    """No column: which sound track of the output this is, where it holds several."""
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.name not in ("view", "held"))
+COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.compare)
 
 
 @dataclasses.dataclass(frozen=True)

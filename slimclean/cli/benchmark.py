@@ -52,7 +52,7 @@ def benchmark(
             waveform, rate = audio.read(input_)
             name = input_.name
         if csv is not None:
-            check_file(csv)
+            check_file(csv, [input_])
         rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
         if csv is not None:
             write_rows(csv, rows)

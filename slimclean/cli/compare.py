@@ -48,7 +48,7 @@ def compare(
 
         page = output or file.with_name(f"{file.stem}-compare.html")
         check_page(page)
-        check_file(page)
+        check_file(page, [file, enhanced])
         before = read_stretch(file, start, seconds)
         if enhanced is not None:
             mode = shared_mode([file, enhanced])

@@ -203,6 +203,8 @@ def enhance(
         from slimclean.enhancer import Enhancer
         from slimclean.model.macs import macs_per_sample
 
+        if format_ is not None and _is_named_otherwise(ctx, output):
+            format_ = None
         form = OutputForm(
             None if format_ is None else "." + format_.lower().lstrip("."),
             None if subtype is None else subtype.upper(),
@@ -228,7 +230,7 @@ def enhance(
             loudness_per=per,  # type: ignore[arg-type]
         )
         inputs = _inputs(paths or [], input_list)
-        reports.check(plots, html)
+        reports.check(plots, html, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
             parsed_uf,
@@ -268,6 +270,17 @@ def _refuse_given(ctx: typer.Context, *names: str) -> None:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --loudness")
+
+
+def _is_named_otherwise(ctx: typer.Context, output: str | None) -> bool:
+    """Tell whether --output, of the command line, names a file, and --format comes from a file or a preset."""
+    from slimclean.audio import WRITABLE
+
+    format_is_given, output_is_given = (
+        (source := ctx.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+        for name in ("format_", "output")
+    )
+    return output_is_given and not format_is_given and Path(output or "").suffix.lower() in WRITABLE
 
 
 def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:

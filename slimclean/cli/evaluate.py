@@ -36,6 +36,7 @@ def evaluate(
     with one_line_errors():
         import joblib
 
+        from slimclean.audio.folder import list_folder
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring import evaluation
@@ -51,9 +52,10 @@ def evaluate(
             require_matplotlib()
         if mos:
             require_speechmos()
+        inputs = [path for folder in (clean, noisy) for path in list_folder(folder).recordings]
         for path in (output, plot):
             if path is not None:
-                check_file(path)
+                check_file(path, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))

@@ -38,7 +38,7 @@ def plot(
         from slimclean.show.plot import plot_comparison, require_matplotlib
 
         require_matplotlib()
-        check_file(output)
+        check_file(output, [file, enhanced])
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
         comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)
         plot_comparison(comparison, output, file)

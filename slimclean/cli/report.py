@@ -36,9 +36,11 @@ def report(
     with one_line_errors():
         from slimclean.batch.report_file import read_report
         from slimclean.enhancer import Enhancer
+        from slimclean.scoring.tables import check_file
         from slimclean.show.page import check_page, write_report
 
         check_page(output)
+        check_file(output, [report])
         results = read_report(report)
         write_report(results, output, Enhancer(model=model, device=device), complaints.append)
     for complaint in complaints:

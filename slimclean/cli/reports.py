@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from slimclean.show.look import Look
 
 
-def check(plots: Path | None, html: Path | None) -> None:
-    """Raise before any work if what is wanted cannot be made."""
+def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
+    """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
+    from slimclean.scoring.tables import check_file
+
     if html is not None:
-        from slimclean.scoring.tables import check_file
         from slimclean.show.page import check_page
 
         check_page(html)
-        check_file(html)
+        if not dry_run:
+            check_file(html)
     if plots is not None:
-        from slimclean.scoring.tables import check_file
         from slimclean.show.plot import require_matplotlib
 
         require_matplotlib()
-        check_file(plots / "picture.png")
+        if not dry_run:
+            check_file(plots / "picture.png")
 
 
 def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:

@@ -86,9 +86,13 @@ def score(
             from slimclean.show.plot import require_matplotlib
 
             require_matplotlib()
+        inputs = [
+            Path(by) if by else None,
+            *(path for p in pairs for path in (p.reference, p.estimate, p.noisy)),
+        ]
         for path in (output, plot):
             if path is not None:
-                check_file(path)
+                check_file(path, inputs)
         scores = score_pairs(pairs, names, align=align, jobs=jobs or -1)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import glob
 import inspect
 import os
 import sys
@@ -97,7 +98,7 @@ class ConfigurableCommand(TyperCommand):
 
     def _set_defaults(self, ctx: Any, given: Mapping[str, Any]) -> None:
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
-        file = _find(given.get("config"), given.get("paths") or ())
+        file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(given.get("input_list"))])
         values = _read(file, self._kinds(parameters)) if file else {}
         sources = dict.fromkeys(values, str(file))
         preset = given.get("preset") or values.get("preset")
@@ -164,7 +165,8 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     if named is not None:
         return Path(named)
     found: list[Path] = []
-    for path in map(Path, paths):
+    matches = (match for path in map(str, paths) for match in (glob.glob(path, recursive=True) or [path]))  # noqa: PTH207
+    for path in map(Path, matches):
         # Unlike the methods of `Path`, these take names of any length; `audio.folder` would import much.
         beside = (path if os.path.isdir(path) else path.parent) / FILE_NAME  # noqa: PTH112
         if str(path) != "-" and os.path.isfile(beside) and not any(beside.samefile(other) for other in found):  # noqa: PTH113
@@ -174,6 +176,18 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
+def _listed(input_list: str | None) -> list[str]:
+    """Return the paths in the file of --input-list; standard input is read only once, and later."""
+    if input_list is None or input_list == "-":
+        return []
+    from slimclean.batch.pipe import read_text
+    from slimclean.batch.plan import read_list
+
+    with contextlib.suppress(UsageError):  # which is told when the list is read for good
+        return list(map(str, read_list(Path(input_list), read_text(Path(input_list), sys.stdin.buffer))))
+    return []
+
+
 def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Options by their long names, as the file has them; raises `UsageError` in one line."""
     if sys.version_info >= (3, 11):
@@ -181,7 +195,7 @@ def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError

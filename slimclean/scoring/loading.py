@@ -18,13 +18,15 @@ def load_alike(
     *,
     align: bool = False,
     called: str = "the estimate",
+    track: int | None = None,
 ) -> tuple[Signal, Signal, float | None]:
     """Read both, at 16 kHz and [C, T] of one shape, and find the delay of the estimate in samples at 16 kHz.
 
+    `track` is the estimate's, where it holds several.
     Raises `SlimcleanError` where they do not belong together. See `bring_together`.
     """
     r, r_rate = read_signal(reference)
-    e, e_rate = (r, r_rate) if estimate == reference else read_signal(estimate)
+    e, e_rate = (r, r_rate) if estimate == reference else read_signal(estimate, track)
     for rate in {r_rate: None, e_rate: None}:
         if rate != SAMPLE_RATE:
             notes[f"resampled from {rate} to {SAMPLE_RATE} Hz"] = False

@@ -41,12 +41,16 @@ Found = float | Mapping[str, float] | UndefinedMetricError
 
 @dataclass(frozen=True)
 class ScorePair:
-    """One recording to score; `noisy` is what it was enhanced from, `reference` its clean form, where known."""
+    """One recording to score; `noisy` is what it was enhanced from, `reference` its clean form, where known.
+
+    `track` is the sound track to score of an estimate that holds several, from 1.
+    """
 
     name: str
     reference: Path | None
     estimate: Path
     noisy: Path | None = None
+    track: int | None = None
 
 
 @dataclass
@@ -171,12 +175,12 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE, *, align: bool = 
     notes: dict[str, bool] = {}  # and whether they are reasons of undefined values
     reference = pair.reference or pair.estimate
 
-    def measure(path: Path, name: str) -> tuple[dict[str, Pieces], float | None]:
-        r, e, lag = load_alike(reference, path, notes, align=align, called=name)
+    def measure(path: Path, name: str, track: int | None = None) -> tuple[dict[str, Pieces], float | None]:
+        r, e, lag = load_alike(reference, path, notes, align=align, called=name, track=track)
         return _measure(metrics, r, e, lag, notes), lag
 
     try:
-        after, lag = measure(pair.estimate, "the estimate")
+        after, lag = measure(pair.estimate, "the estimate", pair.track)
         score.values |= {name: _across(name, pieces) for name, pieces in after.items()}
         score.lag_samples = lag if pair.reference is not None else None
         if pair.noisy is not None:

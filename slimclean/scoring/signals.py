@@ -102,10 +102,13 @@ def blocks_of(signal: Signal) -> Iterator[np.ndarray]:
         yield signal[:, start:stop] if isinstance(signal, np.ndarray) else signal.read(start, stop).T
 
 
-def read_signal(path: Path) -> tuple[Signal, int]:
-    """Read a recording and its sample rate in Hz; raises `AudioError` that names the file."""
+def read_signal(path: Path, track: int | None = None) -> tuple[Signal, int]:
+    """Read a recording, of several sound tracks the one asked for, and its sample rate in Hz.
+
+    Raises `AudioError` that names the file.
+    """
     try:
-        with AudioReader(path) as reader:
+        with AudioReader(path, track) as reader:
             return store(reader.read_blocks()), reader.info.sample_rate
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from slimclean.audio.atomic import check_writable, replacing
-from slimclean.errors import SlimcleanError
+from slimclean.errors import SlimcleanError, UsageError
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -33,8 +34,13 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
 
 
-def check_file(path: Path) -> None:
-    """Raise `SlimcleanError` where `path` could not be written: known before hours of work."""
+def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Raise `SlimcleanError` where `path` could not be written: known before hours of work.
+
+    Raises `UsageError` where it is one of `inputs`, which would be lost.
+    """
+    if os.path.realpath(path) in {os.path.realpath(one) for one in inputs if one is not None}:
+        raise UsageError(f"{path} is one of the inputs, which would be lost")
     try:
         check_writable(path)
     except OSError as error:

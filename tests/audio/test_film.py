@@ -204,6 +204,34 @@ def test_the_second_sound_track_on_request(tmp_path):
     np.testing.assert_allclose(heard(tmp_path / "b.mkv", 1)[0], -x, atol=2**-14)
 
 
+def test_what_is_measured_is_the_track_on_request(tmp_path):
+    """In a film, which keeps the others, as in what holds that sound alone."""
+    first, second = sound(1.0), sound(1.0)[::-1]
+    two = make_film(tmp_path / "two.mkv", "pcm_s16le", first, sounds=2)
+    stored = audio.plan_output(replace(audio.probe(two), track=2), two, tmp_path / "a.mkv")
+    with audio.AudioWriter(tmp_path / "a.mkv", stored, two) as writer:
+        writer.write(second)
+        writer.commit()
+    soundfile.write(tmp_path / "reference.wav", second.T, RATE, "FLOAT")
+    form = OutputForm(track=2, loudness_lufs=-20.0)
+    for name in ("b.mkv", "b.m4a", "b.flac"):
+        task = Task(tmp_path / "a.mkv", tmp_path / name, tmp_path / "reference.wav")
+        result = enhance_file(task, identity_enhancer(), form)
+        assert result.status == "enhanced", result.error
+        assert result.si_sdr_db > 10
+        assert "sound track" not in result.warnings
+        assert result.loudness_out_lufs == pytest.approx(-20, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["b.m4a", "b.mp4", "b.webm", "b.mkv", "b.mov", "b.flac", "b.opus"])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_pcm_of_a_film_without_places_for_its_channels(tmp_path, name, channels):
+    source = make_film(tmp_path / "a.mkv", "pcm_s16le", sound(1.0, channels), picture=False)
+    result = enhance_file(Task(source, tmp_path / name), identity_enhancer())
+    assert result.status == "enhanced", result.error
+    assert audio.probe(tmp_path / name).channels == channels
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
 def test_texts_that_are_no_utf8_cost_nothing(tmp_path, name):
     source = make_film(

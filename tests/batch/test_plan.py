@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ from conftest import voice
 
 from slimclean.audio import OutputForm
 from slimclean.batch.options import Options
-from slimclean.batch.plan import STREAM, Task, done_tasks, is_our_output, plan, plan_stream, read_list
+from slimclean.batch.plan import (
+    STREAM,
+    Task,
+    done_tasks,
+    is_our_output,
+    plan,
+    plan_batch,
+    plan_stream,
+    read_list,
+)
 from slimclean.errors import UsageError
 
 
@@ -36,6 +46,55 @@ def test_patterns_are_expanded(folder):
         plan([Path("takes/*.flac")])
     soundfile.write(folder / "[x].wav", voice(0.05), 16_000)
     assert names(plan([Path("takes/[x].wav")])) == ["[x].wav"]  # a name comes before a pattern
+
+
+def test_a_pattern_that_matches_folders_names_no_recording_twice(folder):
+    assert names(plan([Path("takes/**")])) == ["one.wav", "two.wav", "three.wav"]
+    assert names(plan([Path("takes/*")])) == ["three.wav", "one.wav", "two.wav"]
+
+
+def test_the_name_of_a_file_is_no_folder_for_several(folder):
+    for paths in ([folder / "one.wav", folder / "two.wav"], [folder]):
+        with pytest.raises(UsageError, match=r"both\.flac: the name of one file for several"):
+            plan(paths, "both.flac")
+        assert {task.destination.parts[0] for task in plan(paths, "both.flac/")} == {"both.flac"}
+        assert {task.destination.parts[0] for task in plan(paths, "out.d")} == {"out.d"}
+    Path("both.flac").mkdir()
+    assert plan([folder / "one.wav", folder / "two.wav"], "both.flac")[0].destination == Path(
+        "both.flac/one.wav"
+    )
+
+
+def test_an_extension_that_the_name_of_the_output_contradicts(folder):
+    one = folder / "one.wav"
+    with pytest.raises(UsageError, match=r"x\.wav: its name says wav, `extension` flac"):
+        plan([one], "x.wav", OutputForm(".flac"))
+    with pytest.raises(UsageError, match="its name says wav, `extension` flac"):
+        plan_stream(["-"], "x.wav", Options(form=OutputForm(".flac")))
+    assert plan([one], "x.AIF", OutputForm(".aiff"))[0].destination == Path("x.AIF")
+    assert plan([one], "x.wav/", OutputForm(".flac"))[0].destination == Path("x.wav/one.flac")
+
+
+def test_references_are_no_outputs(folder, tmp_path):
+    """Nor is the report one of them."""
+    clean = _copy(folder)
+    with pytest.raises(UsageError, match="is one of the references"):
+        plan([folder], clean, references=clean)
+    with pytest.raises(UsageError, match="is one of the references"):
+        plan([folder], in_place=True, references=folder)
+    tasks = plan([folder], tmp_path / "out", references=clean)
+    assert [task.reference for task in tasks] == [
+        clean / "one.wav",
+        clean / "two.wav",
+        clean / "deep/three.wav",
+    ]
+    for report in (clean / "one.wav", Path("-"), Path("rows.json"), Path("page.html")):
+        with pytest.raises(UsageError, match="the report"):
+            plan_batch([folder], tmp_path / "out", Options(references=clean, report=report, overwrite=True))
+
+
+def _copy(folder):
+    return Path(shutil.copytree(folder, folder.parent / "clean", dirs_exist_ok=True))
 
 
 def test_our_own_outputs_are_no_input(folder):
@@ -133,6 +192,8 @@ def test_references_go_by_relative_path(folder, tmp_path):
 def test_lists_of_inputs():
     assert read_list(Path("l"), "a.wav\n\n# later\n b c.wav\n") == [Path("a.wav"), Path(" b c.wav")]
     assert read_list(Path("l"), "a\nb.wav\0c.wav\0") == [Path("a\nb.wav"), Path("c.wav")]
+    assert read_list(Path("l"), "#1.wav\0b.wav\0") == [Path("#1.wav"), Path("b.wav")]  # a machine wrote it
+    assert read_list(Path("l"), "\ufeffb.wav\r\n") == [Path("b.wav")]
     with pytest.raises(UsageError, match="lists no recordings"):
         read_list(Path("l"), "\n# nothing\n")
 

@@ -55,6 +55,42 @@ def test_the_file_is_beside_the_recordings(take, tmp_path, monkeypatch):
     assert "say with --config which holds" in refused.output
 
 
+def test_the_file_is_found_for_lists_and_patterns_too(take, tmp_path, monkeypatch):
+    """And may begin with the mark of UTF-8."""
+    (take.parent / "slimclean.toml").write_text("\ufeffdry = 0.2\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text("# of today\ntakes/take.wav\n")
+    monkeypatch.chdir(tmp_path)
+    assert held("--input-list", "list.txt")["dry"] == ("0.2", "takes/slimclean.toml")
+    assert held("ta*/take.wav")["dry"] == ("0.2", "takes/slimclean.toml")
+    absent = run("enhance", "--input-list", "nothing.txt", "--dry-run")
+    assert absent.exit_code == 2
+    assert "nothing.txt" in absent.stderr
+
+
+def test_the_name_of_an_output_goes_before_the_format_of_a_preset(take, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("enhance", take, "-o", "x.wav", "--preset", "archive", "--dry-run")
+    assert done.stdout.endswith("\tx.wav\n")
+    refused = run("enhance", take, "-o", "x.wav", "--format", "flac", "--dry-run")
+    assert refused.exit_code == 2
+    assert "its name says wav" in refused.stderr
+
+
+def test_a_dry_run_makes_nothing(take, tmp_path):
+    pytest.importorskip("matplotlib")
+    before = set(tmp_path.rglob("*"))
+    there = [
+        "--plots",
+        tmp_path / "p",
+        "--html",
+        tmp_path / "h" / "r.html",
+        "--report",
+        tmp_path / "r" / "r.csv",
+    ]
+    assert run("enhance", take, *there, "--dry-run").exit_code == 0
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
     (take.parent / "slimclean.toml").write_text('output = "../clean/"\nreport = "rows.csv"\n')
     found = held(take)

@@ -145,6 +145,15 @@ def test_a_reference_of_less_than_a_frame_has_no_spectral_distance():
         metrics.log_spectral_distance(x, x)
 
 
+@pytest.mark.parametrize("lost", ["clean/a.flac", "noisy/sub/b.flac", "enhanced/a-enhanced.flac"])
+def test_what_is_scored_is_no_output(sets, lost):
+    before = (sets / lost).read_bytes()
+    done = run(sets / "clean", sets / "enhanced", "--noisy", sets / "noisy", "-o", sets / lost)
+    assert done.exit_code == 2
+    assert "is one of the inputs, which would be lost" in done.stderr
+    assert (sets / lost).read_bytes() == before
+
+
 def test_a_muted_channel_improves_nothing(tmp_path):
     """What is defined on one side only is no improvement of the other."""
     clean = np.stack([voice(1.0), voice(1.0, seed=1)], axis=1) * 0.3

@@ -81,11 +81,10 @@ class AudioWriter:
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
         try:
             self._sink = self._open()
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        except BaseException as error:
             self._whole.__exit__(None, None, None)
-            raise AudioError(f"cannot write {path} ({_reason(error)})") from error
-        except AudioError:
-            self._whole.__exit__(None, None, None)
+            if isinstance(error, soundfile.LibsndfileError | OSError | ValueError):
+                raise AudioError(f"cannot write {path} ({_reason(error)})") from error
             raise
 
     def _open(self) -> soundfile.SoundFile | film.Film:

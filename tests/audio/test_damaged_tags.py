@@ -9,7 +9,7 @@ import soundfile
 from audio.test_attached import PNG, enhanced, written
 from conftest import identity_enhancer
 
-from slimclean.audio import OutputForm, writer
+from slimclean.audio import OutputForm, tag_reading, tags, writer
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 
@@ -37,13 +37,13 @@ def flac(path, *pairs, kind=3, mime="image/png"):
 def kept(path):
     """The title and the number of pictures, where the container has any by mutagen."""
     file = mutagen.File(path)
-    tags = file.tags
+    new = file.tags
     if path.suffix == ".m4a":
-        return tags["\xa9nam"], bytes(tags["----:com.apple.iTunes:HOST"][0]), len(tags["covr"])
+        return new["\xa9nam"], bytes(new["----:com.apple.iTunes:HOST"][0]), len(new["covr"])
     if path.suffix == ".mp3":
-        return tags["TIT2"].text, tags["TXXX:HOST"].text[0].encode(), len(tags.getall("APIC"))
-    pictures = len(file.pictures) if path.suffix == ".flac" else len(tags["METADATA_BLOCK_PICTURE"])
-    return tags["TITLE"], tags["HOST"][0].encode(), pictures
+        return new["TIT2"].text, new["TXXX:HOST"].text[0].encode(), len(new.getall("APIC"))
+    pictures = len(file.pictures) if path.suffix == ".flac" else len(new["METADATA_BLOCK_PICTURE"])
+    return new["TITLE"], new["HOST"][0].encode(), pictures
 
 
 def check(tmp_path, name):
@@ -82,8 +82,7 @@ def test_a_number_that_mp4_cannot_hold_costs_nothing_else(tmp_path, name, value)
     result = enhanced(flac(tmp_path / "a.flac", (name, value)), tmp_path / "b.m4a", FORM)
     check(tmp_path, "b.m4a")
     assert f"the tag {name} is not kept" in result.warnings
-    tags = mutagen.File(tmp_path / "b.m4a").tags
-    assert not {"trkn", "disk", "tmpo"} & set(tags)
+    assert not {"trkn", "disk", "tmpo"} & set(mutagen.File(tmp_path / "b.m4a").tags)
 
 
 @pytest.mark.parametrize("value", ["3/9", " 3 / 9 ", "03/09"])
@@ -91,7 +90,7 @@ def test_a_number_that_mp4_holds_is_kept(tmp_path, value):
     pytest.importorskip("av")
     result = enhanced(flac(tmp_path / "a.flac", ("TRACKNUMBER", value)), tmp_path / "b.m4a", FORM)
     assert mutagen.File(tmp_path / "b.m4a").tags["trkn"] == [(3, 9)]
-    assert not result.warnings
+    assert "TRACKNUMBER" not in result.warnings
 
 
 @pytest.mark.parametrize("name", ["b.flac", "b.ogg", "b.mp3", "b.m4a", "b.wav"])
@@ -115,11 +114,11 @@ def test_lists_of_people_and_foreign_names_of_id3_cost_nothing_else(tmp_path, na
     from mutagen.id3 import ID3, TIPL, TIT2, TXXX
 
     source = written(tmp_path / "a.mp3", format="MP3")
-    tags = ID3()
-    tags.add(TIT2(encoding=3, text=["T"]))
-    tags.add(TIPL(encoding=3, people=[["producer", "P"]]))
-    tags.add(TXXX(encoding=3, desc="\u0432\u0435\u0434", text=["H"]))
-    tags.save(source)
+    id3 = ID3()
+    id3.add(TIT2(encoding=3, text=["T"]))
+    id3.add(TIPL(encoding=3, people=[["producer", "P"]]))
+    id3.add(TXXX(encoding=3, desc="\u0432\u0435\u0434", text=["H"]))
+    id3.save(source)
     result = enhanced(source, tmp_path / name, FORM)
     assert "does not hold TIPL" in result.warnings
     new = mutagen.File(tmp_path / name).tags
@@ -135,28 +134,28 @@ def test_a_picture_that_flac_cannot_hold_costs_nothing_else(tmp_path):
     from mutagen.id3 import APIC, ID3, TIT2
 
     source = written(tmp_path / "a.mp3", format="MP3")
-    tags = ID3()
-    tags.add(TIT2(encoding=3, text=["T"]))
-    tags.add(APIC(encoding=3, mime="image/png", type=3, desc="", data=PNG + bytes(1 << 24)))
-    tags.save(source)
+    id3 = ID3()
+    id3.add(TIT2(encoding=3, text=["T"]))
+    id3.add(APIC(encoding=3, mime="image/png", type=3, desc="", data=PNG + bytes(1 << 24)))
+    id3.save(source)
     result = enhanced(source, tmp_path / "b.flac", FORM)
     assert mutagen.File(tmp_path / "b.flac").tags["title"] == ["T"]
     assert "a picture of more than 16 MB is not kept" in result.warnings
 
 
 @pytest.mark.parametrize("name", ["b.flac", "b.mp3", "b.wav", "b.caf"])
-def test_a_damaged_block_of_flac_costs_nothing_else(tmp_path, name):
+def test_tags_that_mutagen_cannot_read_are_read_by_others(tmp_path, monkeypatch, name):
+    pytest.importorskip("av")
     source = flac(tmp_path / "a.flac")
-    whole = source.read_bytes()
-    assert whole.count(b"image/png") == 1
-    at = whole.index(b"image/png") - 4
-    source.write_bytes(whole[:at] + b"\x7f" + whole[at + 1 :])  # the length of the MIME type
+    opened = tag_reading.open_tags
+    for module in (tag_reading, tags):
+        monkeypatch.setattr(
+            module, "open_tags", lambda path, *rest: None if path == source else opened(path, *rest)
+        )
     result = enhanced(source, tmp_path / name, FORM)
-    assert "damaged tags are not kept" in result.warnings
+    assert "damaged tags are not kept: some of its tags" in result.warnings
     if name != "b.caf":
-        tags = mutagen.File(tmp_path / name).tags
-        assert "H" in str(tags)
-        assert "T" in str(tags.get("TIT2") or tags.get("title"))
+        assert kept(tmp_path / name) == (["T"], b"H", 1) if name != "b.wav" else True
 
 
 @pytest.mark.parametrize("error", [RuntimeError, mutagen.MutagenError, KeyboardInterrupt])

@@ -38,7 +38,7 @@ def codec(path):
 @pytest.mark.parametrize("name", ["b.oga", "b.ogg"])
 @pytest.mark.parametrize(("subtype", "channels"), [("PCM_16", 1), ("PCM_24", 2), ("PCM_16", 6), ("PCM_S8", 1)])
 def test_ogg_flac_stays_lossless(tmp_path, name, subtype, channels):
-    soundfile.write(tmp_path / "a.flac", tones(channels, 16_000).T, 16_000, subtype=subtype)
+    soundfile.write(tmp_path / "a.flac", tones(channels, 16_000), 16_000, subtype=subtype)
     source = ogg_flac(tmp_path / f"a{name[1:]}", tmp_path / "a.flac")
     result = enhanced(source, tmp_path / name)
     assert codec(tmp_path / name) == ("ogg", "flac")

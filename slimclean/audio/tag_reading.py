@@ -53,10 +53,7 @@ def _read(source: Path, found: Attached) -> None:
         return
     given: Any = open_tags(source) if has_mutagen() else None
     if given is None and has_mutagen() and _is_tagged(source):
-        found.damaged.append("some of its tags")
-        _read_ffmpeg(source, found)  # which passes over what is damaged
-        if found:
-            return
+        found.damaged.append("some of its tags")  # what others read of them follows
     if given is not None and type(given).__name__ not in ("MP4",) and given.tags is not None:
         _read_mutagen(given, found)
     elif given is not None and given.tags is not None:

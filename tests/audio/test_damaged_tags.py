@@ -154,8 +154,8 @@ def test_tags_that_mutagen_cannot_read_are_read_by_others(tmp_path, monkeypatch,
         )
     result = enhanced(source, tmp_path / name, FORM)
     assert "damaged tags are not kept: some of its tags" in result.warnings
-    if name != "b.caf":
-        assert kept(tmp_path / name) == (["T"], b"H", 1) if name != "b.wav" else True
+    with soundfile.SoundFile(tmp_path / name) as file:
+        assert file.title == "T"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, mutagen.MutagenError, KeyboardInterrupt])

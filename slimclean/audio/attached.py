@@ -35,14 +35,25 @@ STALE_FRAMES = ("RVA2", "RVAD", "RGAD", "EQU2", "EQUA", "TLEN", "TSIZ", "MLLT", 
 """ID3 frames that speak of the old sound or its bytes."""
 
 
+MOST_S = 0xFFFF_FFFE / 1000
+"""The latest time that a chapter of ID3 can have."""
+_KINDS = range(21)
+
+
 @dataclass
 class Picture:
-    """An image, `kind` being ID3's number (3: the front cover)."""
+    """An image, `kind` being ID3's number (3: the front cover). What is no kind or MIME type is put right."""
 
     data: bytes
     mime: str = "image/jpeg"
     kind: int = 3
     description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            self.kind = 0
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+|-->", self.mime, re.ASCII):
+            self.mime = "image/png" if self.data.startswith(b"\x89PNG") else "image/jpeg"
 
 
 @dataclass
@@ -54,6 +65,8 @@ class Attached:
     chapters: list[tuple[float, str]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Names of what only the source's own kind of tags can hold."""
+    damaged: list[str] = field(default_factory=list)
+    """Names of what cannot be made sense of."""
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.pictures or self.chapters)

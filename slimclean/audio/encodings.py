@@ -86,7 +86,7 @@ ENCODINGS = {
 }  # fmt: skip
 """By FFmpeg's name of the codec. PCM, which holds anything, is not here."""
 
-_SNDFILE = {"MPEG_LAYER_III": "mp3", "OPUS": "opus", "VORBIS": "vorbis"}
+_SNDFILE = {"MPEG_LAYER_III": "mp3", "OPUS": "opus", "VORBIS": "vorbis", "FLAC": "flac"}
 
 
 def codec_of(container: str, subtype: str) -> str | None:

@@ -32,9 +32,9 @@ from slimclean.audio.tracks import (
 )
 from slimclean.errors import AudioError, MissingDependencyError
 
-OGG_OPUS = Container("Ogg Opus", (".ogg",), "OGG", "OPUS", muxer="ogg", sound_only=True, codecs=("opus",))
-"""What libsndfile writes too, but without a hold on the bit rate."""
-_BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG_OPUS) if container.muxer}
+OGG = Container("Ogg", (".ogg",), "OGG", muxer="ogg", sound_only=True, codecs=("opus", "flac"))
+"""libsndfile writes Opus too, but without a hold on the bit rate, and no FLAC."""
+_BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG) if container.muxer}
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
 AUDIOBOOK = "M4B "
@@ -309,8 +309,10 @@ def check(info: AudioInfo, source: Path | None) -> None:
     trial.abandon()
 
 
-def writes_opus(info: AudioInfo) -> bool:
-    """Tell whether Ogg Opus like `info` is written here: where PyAV is there, and for the usual channels."""
+def writes_ogg(info: AudioInfo) -> bool:
+    """Tell whether Ogg like `info` is written here: FLAC, and with PyAV Opus of the usual channels."""
+    if info.format == "OGG" and info.subtype == "FLAC":
+        return True
     if info.format != "OGG" or info.subtype != "OPUS" or info.channels > 2:
         return False
     try:

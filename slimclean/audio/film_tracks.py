@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -142,6 +143,8 @@ class OtherTracks:
 def add_attached(attached: Attached, out: Any, container: Container) -> None:
     """Add texts, chapters and pictures of a source that is no film."""
     for name, value in attached.texts:
+        if name == "TRACKNUMBER" and "mov" in container.demuxers and not _is_16_bit(value):
+            continue  # FFmpeg would write another number
         key = _KEYS.get(name, name.lower())
         out.metadata[key] = "; ".join(filter(None, [out.metadata.get(key), value]))
     starts = [round(1000 * start_s) for start_s, _ in attached.chapters]
@@ -168,6 +171,11 @@ def add_attached(attached: Attached, out: Any, container: Container) -> None:
         for picture in attached.pictures:
             kind = picture.mime.removeprefix("image/").replace("jpeg", "jpg")
             out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
+
+
+def _is_16_bit(text: str) -> bool:
+    """Tell whether each number in `text` has a place in MP4."""
+    return all(len(number) < 6 and int(number) <= 0xFFFF for number in re.findall(r"[0-9]+", text))
 
 
 def _holds(av: Any, container: Container, codec: str) -> bool:

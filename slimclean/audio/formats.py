@@ -226,6 +226,12 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
     same = container == info.format or (container == "WAV" and info.format in ("WAVEX", "RF64"))
     same = same and soundfile.check_format(info.format, info.subtype)
     out = info
+    if (
+        container == "OGG" == info.format
+        and not info.lossy
+        and not (subtype or info.bit_rate or (wanted and wanted.subtype))
+    ):
+        return replace(info, subtype="FLAC", endian="FILE", bits_per_sample=24 if _bits(info) > 16 else 16)
     if wanted and wanted.subtype and info.subtype != wanted.subtype:
         out = replace(info, format=container, subtype=wanted.subtype, endian="FILE")
     elif not same or not _is_written(container, info.subtype):

@@ -110,7 +110,7 @@ def _placed(info: AudioInfo, path: Path) -> AudioInfo:
     if info.channel_layout is not None or info.channels < 3:
         return info
     mask = (chunks.extension(path) or (0, 0))[1]
-    by_number = info.format == "FLAC" or info.subtype in ("VORBIS", "OPUS")
+    by_number = info.format in ("FLAC", "OGG")
     layout = LAYOUTS.get(mask) or (USUAL_LAYOUTS.get(info.channels) if by_number else None)
     return replace(info, channel_layout=layout)
 

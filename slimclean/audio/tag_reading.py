@@ -6,14 +6,14 @@ import base64
 import contextlib
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
 from slimclean.audio import chunks
-from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached, Picture
+from slimclean.audio.attached import CHANNEL_MASK, MOST_S, NAMES, STALE, STALE_FRAMES, Attached, Picture
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
@@ -22,13 +22,38 @@ from slimclean.audio.tracks import COVER
 
 
 def read(source: Path) -> Attached:
-    """Return what is attached to `source`, as far as its kind can be read here."""
+    """Return what is attached to `source`, as far as its kind can be read here; raises nothing."""
     found = Attached()
+    with _guarded("the rest of the tags", found):
+        _read(source, found)
+    dropped = (CHANNEL_MASK, "")
+    found.texts = [
+        each for each in found.texts if not STALE.match(each[0]) and each[0] not in dropped and each[1]
+    ]
+    if nonsense := [title for start_s, title in found.chapters if not 0 <= start_s <= MOST_S]:
+        found.damaged += [f"the chapter {title}".strip() for title in nonsense]
+        found.chapters = [each for each in found.chapters if 0 <= each[0] <= MOST_S]
+    found.damaged = list(dict.fromkeys(found.damaged))
+    return found
+
+
+@contextlib.contextmanager
+def _guarded(name: str, found: Attached) -> Iterator[None]:
+    """Let what goes wrong inside cost the tag called `name` and nothing else."""
+    try:
+        yield
+    except Exception:  # mutagen and its parsers raise all kinds
+        found.damaged.append(name)
+
+
+def _read(source: Path, found: Attached) -> None:
     walked = chunks.walk(source)
     if walked.form:
         _read_chunks(source, walked, found)
-        return found
+        return
     given: Any = open_tags(source) if has_mutagen() else None
+    if given is None and has_mutagen() and _is_tagged(source):
+        found.damaged.append("some of its tags")  # what others read of them follows
     if given is not None and type(given).__name__ not in ("MP4",) and given.tags is not None:
         _read_mutagen(given, found)
     elif given is not None and given.tags is not None:
@@ -39,11 +64,12 @@ def read(source: Path) -> Attached:
         _read_ffmpeg(source, found)
     elif not found.chapters and type(given).__name__ == "MP4":
         _read_ffmpeg(source, found, chapters_only=True)
-    dropped = (CHANNEL_MASK, "")
-    found.texts = [
-        each for each in found.texts if not STALE.match(each[0]) and each[0] not in dropped and each[1]
-    ]
-    return found
+
+
+def _is_tagged(source: Path) -> bool:
+    """Tell whether mutagen should have been able to read `source`."""
+    with source.open("rb") as file:
+        return file.read(4).startswith((b"fLaC", b"ID3"))
 
 
 def _read_libsndfile(source: Path, found: Attached) -> None:
@@ -109,21 +135,32 @@ def _read_mutagen(given: Any, found: Attached) -> None:
     if isinstance(given, mutagen.flac.FLAC):
         found.pictures += [Picture(p.data, p.mime, p.type, p.desc) for p in given.pictures]
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
-    marks: dict[str, float] = {}
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
-        if name == "METADATA_BLOCK_PICTURE":
-            picture = mutagen.flac.Picture(base64.b64decode(text))
-            found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
-        elif re.fullmatch(r"CHAPTER\d+", name):
-            marks[name] = _seconds(text)
-            found.chapters.append((marks[name], _first(pairs, name + "NAME")))
-        elif not re.fullmatch(r"CHAPTER\d+NAME", name):
-            found.texts.append((_ASF.get(name, name), text))
+        with _guarded(name, found):
+            if name == PICTURE:
+                picture = picture_in(text)
+                found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
+            elif re.fullmatch(r"CHAPTER\d+", name):
+                found.chapters.append((_seconds(text), _first(pairs, name + "NAME")))
+            elif not re.fullmatch(r"CHAPTER\d+NAME", name):
+                found.texts.append((_ASF.get(name, name), text))
+    found.chapters.sort()
+
+
+def picture_in(comment: str) -> Any:
+    """Return the picture in a comment of Ogg as mutagen has it; raises anything for a damaged one."""
+    import mutagen.flac
+
+    return mutagen.flac.Picture(base64.b64decode(comment))
 
 
 _ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
         "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
+
+
+PICTURE = "METADATA_BLOCK_PICTURE"
+"""The comment that holds a picture in Ogg."""
 
 
 def _listed(value: Any) -> list[Any]:
@@ -138,29 +175,34 @@ def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
 def _read_id3(tags: Any, found: Attached) -> None:
     by_frame = {names[1]: names[0] for names in NAMES}
     for frame in tags.values():
-        kind = frame.FrameID
-        if kind == "APIC":
-            found.pictures.append(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
-        elif kind == "CHAP":
-            titles = frame.sub_frames.getall("TIT2")
-            found.chapters.append((frame.start_time / 1000, str(titles[0]) if titles else ""))
-            if frame.sub_frames.getall("APIC") and "pictures of chapters" not in found.lost:
-                found.lost.append("pictures of chapters")
-        elif kind == "TXXX":
-            found.texts += [(frame.desc.upper(), _right(str(text), frame)) for text in frame.text]
-        elif kind in ("COMM", "USLT"):
-            plain = kind == "USLT" or frame.desc in ("", "ID3v1 Comment")
-            name = by_frame[kind] if plain else frame.desc.upper()
-            texts = frame.text if isinstance(frame.text, list) else [frame.text]
-            found.texts += [(name, _right(str(text), frame)) for text in texts]
-        elif kind.startswith("T") and kind not in STALE_FRAMES:
-            values = frame.genres if kind == "TCON" else frame.text
-            found.texts += [(by_frame.get(kind, kind), _right(str(text), frame)) for text in values]
-        elif kind.startswith("W"):
-            found.texts.append((by_frame.get(kind, kind), frame.url))
-        elif kind not in ("CTOC", *STALE_FRAMES) and kind not in found.lost:
-            found.lost.append(kind)
+        with _guarded(frame.FrameID, found):
+            _read_frame(frame, by_frame, found)
     found.chapters.sort()
+
+
+def _read_frame(frame: Any, by_frame: dict[str, str], found: Attached) -> None:
+    kind = frame.FrameID
+    if kind == "APIC":
+        found.pictures.append(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
+    elif kind == "CHAP":
+        titles = frame.sub_frames.getall("TIT2")
+        found.chapters.append((frame.start_time / 1000, str(titles[0]) if titles else ""))
+        if frame.sub_frames.getall("APIC") and "pictures of chapters" not in found.lost:
+            found.lost.append("pictures of chapters")
+    elif kind == "TXXX":
+        found.texts += [(frame.desc.upper(), _right(str(text), frame)) for text in frame.text]
+    elif kind in ("COMM", "USLT"):
+        plain = kind == "USLT" or frame.desc in ("", "ID3v1 Comment")
+        name = by_frame[kind] if plain else frame.desc.upper()
+        texts = frame.text if isinstance(frame.text, list) else [frame.text]
+        found.texts += [(name, _right(str(text), frame)) for text in texts]
+    elif kind.startswith("T") and kind not in STALE_FRAMES and hasattr(frame, "text"):
+        values = frame.genres if kind == "TCON" else frame.text
+        found.texts += [(by_frame.get(kind, kind), _right(str(text), frame)) for text in values]
+    elif kind.startswith("W"):
+        found.texts.append((by_frame.get(kind, kind), frame.url))
+    elif kind not in ("CTOC", *STALE_FRAMES) and kind not in found.lost:
+        found.lost.append(kind)  # TIPL and TMCL, lists of people, among them
 
 
 def _right(text: str, frame: Any) -> str:
@@ -171,30 +213,36 @@ def _right(text: str, frame: Any) -> str:
 
 
 def _read_mp4(given: Any, found: Attached) -> None:
-    import mutagen.mp4
-
     by_atom = {names[2]: names[0] for names in NAMES if names[2]}
     for key, value in given.tags.items():
-        if key == "covr":
-            for cover in value:
-                png = cover.imageformat == mutagen.mp4.MP4Cover.FORMAT_PNG
-                found.pictures.append(Picture(bytes(cover), "image/png" if png else "image/jpeg"))
-        elif key in ("trkn", "disk"):
-            name = "TRACKNUMBER" if key == "trkn" else "DISCNUMBER"
-            found.texts += [(name, f"{a}/{b}" if b else str(a)) for a, b in value if a]
-        elif key == "tmpo":
-            found.texts += [("BPM", str(number)) for number in value if number]
-        elif key == "cpil":
-            found.texts += [("COMPILATION", "1")] if value else []
-        elif key == "\xa9too":
-            continue
-        elif key.startswith("----"):
-            texts = [bytes(each).decode("utf-8", "replace") for each in value]
-            found.texts += [(key.split(":")[-1].upper(), text) for text in texts]
-        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
-            found.texts += [(by_atom.get(key, key.strip("\xa9").upper()), text) for text in value]
-        elif value not in (False, 0, [0], []):
-            found.lost.append(_MP4_NAMES.get(key, key))
+        with _guarded(key, found):
+            _read_atom(key, value, by_atom, found)
+
+
+def _read_atom(key: str, value: Any, by_atom: dict[str, str], found: Attached) -> None:
+    import mutagen.mp4
+
+    if key == "covr":
+        for cover in value:
+            png = cover.imageformat == mutagen.mp4.MP4Cover.FORMAT_PNG
+            found.pictures.append(Picture(bytes(cover), "image/png" if png else "image/jpeg"))
+    elif key in ("trkn", "disk"):
+        name = "TRACKNUMBER" if key == "trkn" else "DISCNUMBER"
+        found.texts += [(name, f"{a}/{b}" if b else str(a)) for a, b in value if a]
+    elif key == "tmpo":
+        found.texts += [("BPM", str(number)) for number in value if number]
+    elif key == "cpil":
+        found.texts += [("COMPILATION", "1")] if value else []
+    elif key == "\xa9too":
+        pass
+    elif key.startswith("----"):
+        texts = [bytes(each).decode("utf-8", "replace") for each in value]
+        name = key.split(":")[-1].encode("latin-1").decode("utf-8", "replace")  # mutagen takes it for Latin-1
+        found.texts += [(name.upper(), text) for text in texts]
+    elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+        found.texts += [(by_atom.get(key, key.strip("\xa9").upper()), text) for text in value]
+    elif value not in (False, 0, [0], []):
+        found.lost.append(_MP4_NAMES.get(key, key))
 
 
 _MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
@@ -228,6 +276,7 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             known = {name for name, _ in found.texts}
             found.texts += [(name, text) for name, text in beside.texts if name not in known]
             found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost
+            found.damaged += beside.damaged
     found.texts = [(name, value) for name, value in found.texts if value and not STALE.match(name)]
 
 
@@ -241,12 +290,10 @@ def _info_parts(body: bytes) -> Iterable[tuple[str, bytes]]:
 
 
 def _seconds(text: str) -> float:
+    """Return the time "hours:minutes:seconds"; raises `ValueError` for anything else."""
     total = 0.0
     for part in text.split(":"):
-        try:
-            total = total * 60 + float(part)
-        except ValueError:
-            return 0.0
+        total = total * 60 + float(part)
     return total
 
 
@@ -268,9 +315,9 @@ def open_tags(path: Path, info: AudioInfo | None = None) -> Any:
     if is_mp3:
         import mutagen.mp3
 
-        with contextlib.suppress(mutagen.MutagenError):
+        with contextlib.suppress(Exception):
             return mutagen.mp3.MP3(path)
     try:
         return mutagen.File(path)
-    except mutagen.MutagenError:
+    except Exception:  # a parser that stumbles over damage raises all kinds
         return None

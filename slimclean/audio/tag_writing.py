@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import struct
 from pathlib import Path
@@ -10,20 +11,26 @@ from typing import Any
 
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, Attached
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_reading import has_mutagen, open_tags
+from slimclean.audio.tag_reading import PICTURE, has_mutagen, open_tags
 
 ID3, MP4, VORBIS = "ID3", "MP4", "Vorbis comments"
 """How tags are written."""
 
 
+FLAC_BLOCK_BYTES = (1 << 24) - 1
+"""What a block of FLAC can hold."""
+
+
 def write(attached: Attached, written: Path, family: str, info: AudioInfo) -> list[str]:
+    """Put what is attached into `written`, and return what is said of tags that do not go in."""
     if family == ID3:
         import mutagen.id3
 
-        id3_of(mutagen.id3.ID3(), attached, info.duration_s).save(written, v1=0)
-        return []
+        warnings: list[str] = []
+        id3_of(mutagen.id3.ID3(), attached, info.duration_s, warnings).save(written, v1=0)
+        return warnings
     if family == MP4:
-        return _write_mp4(attached, written)
+        return _write_mp4(attached, written, info)
     import mutagen.flac
 
     new = open_tags(written, info)
@@ -38,20 +45,48 @@ def write(attached: Attached, written: Path, family: str, info: AudioInfo) -> li
     usual = {1: 0x4, 2: 0x3}.get(info.channels)
     if info.channel_mask and info.channel_mask != usual and isinstance(new, mutagen.flac.FLAC):
         new.tags.append((CHANNEL_MASK, f"0x{info.channel_mask:04X}"))
+    pictures = []
     for one in attached.pictures:
         picture = mutagen.flac.Picture()
         picture.data, picture.mime, picture.type, picture.desc = one.data, one.mime, one.kind, one.description
-        if isinstance(new, mutagen.flac.FLAC):
-            new.add_picture(picture)
-        else:
-            new.tags.append(("METADATA_BLOCK_PICTURE", base64.b64encode(picture.write()).decode()))
+        pictures.append(picture)
+    warnings = []
+    if isinstance(new, mutagen.flac.FLAC):
+        warnings = add_pictures(new, pictures)
+    else:
+        for picture in pictures:
+            new.tags.append((PICTURE, base64.b64encode(picture.write()).decode()))
     new.save()
-    return []
+    return warnings
 
 
-def id3_of(tags: Any, attached: Attached, length_s: float = 0.0) -> Any:
-    """`tags` with what is attached to `length_s` seconds of sound as frames."""
+def add_pictures(flac: Any, pictures: list[Any]) -> list[str]:
+    """Add what FLAC can hold of `pictures`, and return what is said of the others."""
+    large = [each for each in pictures if len(each.write()) > FLAC_BLOCK_BYTES]
+    for picture in pictures:
+        if picture not in large:
+            flac.add_picture(picture)
+    return ["a picture of more than 16 MB is not kept: FLAC does not hold it"] if large else []
+
+
+def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[str] | None = None) -> Any:
+    """`tags` with what is attached to `length_s` seconds of sound as frames.
+
+    `warnings` get what does not go in.
+    """
     from mutagen import id3
+
+    def add(kind: str, **values: Any) -> None:
+        try:
+            frame = id3.Frames[kind](**values)
+            trial = id3.ID3()
+            trial.add(frame)
+            trial.save(io.BytesIO())
+        except Exception:  # a value that this kind of frame cannot have, and mutagen raises all kinds
+            if warnings is not None:
+                warnings.append(f"ID3 does not hold the tag {values.get('desc') or kind} as it is")
+        else:
+            tags.add(frame)
 
     by_name = {names[0]: names[1] for names in NAMES if names[1] != "TXXX"}
     grouped: dict[str, list[str]] = {}
@@ -59,23 +94,23 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0) -> Any:
         grouped.setdefault(name, []).append(value)
     for name, values in grouped.items():
         frame = by_name.get(name) or (
-            name if re.fullmatch(r"T[A-Z0-9]{3}", name) and name in id3.Frames else "TXXX"
+            name if name in id3.Frames and issubclass(id3.Frames[name], id3.TextFrame) else "TXXX"
         )
         if frame == "COMM":
-            tags.add(id3.COMM(encoding=3, lang="XXX", desc="", text=values))
+            add("COMM", encoding=3, lang="XXX", desc="", text=values)
         elif frame == "USLT":
-            tags.add(id3.USLT(encoding=3, lang="XXX", desc="", text="\n".join(values)))
+            add("USLT", encoding=3, lang="XXX", desc="", text="\n".join(values))
         elif frame == "TXXX":
-            tags.add(id3.TXXX(encoding=3, desc=name, text=values))
+            add("TXXX", encoding=3, desc=name, text=values)
         elif frame.startswith("W"):
-            tags.add(id3.Frames[frame](url=values[0]))
+            add(frame, url=values[0])
         else:
-            tags.add(id3.Frames[frame](encoding=3, text=values))
+            add(frame, encoding=3, text=values)
     taken: set[str] = set()
     for number, one in enumerate(attached.pictures, 1):  # ID3 wants a description of its own for each
         described = f"{one.description} {number}".strip() if one.description in taken else one.description
         taken.add(described)
-        tags.add(id3.APIC(encoding=3, mime=one.mime, type=one.kind, desc=described, data=one.data))
+        add("APIC", encoding=3, mime=one.mime, type=one.kind, desc=described, data=one.data)
     names = [f"chp{number}" for number in range(len(attached.chapters))]
     ends = [*(start_s for start_s, _ in attached.chapters[1:]), *(None for _ in names[-1:])]
     for name, (start_s, title), end_s in zip(names, attached.chapters, ends, strict=True):
@@ -99,8 +134,10 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0) -> Any:
     return tags
 
 
-def _write_mp4(attached: Attached, written: Path) -> list[str]:
+def _write_mp4(attached: Attached, written: Path, info: AudioInfo) -> list[str]:
     from mutagen import mp4
+
+    warnings = []
 
     new = mp4.MP4(written)
     if new.tags is None:
@@ -108,18 +145,21 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
     by_name = {names[0]: names[2] for names in NAMES if names[2]}
     found: dict[str, Any] = {}
     for name, value in attached.texts:
-        if name in ("TRACKNUMBER", "DISCNUMBER"):
-            numbers = [int(n) for n in re.findall(r"\d+", value)[:2]] or [0]
-            found["trkn" if name == "TRACKNUMBER" else "disk"] = [(*numbers, 0)[:2]]
+        if name in _NUMBERS:
+            atom, most = _NUMBERS[name]
+            numbers = _whole_numbers(value)
+            if numbers is not None and max(numbers) <= most:
+                found[atom] = (
+                    [numbers] if atom in PAIRS else bool(numbers[0]) if atom == "cpil" else [numbers[0]]
+                )
+            else:
+                new.tags.pop(atom, None)  # what FFmpeg made of it
+                warnings.append(f"the tag {name} is not kept: {info.format} has no such number as {value[:20]}")
         elif name in by_name:
             found.setdefault(by_name[name], []).append(value)
         else:
-            found.setdefault(f"----:com.apple.iTunes:{name}", []).append(mp4.MP4FreeForm(value.encode()))
-    for name, atom in (("BPM", "tmpo"), ("COMPILATION", "cpil")):
-        values = found.pop(f"----:com.apple.iTunes:{name}", None)
-        number = re.match(rb"\d+", bytes(values[0])) if values else None
-        if number:
-            found[atom] = bool(int(number[0])) if atom == "cpil" else [min(int(number[0]), 0xFFFF)]
+            key = name.encode().decode("latin-1")  # for which mutagen takes it
+            found.setdefault(f"----:com.apple.iTunes:{key}", []).append(mp4.MP4FreeForm(value.encode()))
     new.tags.update(found)
     covers = [
         mp4.MP4Cover(one.data, mp4.MP4Cover.FORMAT_PNG if "png" in one.mime else mp4.MP4Cover.FORMAT_JPEG)
@@ -128,12 +168,31 @@ def _write_mp4(attached: Attached, written: Path) -> list[str]:
     ]
     if covers:
         new.tags["covr"] = covers
+    if len(covers) < len(attached.pictures):
+        warnings.append(f"{info.format} holds pictures in PNG and JPEG only")
     new.save()
-    return []
+    return warnings
 
 
-def chunks_for(attached: Attached, *, aiff: bool, length_s: float = 0.0) -> tuple[tuple[bytes, bytes], ...]:
-    """Chunks that say the same: INFO for WAV, names for AIFF, and ID3 for what these cannot hold."""
+PAIRS = ("trkn", "disk")
+_NUMBERS = {
+    "TRACKNUMBER": ("trkn", 0xFFFF), "DISCNUMBER": ("disk", 0xFFFF), "BPM": ("tmpo", 0xFFFF),
+    "COMPILATION": ("cpil", 1),
+}  # fmt: skip
+"""Texts for which MP4 has numbers: where, and up to what."""
+
+
+def _whole_numbers(text: str) -> tuple[int, int] | None:
+    """Return 3 and 9 of "3/9", 3 and 0 of "3", 120 and 0 of "120.5"; None of what is no number."""
+    found = re.fullmatch(r"\s*([0-9]{1,9})(?:[.,][0-9]*)?\s*(?:/\s*([0-9]{0,9})\s*)?", text)
+    return (int(found[1]), int(found[2] or 0)) if found else None
+
+
+def chunks_for(
+    attached: Attached, *, aiff: bool, length_s: float = 0.0
+) -> tuple[tuple[tuple[bytes, bytes], ...], list[str]]:
+    """Chunks that say the same: INFO for WAV, names for AIFF, and ID3 for what these cannot hold; warnings."""
+    warnings: list[str] = []
     found = []
     if aiff:
         names = {"TITLE": b"NAME", "ARTIST": b"AUTH", "COMMENT": b"ANNO", "COPYRIGHT": b"(c) "}
@@ -149,14 +208,12 @@ def chunks_for(attached: Attached, *, aiff: bool, length_s: float = 0.0) -> tupl
         if parts:
             found.append((b"LIST", b"INFO" + parts))
     if has_mutagen() and attached:
-        import io
-
         import mutagen.id3
 
         memory = io.BytesIO()
-        id3_of(mutagen.id3.ID3(), attached, length_s).save(memory, v1=0, padding=lambda _: 0)
+        id3_of(mutagen.id3.ID3(), attached, length_s, warnings).save(memory, v1=0, padding=lambda _: 0)
         found.append((b"ID3 " if aiff else b"id3 ", memory.getvalue()))
-    return tuple(found)
+    return tuple(found), warnings
 
 
 def _clock(seconds: float) -> str:

@@ -18,13 +18,11 @@ from slimclean.audio import chunks
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached
 from slimclean.audio.containers import MUXERS
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_reading import has_mutagen, open_tags, read
-from slimclean.audio.tag_writing import ID3, MP4, VORBIS, chunks_for, id3_of, write
+from slimclean.audio.tag_reading import PICTURE, has_mutagen, open_tags, picture_in, read
+from slimclean.audio.tag_writing import ID3, MP4, VORBIS, add_pictures, chunks_for, id3_of, write
 
 ID3V1_BYTES = 128
 ENCODER_ATOM = "\xa9too"
-PICTURE = "METADATA_BLOCK_PICTURE"
-"""The comment that holds a picture in Ogg."""
 PLAIN_FRAMES = (
     b"TIT2", b"TPE1", b"TALB", b"TCON", b"TDRC", b"TYER", b"TRCK", b"TCOP", b"TSSE", b"TLEN", b"TENC"
 )  # fmt: skip
@@ -69,9 +67,10 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
         if ours and (ours == b"FORM") == aiff:
             return chunks.keep(source, written, info)
         attached = read(source)
-        put = chunks_for(attached, aiff=aiff, length_s=info.duration_s)
+        put, warnings = chunks_for(attached, aiff=aiff, length_s=info.duration_s)
         return [
             *chunks.keep(source, written, info, put),
+            *warnings,
             *_lost_chunks(source, info),
             *_lost_frames(attached, info),
             *_without_mutagen(source),
@@ -84,7 +83,10 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
         return warnings if film else [*warnings, *_lost_frames(read(source), info)]
     if not has_mutagen():
         return warnings + _without_mutagen(source)
-    if not _same_kind(source, written, family, info) and (not film or info.format != "MOV"):
+    copied = _same_kind(source, written, family, info)
+    if copied is not None:
+        warnings += copied
+    elif not film or info.format != "MOV":
         attached = read(source)
         if attached or info.channel_mask:
             warnings += write(attached, written, family, info)
@@ -98,8 +100,13 @@ def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
 
 
 def _lost_frames(attached: Attached, info: AudioInfo) -> list[str]:
-    """Return what is said of tags that only the source's own kind holds."""
-    return [f"{info.format} does not hold {', '.join(attached.lost)}"] if attached.lost else []
+    """Return what is said of tags that only the source's own kind holds, and of damaged ones."""
+    lost = [f"{info.format} does not hold {', '.join(attached.lost)}"] if attached.lost else []
+    return lost + _damaged(attached.damaged)
+
+
+def _damaged(names: list[str]) -> list[str]:
+    return [f"damaged tags are not kept: {', '.join(dict.fromkeys(names))}"] if names else []
 
 
 def _lost_places(source: Path, info: AudioInfo) -> list[str]:
@@ -116,7 +123,8 @@ def _lost_tags(source: Path, info: AudioInfo) -> list[str]:
     lost = [name for name, _ in attached.texts if name not in known]
     lost += ["covers"] * bool(attached.pictures) + ["chapters"] * bool(attached.chapters)
     lost += attached.lost
-    return [f"{info.format} does not hold {', '.join(dict.fromkeys(lost))}"] if lost else []
+    unheld = [f"{info.format} does not hold {', '.join(dict.fromkeys(lost))}"] if lost else []
+    return unheld + _damaged(attached.damaged)
 
 
 def _without_mutagen(source: Path) -> list[str]:
@@ -155,8 +163,11 @@ def _family(info: AudioInfo) -> str | None:
     return MP4 if info.format in ("MP4", "M4A", "MOV") else None
 
 
-def _same_kind(source: Path, written: Path, family: str, info: AudioInfo) -> bool:
-    """Copy all tags as they are where both files have the same kind of them; False where they have not."""
+def _same_kind(source: Path, written: Path, family: str, info: AudioInfo) -> list[str] | None:
+    """Copy all tags as they are where both files have the same kind of them; None where they have not.
+
+    Returns warnings.
+    """
     import mutagen.flac
     import mutagen.mp4
     import mutagen.ogg
@@ -167,10 +178,10 @@ def _same_kind(source: Path, written: Path, family: str, info: AudioInfo) -> boo
     elif family == MP4 and isinstance(given, mutagen.mp4.MP4):
         _copy_mp4(given, written)
     elif family == VORBIS and isinstance(given, mutagen.flac.FLAC | mutagen.ogg.OggFileType):
-        _copy_vorbis(given, open_tags(written, info), info)
+        return _copy_vorbis(given, open_tags(written, info), info)
     else:
-        return False
-    return True
+        return None
+    return []
 
 
 def _copy_mp4(given: Any, written: Path) -> None:
@@ -187,8 +198,8 @@ def _copy_mp4(given: Any, written: Path) -> None:
     new.save()
 
 
-def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> None:
-    """Comments in their order, pictures, and of FLAC the cue sheet."""
+def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> list[str]:
+    """Copy comments in their order, pictures, and of FLAC the cue sheet; return warnings."""
     import mutagen.flac
 
     old_flac, new_flac = (isinstance(file, mutagen.flac.FLAC) for file in (given, new))
@@ -196,10 +207,17 @@ def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> None:
     if not (old_flac and new_flac) or given.info.channels != info.channels:
         comments = [each for each in comments if each[0].upper() != CHANNEL_MASK]
     pictures = list(given.pictures) if old_flac else []
+    damaged = []
+    for key, value in [each for each in comments if each[0].upper() == PICTURE]:
+        try:
+            picture = picture_in(value)
+        except Exception:  # mutagen and its parsers raise all kinds
+            damaged.append(PICTURE)
+            comments.remove((key, value))
+        else:
+            if new_flac:
+                pictures.append(picture)
     if new_flac:
-        pictures += [
-            mutagen.flac.Picture(base64.b64decode(value)) for key, value in comments if key.upper() == PICTURE
-        ]
         comments = [each for each in comments if each[0].upper() != PICTURE]
     else:
         comments += [(PICTURE, base64.b64encode(picture.write()).decode()) for picture in pictures]
@@ -208,12 +226,13 @@ def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> None:
     new.tags.clear()
     for comment in comments:
         new.tags.append(comment)
+    warnings = _damaged(damaged)
     if new_flac:
-        for picture in pictures:
-            new.add_picture(picture)
+        warnings += add_pictures(new, pictures)
         if old_flac and given.cuesheet and info.sample_rate == given.info.sample_rate:
             new.metadata_blocks.append(given.cuesheet)
     new.save()
+    return warnings
 
 
 def _has_id3(source: Path) -> bool:

@@ -23,7 +23,9 @@ def import_av() -> Any:
     try:
         import av
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("films and M4A need PyAV: pip install 'slimclean[av]'") from error
+        raise MissingDependencyError(
+            "films, M4A and Ogg FLAC need PyAV: pip install 'slimclean[av]'"
+        ) from error
     return av
 
 

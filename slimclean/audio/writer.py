@@ -57,6 +57,8 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
         stored = replace(stored, bit_rate=(form.bit_rate if form else None) or measured or stored.bit_rate)
     if stored.format in MUXERS:
         film.check(stored, source if tracks.is_film(source) else None)
+    elif stored.format == "OGG" and stored.subtype == "FLAC":
+        film.check(stored, None)
     return stored
 
 
@@ -81,16 +83,15 @@ class AudioWriter:
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
         try:
             self._sink = self._open()
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        except BaseException as error:
             self._whole.__exit__(None, None, None)
-            raise AudioError(f"cannot write {path} ({_reason(error)})") from error
-        except AudioError:
-            self._whole.__exit__(None, None, None)
+            if isinstance(error, soundfile.LibsndfileError | OSError | ValueError):
+                raise AudioError(f"cannot write {path} ({_reason(error)})") from error
             raise
 
     def _open(self) -> soundfile.SoundFile | film.Film:
         info = self.info
-        if info.format in MUXERS or film.writes_opus(info):
+        if info.format in MUXERS or film.writes_ogg(info):
             source = self._source
             if info.format not in MUXERS:
                 return film.Film(self._whole.temporary, info)  # tags come later
@@ -212,7 +213,7 @@ def _is_foreign(path: Path) -> bool:
 
 def _numbers(info: AudioInfo) -> tuple[str, int | None]:
     """Say as which numbers samples go to the encoder, and with how many bits; None: floating, as they are."""
-    if info.format in MUXERS or film.writes_opus(info):
+    if info.format in MUXERS or film.writes_ogg(info):
         kind = film.sample_format(info)
         if kind in ("s16", "s32", "u8"):
             return kind, info.bits_per_sample or 16

@@ -1,4 +1,4 @@
-"""The chunks of WAV, RF64 and AIFF files: markers, time codes and descriptions move to the new file.
+"""The chunks of WAV, RF64, BW64 and AIFF files: markers, time codes and descriptions move to the new file.
 
 libsndfile writes the sound; a walk over both files then puts in what it leaves out. Positions in samples are
 scaled where the sample rate changes, what the new sound makes untrue is corrected, all else is copied as bytes.
@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from slimclean.audio import riff
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.view import Peek
 
+FAMILIES = {b"RIFF": "wave", b"RF64": "wave", b"BW64": "wave", b"RIFX": "big-endian wave", b"FORM": "aiff"}
+"""Forms of files, and of which kind each is: chunks are copied within a kind."""
 OF_THE_SOUND = frozenset(
     (b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"levl", b"slnt", b"COMM", b"SSND", b"FVER")
 )
@@ -43,14 +47,20 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of a file in order; `form` is RIFF, RF64 or FORM, or empty for a file of another kind."""
+    """The chunks of a file in order; `form` is one of `FAMILIES`, or empty for a file of another kind."""
 
     form: bytes
     chunks: tuple[Chunk, ...] = ()
+    cut: bool = False
+    """Whether damage hides what follows, the sound included."""
+
+    @property
+    def family(self) -> str:
+        return FAMILIES.get(self.form, "")
 
     @property
     def order(self) -> str:
-        return ">" if self.form == b"FORM" else "<"
+        return ">" if self.form in (b"RIFX", b"FORM") else "<"
 
     def find(self, *names: bytes) -> Chunk | None:
         return next((chunk for chunk in self.chunks if chunk.name in names), None)
@@ -59,29 +69,31 @@ class Chunks:
 def walk(path: Path) -> Chunks:
     """Return the chunks of `path`; those that the end of the file cuts off are left out."""
     with path.open("rb") as file:
-        head = file.read(12)
-        form = head[:4]
-        if form not in (b"RIFF", b"RF64", b"FORM") or head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
+        peek = Peek(file)
+        steps = riff.Walk(peek, 0)
+        if steps.tag not in FAMILIES or peek.at(8, 4) not in (b"WAVE", b"AIFF", b"AIFC"):
             return Chunks(b"")
-        end = os.fstat(file.fileno()).st_size
-        order = ">" if form == b"FORM" else "<"
-        found, data_bytes = [], None
-        while len(head := file.read(8)) == 8:
-            name, size = struct.unpack(order + "4sI", head)
-            start = file.tell()
-            if name in (b"RIFF", b"RIFX", b"RF64", b"BW64") or not all(0x20 <= byte < 0x7F for byte in name):
-                break  # another file laid behind this one, or sound behind a size that is too small
-            if name == b"ds64":
-                data_bytes = struct.unpack("<QQ", file.read(16))[1] if size >= 16 else None
+        found: list[Chunk] = []
+        position, heard, data_bytes = 12, False, None
+        for _ in range(riff.MOST_CHUNKS):
+            name, size, start = peek.at(position, 4), steps.number(position + 4), position + 8
+            if start > peek.size or name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+                break  # the end, or another file laid behind this one
+            named = all(0x20 <= byte < 0x7F for byte in name)
+            if heard and not named:
+                break  # sound behind a size that is too small
             if name == b"data" and size == 0xFFFF_FFFF and data_bytes is not None:
                 size = data_bytes
-            if start + size > end and name in (b"data", b"SSND"):
-                size = end - start
-            if start + size > end:
+            if name in (b"data", b"SSND"):
+                heard, size = True, min(size, peek.size - start)
+            if start + size > peek.size:
                 break
-            found.append(Chunk(name, start, size))
-            file.seek(start + size + size % 2)
-    return Chunks(form, tuple(found))
+            if name == b"ds64" and size >= 16:
+                (data_bytes,) = struct.unpack("<Q", peek.at(start + 8, 8))
+            if named:
+                found.append(Chunk(name, start, size))
+            position = steps.past_pad(start + size)
+    return Chunks(steps.tag, tuple(found), cut=not heard and position + 8 <= peek.size)
 
 
 def content(path: Path, chunk: Chunk) -> bytes:
@@ -100,8 +112,7 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
     old, new = walk(source), walk(written)
     if not new.form:
         return []
-    families = {b"RIFF": "wave", b"RF64": "wave", b"FORM": "aiff"}
-    same = old.form and families[old.form] == families[new.form]
+    same = old.family == new.family
     kept = [chunk for chunk in old.chunks if chunk.name not in OF_THE_SOUND | PADDING] if same else []
     scale = _scale(source, old, info) if same else 1.0
     if same:
@@ -135,12 +146,12 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
 
 def extension(source: Path) -> tuple[int, int] | None:
     """Return the valid bits and the channel mask of a WAVE that states them, None of another file."""
-    fmt = walk(source).find(b"fmt ")
+    walked = walk(source)
+    fmt = walked.find(b"fmt ")
     if fmt is None or fmt.size < 40:
         return None
-    body = content(source, fmt)
-    bits, mask = struct.unpack_from("<HI", body, 18)
-    return (bits, mask) if body[:2] == b"\xfe\xff" else None
+    kind, bits, mask = struct.unpack_from(walked.order + "H16xHI", content(source, fmt))
+    return (bits, mask) if kind == 0xFFFE else None
 
 
 def lost(source: Path) -> list[str]:
@@ -156,7 +167,7 @@ def lost(source: Path) -> list[str]:
 def _scale(source: Path, old: Chunks, info: AudioInfo) -> float:
     """Return by how much positions in samples grow."""
     if (fmt := old.find(b"fmt ")) and fmt.size >= 8:
-        rate = struct.unpack("<I", content(source, fmt)[4:8])[0]
+        rate = struct.unpack(old.order + "I", content(source, fmt)[4:8])[0]
         return info.sample_rate / rate if rate else 1.0
     if (common := old.find(b"COMM")) and common.size >= 18:
         exponent, mantissa = struct.unpack(">HQ", content(source, common)[8:18])
@@ -200,7 +211,7 @@ def _changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[
         return bytes(new)
 
     return {
-        b"bext": lambda body: _broadcast(body, info, scale),
+        b"bext": lambda body: _broadcast(body, info, scale, order),
         b"iXML": lambda body: _ixml(body, info, scale),
         b"cue ": lambda body: words(body, 4, 24, (4, 20), number(body, 0)),
         b"plst": lambda body: words(body, 4, 12, (4,), number(body, 0)),
@@ -212,15 +223,15 @@ def _changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[
     }
 
 
-def _broadcast(body: bytes, info: AudioInfo, scale: float) -> bytes:
+def _broadcast(body: bytes, info: AudioInfo, scale: float, order: str) -> bytes:
     """`bext` (EBU Tech 3285): the time in samples, no loudness any more, one more line of coding history."""
     if len(body) < 602:
         return body
     new = bytearray(body)
-    (time,) = struct.unpack_from("<Q", new, 338)
-    struct.pack_into("<Q", new, 338, min((1 << 64) - 1, round(time * scale) if scale != 1 else time))
-    if struct.unpack_from("<H", new, 346)[0] >= 2:
-        struct.pack_into("<5H", new, 412, *[NOT_MEASURED] * 5)
+    (time,) = struct.unpack_from(order + "Q", new, 338)
+    struct.pack_into(order + "Q", new, 338, min((1 << 64) - 1, round(time * scale) if scale != 1 else time))
+    if struct.unpack_from(order + "H", new, 346)[0] >= 2:
+        struct.pack_into(order + "5H", new, 412, *[NOT_MEASURED] * 5)
     history = bytes(new[602:]).rstrip(b"\0")
     if history and not history.endswith(b"\r\n"):
         history += b"\r\n"
@@ -365,4 +376,4 @@ def _set_size(path: Path, form: bytes) -> None:
             file.write(struct.pack("<Q", size))
         else:
             file.seek(4)
-            file.write(struct.pack(">I" if form == b"FORM" else "<I", size))
+            file.write(struct.pack(Chunks(form).order + "I", size))

@@ -26,7 +26,7 @@ _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
 _BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX")
 """What stands behind sound, if anything."""
-_MOST_CHUNKS, _MOST_FILES = 10_000, 1_000
+MOST_CHUNKS, _MOST_FILES = 10_000, 1_000
 _CHUNK_BYTES = 1 << 22
 """No other chunk before the sound is larger where chunks are moved; pictures are smaller."""
 
@@ -74,14 +74,14 @@ class Wave:
         return int(struct.unpack(self.order + "I", self.fmt[8:12])[0]) or 1
 
 
-class _Walk:
-    """The chunks of one RIFF, RIFX, RF64 or BW64 file that begins at `start`, in their order of bytes."""
+class Walk:
+    """The chunks of one RIFF, RIFX, RF64, BW64 or FORM file that begins at `start`, in their order of bytes."""
 
     def __init__(self, peek: Peek, start: int) -> None:
         self.peek = peek
         self.start = start
         self.tag = peek.at(start, 4)
-        self.order = ">" if self.tag == b"RIFX" else "<"
+        self.order = ">" if self.tag in (b"RIFX", b"FORM") else "<"
 
     def number(self, position: int) -> int:
         return int(struct.unpack(self.order + "I", self.peek.at(position, 4).ljust(4, b"\0"))[0])
@@ -93,6 +93,13 @@ class _Walk:
             return False
         return head[:4] == b"data" or position + 8 + self.number(position + 4) <= self.peek.size + 1
 
+    def past_pad(self, position: int) -> int:
+        """Return where what follows a chunk that ends at `position` begins: some writers do not pad."""
+        if position % 2 == 0:
+            return position
+        padded = self.is_chunk(position + 1) or position + 1 >= self.peek.size
+        return position + 1 if padded or not self.is_chunk(position) else position
+
     def is_file(self, position: int) -> bool:
         """Tell whether another file begins here."""
         head = self.peek.at(position, 12)
@@ -100,7 +107,7 @@ class _Walk:
 
     def follows(self, position: int) -> bool:
         """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""
-        for _ in range(_MOST_CHUNKS):
+        for _ in range(MOST_CHUNKS):
             if position >= self.peek.size:
                 return True
             if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
@@ -141,7 +148,7 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
 
     Raises `AudioError` where sound is cut off.
     """
-    walk = _Walk(peek, start)
+    walk = Walk(peek, start)
     riff_end = start + 8 + walk.number(start + 4)
     fmt, data, ds64, declared = b"", range(0), b"", 0
     others: list[range] = []
@@ -153,8 +160,8 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
     count = 0
     while position + 8 <= peek.size:
         count += 1
-        if count > _MOST_CHUNKS:
-            raise AudioError(f"damaged: more than {_MOST_CHUNKS} chunks")
+        if count > MOST_CHUNKS:
+            raise AudioError(f"damaged: more than {MOST_CHUNKS} chunks")
         name, size, body = peek.at(position, 4), walk.number(position + 4), position + 8
         if found and walk.is_file(position):
             following = position
@@ -187,11 +194,10 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
                 others.append(range(position, body + size))
             position = min(body + size, peek.size)
         if position % 2 and position < peek.size:
-            padded = walk.is_chunk(position + 1) or position + 1 >= peek.size
-            if padded or not walk.is_chunk(position):
-                position += 1
-            elif data.stop != position:
+            after = walk.past_pad(position)
+            if after == position != data.stop:
                 regular = False  # an odd chunk without its pad byte
+            position = after
     regular = regular and (bool(ds64) or walk.tag in (b"RIFF", b"RIFX"))
     if not found or len(fmt) < 16:
         return None
@@ -212,7 +218,7 @@ def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
     return replace(wave, warnings=tuple(warnings), regular=regular)
 
 
-def _end(walk: _Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tuple[int, str]:
+def _end(walk: Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tuple[int, str]:
     """Find where sound that begins at `body` ends; with a remark on what follows it."""
     size = walk.peek.size
     if body + declared == size:
@@ -238,7 +244,7 @@ def _end(walk: _Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tu
     return walk.before_chunks(stop), ""
 
 
-def _goes_on(walk: _Walk, fmt: bytes, body: int, stop: int) -> bool:
+def _goes_on(walk: Walk, fmt: bytes, body: int, stop: int) -> bool:
     """Tell whether what follows `stop` sounds like what is before it, and not like bytes of something else."""
     if len(fmt) < 16:
         return True

@@ -256,7 +256,7 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
         if chunk.name == b"LIST":
             body = chunks.content(source, chunk)
             if body[:4] == b"INFO":
-                parts = list(_info_parts(body[4:]))
+                parts = list(_info_parts(body[4:], walked.order))
                 for (name, _), text in zip(parts, decoded([value for _, value in parts]), strict=True):
                     found.texts.append((by_info.get(name, name), text))
         elif chunk.name in (b"NAME", b"AUTH", b"ANNO", b"(c) "):
@@ -280,10 +280,10 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
     found.texts = [(name, value) for name, value in found.texts if value and not STALE.match(name)]
 
 
-def _info_parts(body: bytes) -> Iterable[tuple[str, bytes]]:
+def _info_parts(body: bytes, order: str) -> Iterable[tuple[str, bytes]]:
     at = 0
     while at + 8 <= len(body):
-        name, size = struct.unpack_from("<4sI", body, at)
+        name, size = struct.unpack_from(order + "4sI", body, at)
         if value := body[at + 8 : at + 8 + size].split(b"\0")[0]:
             yield name.decode("latin-1"), value
         at += 8 + size + size % 2

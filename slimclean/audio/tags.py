@@ -52,7 +52,7 @@ def keep(source: Path, written: Path, info: AudioInfo, *, film: bool = False) ->
     `film` says that FFmpeg copied chapters, pictures and its idea of the texts already.
     """
     try:
-        return _keep(source, written, info, film=film)
+        return [*_hidden_chunks(source), *_keep(source, written, info, film=film)]
     except Exception as error:  # a tag never costs the sound
         for cause in (error, error.__cause__, *error.args):
             if isinstance(cause, OSError) and cause.errno in FULL:
@@ -61,10 +61,10 @@ def keep(source: Path, written: Path, info: AudioInfo, *, film: bool = False) ->
 
 
 def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[str]:
-    ours = chunks.walk(source).form
+    ours = chunks.walk(source).family
     if info.format.startswith(("WAV", "RF64", "AIFF")):
         aiff = info.format == "AIFF"
-        if ours and (ours == b"FORM") == aiff:
+        if ours and ours == chunks.walk(written).family:
             return chunks.keep(source, written, info)
         attached = read(source)
         put, warnings = chunks_for(attached, aiff=aiff, length_s=info.duration_s)
@@ -94,8 +94,14 @@ def _keep(source: Path, written: Path, info: AudioInfo, *, film: bool) -> list[s
     return warnings
 
 
+def _hidden_chunks(source: Path) -> list[str]:
+    return ["its header is damaged: chunks behind the damage are not kept"] if chunks.walk(source).cut else []
+
+
 def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
     names = chunks.lost(source)
+    if names and info.format.startswith(("WAV", "RF64")) and chunks.walk(source).form == b"RIFX":
+        return [f"not kept, as they are big-endian: {', '.join(names)}"]
     return [f"{info.format} does not hold {', '.join(names)}"] if names else []
 
 

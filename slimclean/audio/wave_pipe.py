@@ -2,7 +2,8 @@
 
 A header at the beginning of a pipe cannot know how much follows. Encoders then give sizes near 2 or 4 GiB, or
 0; such a stream goes on until it ends, an endless one for ever. What goes out has the size of what came in
-where that is known, else 0xFFFFFFFF, as FFmpeg does. Chunks before the sound, such as `LIST`, go along.
+where that is known, else 0xFFFFFFFF, as FFmpeg does. Chunks before the sound, such as `LIST`, go along as they
+are, and so do those behind it where the header says how much they are.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ _UNKNOWN_FROM = 0x7FFF_0000
 """From this size on, a size stands for "unknown"."""
 _LARGEST_HEADER = 1 << 20
 """Before the sound; what needs more is no stream."""
+_LARGEST_REST = 1 << 24
+"""Behind the sound; it waits in memory until the sound is written."""
+_LARGEST_SIZE = 1 << 62
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _SUBTYPES = {
     (_PCM, 8): "PCM_U8", (_PCM, 16): "PCM_16", (_PCM, 24): "PCM_24", (_PCM, 32): "PCM_32",
     (_FLOAT, 32): "FLOAT", (_FLOAT, 64): "DOUBLE",
 }  # fmt: skip
+_TIMED = (b"bext", b"iXML", b"cue ", b"plst", b"smpl")
+"""Chunks that count in samples."""
 _BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
 
 
@@ -68,6 +74,8 @@ class WaveHeader:
     size: int | None
     fmt: bytes
     others: bytes
+    behind: int = 0
+    """Bytes of the chunks behind the sound."""
 
     @property
     def frame_bytes(self) -> int:
@@ -80,29 +88,40 @@ def read_header(source: Bytes) -> WaveHeader | None:
     head = source.exactly(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         return None
-    fmt, others, long_size = b"", b"", None
+    fmt, others, sizes = b"", b"", None
     while len(source.taken) < _LARGEST_HEADER:
         start = source.exactly(8)
         if len(start) < 8:
             return None
         name, size = struct.unpack("<4sI", start)
         if name == b"data":
-            return _header(fmt, others, size if long_size is None else long_size)
+            riff_size, size = sizes if sizes and size == UNKNOWN else (_number(head[4:]), size)
+            behind = riff_size + 8 - (len(source.taken) + size + size % 2)
+            header = _header(fmt, others, size, exact=sizes is not None)
+            fits = header is not None and header.size is not None and 0 < behind <= _LARGEST_REST
+            return replace(header, behind=behind) if header and fits else header
         if size > _LARGEST_HEADER:
             return None
         body = source.exactly(size + size % 2)
-        if len(body) < size:
-            return None
+        if len(body) < size or body[size:].strip(b"\0"):
+            return None  # cut short, or without its pad byte
         if name == b"fmt ":
             fmt = body[:size]
         elif name == b"ds64":
-            (long_size,) = struct.unpack("<Q", body[8:16])
+            if size < 16:
+                return None
+            sizes = struct.unpack("<QQ", body[:16])
         elif name not in (b"fact", b"JUNK", b"PAD "):
             others += start + body
     return None
 
 
-def _header(fmt: bytes, others: bytes, size: int) -> WaveHeader | None:
+def _number(data: bytes) -> int:
+    return int.from_bytes(data[:4], "little")
+
+
+def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader | None:
+    """Return the header; `exact` says that sizes have 64 bits, so that none stands for "unknown"."""
     if len(fmt) < 16:
         return None
     tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", fmt[:16])
@@ -115,7 +134,7 @@ def _header(fmt: bytes, others: bytes, size: int) -> WaveHeader | None:
         return None
     if block != channels * bits // 8:
         return None
-    known = 0 < size < _UNKNOWN_FROM or size > UNKNOWN
+    known = 0 < size < (_LARGEST_SIZE if exact else _UNKNOWN_FROM) and size != UNKNOWN
     valid = valid if valid and valid < bits and tag == _PCM else None
     info = AudioInfo(
         rate, channels, size // block if known else 0, "WAV", subtype, bits_per_sample=valid, channel_mask=mask
@@ -123,16 +142,32 @@ def _header(fmt: bytes, others: bytes, size: int) -> WaveHeader | None:
     return WaveHeader(info, size if known else None, fmt, others)
 
 
+def _names(chunks: bytes) -> list[bytes] | None:
+    """Return the names of whole chunks; None for what is something else."""
+    at, names = 0, []
+    while at + 8 <= len(chunks) and all(0x20 <= byte < 0x7F for byte in chunks[at : at + 4]):
+        names.append(chunks[at : at + 4])
+        at += 8 + _number(chunks[at + 4 :])
+        if at > len(chunks):
+            return None
+        at += at % 2
+    return names if at >= len(chunks) else None
+
+
 class WaveSource:
     """Gives the sound of a stream, from after its header on, as it comes.
 
-    After the last block `problem` says what was wrong with the stream, if anything.
+    After the last block `problem` says what was wrong with the stream, if anything, and `behind` holds
+    the chunks behind the sound.
     """
 
     def __init__(self, stream: BinaryIO, header: WaveHeader) -> None:
         self.info = header.info
         self.warnings: list[str] = []
         self.problem = ""
+        self.behind = b""
+        self.timed: list[bytes] = []
+        """Names of chunks that go along and count in samples."""
         self._header = header
         self._read = getattr(stream, "read1", stream.read)
 
@@ -162,8 +197,26 @@ class WaveSource:
         self.warnings += mixdown.remarks()
         if size is not None and seen < size:
             self.problem = f"truncated: {seen} of {size} bytes of sound are there"
-        while self._read(READ_BYTES):  # chunks after the sound; who writes them is not to meet a closed pipe
-            pass
+        self._read_behind()
+
+    def _read_behind(self) -> None:
+        """Keep the chunks that belong to the file; read on to the end: no writer meets a closed pipe."""
+        pad = (self._header.size or 0) % 2
+        wanted = pad + self._header.behind
+        found, left_out = bytearray(), 0
+        while data := self._read(READ_BYTES):
+            there = data[: wanted - len(found)]
+            found += there
+            rest = data[len(there) :]
+            left_out += len(rest) if rest.strip(b"\0") else 0
+        names = _names(bytes(found[pad:]))
+        if len(found) < wanted or names is None or b"data" in names:
+            names, left_out = [], left_out + len(found[pad:])
+        else:
+            self.behind = bytes(found[pad:])
+        self.timed = [name for name in (*(_names(self._header.others) or ()), *names) if name in _TIMED]
+        if left_out:
+            self.warnings.append(f"{left_out} bytes behind the sound were left out")
 
     def _decoded(self, data: bytes) -> np.ndarray:
         """Return the bytes -> [C, T]."""
@@ -201,8 +254,14 @@ class WaveSink:
         self._stream = stream
         self._bits = _BITS[self.info.subtype]
         same = self.info == given
-        self._valid = (given.bits_per_sample if same else None) or self._bits
-        self._fmt = header.fmt if same else self._plain_fmt()
+        as_before = self.info.subtype == given.subtype
+        self._valid = (given.bits_per_sample if as_before else None) or self._bits
+        if same:
+            self._fmt = header.fmt
+        else:
+            self._fmt = self._made_fmt(b"" if form.mono or given.channel_mask is None else header.fmt)
+        self._pad = b""
+        self._behind = 0
         self._head: bytes | None = self._start(header)
 
     def write(self, block: np.ndarray) -> None:
@@ -213,21 +272,45 @@ class WaveSink:
         self._stream.write(self._encoded(block))
         self._stream.flush()
 
+    def finish(self, source: WaveSource) -> list[str]:
+        """Write what stands behind the sound, as much as the header says; return warnings."""
+        lost = source.behind and not self._behind
+        rest = source.behind
+        if len(rest) != self._behind:
+            rest = struct.pack("<4sI", b"JUNK", max(0, self._behind - 8))[: self._behind]
+            rest = rest.ljust(self._behind, b"\0")
+        self._stream.write(self._pad + rest)
+        self._stream.flush()
+        remarks = ["chunks behind so much sound were left out"] if lost else []
+        if source.timed and self.info.sample_rate != source.info.sample_rate:
+            names = ", ".join(name.decode().strip() for name in source.timed)
+            remarks.append(f"{names} still count samples at {source.info.sample_rate} Hz")
+        return remarks
+
     def _start(self, header: WaveHeader) -> bytes:
         size = None
         if header.size is not None:
             frames = round(header.info.frames * self.info.sample_rate / header.info.sample_rate)
             size = frames * self.info.channels * self._bits // 8
-        chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(self._fmt)) + self._fmt + header.others
-        known = size is not None and size + len(chunks) + 8 < _UNKNOWN_FROM
-        sizes = (len(chunks) + 8 + (size or 0), size or 0) if known else (UNKNOWN, UNKNOWN)
+        fmt = self._fmt + b"\0" * (len(self._fmt) % 2)
+        chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(self._fmt)) + fmt + header.others
+        sizes = UNKNOWN, UNKNOWN
+        if size is not None and size + len(chunks) + 8 + header.behind < _UNKNOWN_FROM:
+            self._pad, self._behind = b"\0" * (size % 2), header.behind
+            sizes = len(chunks) + 8 + size + len(self._pad) + self._behind, size
         return struct.pack("<4sI", b"RIFF", sizes[0]) + chunks + struct.pack("<4sI", b"data", sizes[1])
 
-    def _plain_fmt(self) -> bytes:
+    def _made_fmt(self, extensible: bytes) -> bytes:
+        """Return a plain `fmt `, or one with the channel mask of `extensible`."""
         channels, rate, bits = self.info.channels, self.info.sample_rate, self._bits
         tag = _FLOAT if self.info.subtype in ("FLOAT", "DOUBLE") else _PCM
         block = channels * bits // 8
-        return struct.pack("<HHIIHH", tag, channels, rate, rate * block, block, bits)
+        kind = _EXTENSIBLE if extensible else tag
+        plain = struct.pack("<HHIIHH", kind, channels, rate, rate * block, block, bits)
+        if not extensible:
+            return plain
+        (mask,) = struct.unpack_from("<I", extensible, 20)
+        return plain + struct.pack("<HHIH", 22, self._valid, mask, tag) + extensible[26:40]
 
     def _encoded(self, block: np.ndarray) -> bytes:
         """[C, T] -> bytes."""

@@ -22,7 +22,7 @@ from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison, Look
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
-from slimclean.errors import AudioError, UsageError
+from slimclean.errors import AudioError, UsageError, reason
 
 
 def enhance_pipe(
@@ -41,6 +41,26 @@ def enhance_pipe(
     """
     if destination == STREAM and streams[1].isatty():
         raise UsageError("sound does not go to a terminal; give an `output`, or a pipe")
+    try:
+        return _through(source, destination, streams, enhancer, form, progress, look)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a stream, or of the place where it is spooled
+        result = begin(Task(source, destination), enhancer)
+        result.error = reason(error)
+        return result
+
+
+def _through(
+    source: Path,
+    destination: Path,
+    streams: tuple[BinaryIO, BinaryIO],
+    enhancer: Enhancer,
+    form: OutputForm,
+    progress: Progress,
+    look: Look | None,
+) -> FileResult:
+    """Flow, or spool what cannot."""
     begun = Bytes(streams[0])
     if source == destination == STREAM and flows(form) and (header := read_header(begun)):
         return _flow(header, streams, enhancer, form, progress, look)
@@ -83,9 +103,10 @@ def _flow(
         account.tell(enhancer)
         if source.problem:
             raise AudioError(source.problem)
+        remarks = sink.finish(source)
         result.clipped_samples = sink.clipped
         result.warnings = "; ".join(
-            [*source.warnings, *account.warnings(sink.clipped), *form.unused(sink.info)]
+            [*source.warnings, *remarks, *account.warnings(sink.clipped), *form.unused(sink.info)]
         )
     if look is not None and account.trace is not None and result.status == "enhanced":
         result.view = look(result, account.trace.comparison(enhancer))

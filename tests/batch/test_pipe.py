@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shlex
 import struct
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import identity_enhancer, voice
+from made import chunk, pcm, riff, wave_format
 
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
@@ -180,6 +182,123 @@ def test_chunks_before_the_sound_and_masks_go_along():
     result = enhance_pipe(STREAM, STREAM, (Stream(given), out), identity_enhancer(), OutputForm())
     assert result.status == "enhanced"
     assert out.getvalue()[: len(body) + 8 - len(x)] == given[: len(body) + 8 - len(x)]
+    assert "12 bytes behind the sound were left out" in result.warnings  # outside the RIFF
+
+
+TITLE = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Title\0"))
+BEXT = chunk(b"bext", b"Reporter".ljust(602, b"\0"))
+
+
+def flowed(given: bytes, form: OutputForm | None = None):
+    """Return the row and the bytes of a stream that went through."""
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(given), out), identity_enhancer(), form or OutputForm())
+    return result, out.getvalue()
+
+
+@pytest.mark.parametrize("samples", [8000, 8001])
+@pytest.mark.parametrize("tag", [b"RIFF", b"RF64"])
+def test_chunks_behind_the_sound_go_along(samples, tag):
+    sound = bytes([116, 140]) * (samples // 2) + b"\x80" * (samples % 2)
+    form, data = wave_format(bits=8), chunk(b"data", sound)
+    given = riff(form, data, TITLE, BEXT)
+    if tag == b"RF64":
+        sizes = struct.pack("<QQQI", len(given) - 8 + 36, samples, samples, 0)
+        data = chunk(b"data", sound, size=0xFFFF_FFFF)
+        given = riff(chunk(b"ds64", sizes), form, data, TITLE, BEXT, size=0xFFFF_FFFF, tag=tag)
+    result, out = flowed(given)
+    assert result.warnings == ""
+    assert out[:8] == b"RIFF" + struct.pack("<I", len(out) - 8)
+    assert out[44 + samples :] == b"\0" * (samples % 2) + TITLE + BEXT
+    assert result.duration_s == samples / 16_000
+
+
+def test_what_is_no_chunk_behind_the_sound_is_left_out_with_a_warning():
+    for rest in (b"\1" * 100, chunk(b"data", b"\1" * 92), (TITLE + BEXT)[:100]):
+        result, out = flowed(riff(wave_format(), chunk(b"data", pcm(0.5)), rest))
+        assert "100 bytes behind the sound were left out" in result.warnings
+        assert out[:8] == b"RIFF" + struct.pack("<I", len(out) - 8)
+        assert out[44 + 16_000 :] == chunk(b"JUNK", bytes(92))
+
+
+def test_chunks_that_count_in_samples_are_named_where_the_rate_changes():
+    given = riff(wave_format(), BEXT, chunk(b"data", pcm(0.5)), TITLE, chunk(b"cue ", bytes(4)))
+    result, out = flowed(given, OutputForm(sample_rate=8000))
+    assert "bext, cue still count samples at 16000 Hz" in result.warnings
+    assert out.endswith(TITLE + chunk(b"cue ", bytes(4)))
+
+
+@pytest.mark.parametrize("subtype", [None, "FLOAT"])
+def test_masks_and_valid_bits_go_along_where_the_rate_changes(subtype):
+    guid = bytes.fromhex("000000001000800000aa00389b71")
+    extra = struct.pack("<HHIH", 22, 12, 0x60F, 1) + guid
+    given = riff(wave_format(0xFFFE, 6, extra=extra), chunk(b"data", 6 * pcm(0.5)))
+    _, out = flowed(given, OutputForm(sample_rate=8000, subtype=subtype))
+    bits, valid, kind = (32, 32, 3) if subtype else (16, 12, 1)
+    extra = struct.pack("<HHIH", 22, valid, 0x60F, kind) + guid
+    assert out[12:60] == wave_format(0xFFFE, 6, 8000, bits, extra)
+    assert soundfile.info(io.BytesIO(out)).channels == 6
+    _, out = flowed(given, OutputForm(mono=True))
+    assert out[12:36] == wave_format()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        riff(chunk(b"ds64", bytes(8)), wave_format(), chunk(b"data", pcm(0.5), size=0xFFFF_FFFF), tag=b"RF64"),
+        riff(chunk(b"ds64", b""), wave_format(), chunk(b"data", pcm(0.5), size=0xFFFF_FFFF), tag=b"RF64"),
+        riff(wave_format(), chunk(b"LIST", b"INFO!", pad=False), BEXT, chunk(b"data", pcm(0.5))),
+    ],
+)
+def test_headers_that_do_not_flow_are_spooled(given):
+    result, out = flowed(given)
+    assert (result.status, result.duration_s) == ("enhanced", 0.5), result.error
+    assert soundfile.info(io.BytesIO(out)).frames == 8000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        riff(chunk(b"fmt ", bytes(14)), chunk(b"data", pcm(0.5))),
+        riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 0, 0, 0, 0, 0)), chunk(b"data", pcm(0.5))),
+        riff(chunk(b"fmt ", bytes(16), size=0xFFFF_FFFF), chunk(b"data", pcm(0.5))),
+        riff(chunk(b"ds64", b"\xff" * 8, size=0xFFFF_FFFF), tag=b"RF64"),
+    ],
+)
+def test_headers_that_make_no_sense_are_failures(given):
+    result, out = flowed(given)
+    assert (result.status, out) == ("failed", b"")
+    assert result.error
+
+
+def test_a_size_that_no_disk_holds_is_unknown():
+    sizes = struct.pack("<QQQI", 1 << 63, 1 << 63, 0, 0)
+    data = chunk(b"data", pcm(0.5), size=0xFFFF_FFFF)
+    result, _ = flowed(riff(chunk(b"ds64", sizes), wave_format(), data, tag=b"RF64"))
+    assert (result.status, result.duration_s) == ("enhanced", 0.5), result.error
+
+
+@pytest.mark.parametrize("form", [OutputForm(), OutputForm(".flac")])
+def test_a_full_disk_behind_the_pipe_is_a_failure(form):
+    class Full(Stream):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    streams = Stream(encoded(voice(1.0))), Full()
+    result = enhance_pipe(STREAM, STREAM, streams, identity_enhancer(), form)
+    assert (result.status, result.error, result.file) == ("failed", "No space left on device", "-")
+
+
+def test_a_stream_that_cannot_be_read_is_a_failure(tmp_path):
+    class Broken(Stream):
+        def read(self, count=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    for destination in (STREAM, tmp_path / "b.wav"):
+        streams = Broken(), Stream()
+        result = enhance_pipe(STREAM, destination, streams, identity_enhancer(), OutputForm())
+        assert (result.status, result.error) == ("failed", "Input/output error")
+        assert (result.file, result.output) == ("-", str(destination))
 
 
 def test_a_stream_that_is_cut_short_flows_to_its_end_and_fails():

@@ -1,0 +1,111 @@
+"""Chunks of WAV files that are laid out unusually: BW64, RIFX, and without pad bytes."""
+
+from __future__ import annotations
+
+import struct
+
+import made
+import numpy as np
+import pytest
+from conftest import identity_enhancer
+from made import chunk, riff, wave_format
+
+from slimclean.audio import OutputForm, tags
+from slimclean.audio.chunks import content, extension, walk
+from slimclean.audio.formats import AudioInfo
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
+
+BEXT = b"Reporter".ljust(602, b"\0")
+SOUND = made.pcm(0.5)
+DATA = chunk(b"data", SOUND)
+TITLE = b"INFO" + chunk(b"INAM", b"Hello", pad=False)
+IXML = chunk(b"iXML", b"<BWFXML></BWFXML>")
+
+
+def swapped(sound: bytes) -> bytes:
+    return np.frombuffer(sound, "<i2").astype(">i2").tobytes()
+
+
+def big_endian(*chunks: tuple[bytes, bytes]) -> bytes:
+    body = b"WAVE" + b"".join(
+        name + struct.pack(">I", len(body)) + body + b"\0" * (len(body) % 2) for name, body in chunks
+    )
+    return b"RIFX" + struct.pack(">I", len(body)) + body
+
+
+def enhanced(tmp_path, data: bytes, name: str = "b.wav", form: OutputForm | None = None):
+    """Enhance a file of these bytes; return its row and the chunks that come out."""
+    (tmp_path / "a.wav").write_bytes(data)
+    result = enhance_file(Task(tmp_path / "a.wav", tmp_path / name), identity_enhancer(), form)
+    assert result.status == "enhanced", result.error
+    walked = walk(tmp_path / name)
+    return result, {each.name: content(tmp_path / name, each) for each in walked.chunks}
+
+
+def test_chunks_of_bw64_go_into_rf64(tmp_path):
+    ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, len(SOUND), len(SOUND) // 2, 0))
+    others = chunk(b"bext", BEXT) + chunk(b"axml", b"<adm/>")
+    unknown = 0xFFFF_FFFF
+    data = chunk(b"data", SOUND, size=unknown)
+    result, new = enhanced(tmp_path, riff(ds64, wave_format(), others, data, IXML, size=unknown, tag=b"BW64"))
+    assert list(new) == [b"ds64", b"fmt ", b"bext", b"axml", b"data", b"iXML"]
+    assert (new[b"bext"][:412], new[b"axml"], len(new[b"data"])) == (BEXT[:412], b"<adm/>", len(SOUND))
+    assert result.warnings == ""
+
+
+def test_an_odd_chunk_without_its_pad_byte_hides_nothing(tmp_path):
+    title = chunk(b"LIST", TITLE, pad=False)
+    result, new = enhanced(tmp_path, riff(wave_format(), title, chunk(b"bext", BEXT), DATA, IXML))
+    assert list(new) == [b"fmt ", b"LIST", b"bext", b"data", b"iXML"]
+    assert (new[b"LIST"], len(new[b"data"])) == (TITLE, len(SOUND))
+    assert result.warnings == ""
+
+
+def test_zeros_before_the_sound_hide_nothing(tmp_path):
+    result, new = enhanced(tmp_path, riff(wave_format(), bytes(16), chunk(b"bext", BEXT), DATA, IXML))
+    assert list(new) == [b"fmt ", b"bext", b"data", b"iXML"]
+    assert result.warnings == ""
+
+
+def test_chunks_of_rifx_are_big_endian(tmp_path):
+    form = struct.pack(">HHIIHH", 1, 1, made.RATE, 2 * made.RATE, 2, 16)
+    bext = BEXT[:338] + struct.pack(">QH", 48_000, 1) + BEXT[348:]
+    play = struct.pack(">IIII", 1, 1, 4000, 1)
+    chunks = (b"fmt ", form), (b"bext", bext), (b"data", swapped(SOUND)), (b"plst", play)
+    _, new = enhanced(tmp_path, big_endian(*chunks), form=OutputForm(sample_rate=8000))
+    assert list(new) == [b"fmt ", b"bext", b"data", b"plst"]
+    data = (tmp_path / "b.wav").read_bytes()
+    assert data[:8] == b"RIFX" + struct.pack(">I", len(data) - 8)
+    assert struct.unpack_from(">QH", new[b"bext"], 338) == (24_000, 1)
+    assert struct.unpack_from(">II", new[b"plst"]) == (1, 1)
+
+
+def test_texts_of_rifx_go_into_rf64_and_the_rest_is_named(tmp_path):
+    form = struct.pack(">HHIIHH", 1, 1, made.RATE, 2 * made.RATE, 2, 16)
+    title = b"INFO" + b"INAM" + struct.pack(">I", 6) + b"Hello\0"
+    chunks = (b"fmt ", form), (b"LIST", title), (b"bext", BEXT), (b"data", swapped(SOUND))
+    result, new = enhanced(tmp_path, big_endian(*chunks), "b.rf64")
+    assert new[b"LIST"] == b"INFO" + chunk(b"INAM", b"Hello\0")
+    assert b"bext" not in new
+    assert result.warnings == "not kept, as they are big-endian: bext"
+
+
+def test_the_channel_mask_of_rifx_is_read(tmp_path):
+    form = struct.pack(">HHIIHHHHI", 0xFFFE, 2, made.RATE, 4 * made.RATE, 4, 16, 22, 16, 0x600)
+    (tmp_path / "a.wav").write_bytes(big_endian((b"fmt ", form + bytes(16)), (b"data", swapped(SOUND))))
+    assert extension(tmp_path / "a.wav") == (16, 0x600)
+
+
+@pytest.mark.parametrize("name", ["b.wav", "b.flac"])
+def test_damage_that_hides_the_sound_from_the_walk_is_said(tmp_path, name):
+    (tmp_path / "a.wav").write_bytes(riff(wave_format(), chunk(b"bext", BEXT)) + 2000 * b"\xff")
+    assert walk(tmp_path / "a.wav").cut
+    (tmp_path / name).write_bytes(made.encoded("WAV" if name == "b.wav" else "FLAC"))
+    info = AudioInfo(made.RATE, 1, 2 * made.RATE, "WAV" if name == "b.wav" else "FLAC", "PCM_16")
+    assert tags.keep(tmp_path / "a.wav", tmp_path / name, info)[0].startswith("its header is damaged")
+
+
+def test_a_ds64_that_the_end_of_the_file_cuts_off_is_no_error(tmp_path):
+    (tmp_path / "a.wav").write_bytes(riff(b"ds64" + struct.pack("<I", 28) + bytes(4), tag=b"RF64"))
+    assert extension(tmp_path / "a.wav") is None

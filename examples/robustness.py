@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import levels
 import numpy as np
+from joblib import Parallel, delayed
 from scipy import signal
 
 from slimclean import Enhancer, audio
+from slimclean.cli.common import parse_uf
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError
@@ -129,26 +132,28 @@ def _pesq(clean: np.ndarray, x: np.ndarray) -> str:
         return "?"
 
 
+def column(setting: tuple[float | Literal["auto"], str | None], pair: list[np.ndarray]) -> dict[str, str]:
+    """What becomes of every recording at one UF of one model."""
+    enhancer = Enhancer(setting[0], model=setting[1])
+    return dict(checks(*pair, lambda x, rate: enhancer(x, rate).waveform))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clean", type=Path)
     parser.add_argument("noisy", type=Path)
     parser.add_argument("--model")
+    parser.add_argument("--uf", nargs="+", default=["0.125", "auto", "1"], help="a column each")
     arguments = parser.parse_args()
     signals = []
     for path in (arguments.clean, arguments.noisy):
         waveform, rate = audio.read(path)
         signals.append(resample(waveform[:1], rate, SAMPLE_RATE)[0])
-    columns: dict[str, dict[str, str]] = {}
-    for name, enhancer in {
-        "UF 0.125": Enhancer(0.125, model=arguments.model),
-        "auto": Enhancer("auto", 0.25, arguments.model),
-        "UF 1": Enhancer(1.0, model=arguments.model),
-    }.items():
-
-        def run(x: np.ndarray, rate: int, enhancer: Enhancer = enhancer) -> np.ndarray:
-            return enhancer(x, rate).waveform
-
-        for check, found in checks(*signals, run):
-            columns.setdefault(check, {"recording": check})[name] = found
-    print(table(list(columns.values())))
+    ufs = {"auto" if uf == "auto" else f"UF {float(uf):g}": parse_uf(uf) for uf in arguments.uf}
+    work = (delayed(column)((uf, arguments.model), signals) for uf in ufs.values())
+    columns = dict(zip(ufs, Parallel(n_jobs=len(ufs))(work), strict=True))
+    rows = [
+        {"recording": check, **{name: found[check] for name, found in columns.items()}}
+        for check in next(iter(columns.values()))
+    ]
+    print(table(rows))

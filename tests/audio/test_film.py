@@ -223,8 +223,8 @@ def test_what_is_measured_is_the_track_on_request(tmp_path):
         assert result.loudness_out_lufs == pytest.approx(-20, abs=0.2)
 
 
-@pytest.mark.parametrize("name", ["b.m4a", "b.mp4", "b.webm", "b.mkv", "b.mov", "b.flac", "b.opus"])
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("name", ["b.m4a", "b.mp4", "b.webm", "b.mkv", "b.opus"])
+@pytest.mark.parametrize("channels", [2, 6])
 def test_pcm_of_a_film_without_places_for_its_channels(tmp_path, name, channels):
     source = make_film(tmp_path / "a.mkv", "pcm_s16le", sound(1.0, channels), picture=False)
     result = enhance_file(Task(source, tmp_path / name), identity_enhancer())

@@ -134,7 +134,7 @@ def test_a_network_learns_to_look_ahead_beside_old_weights(libraries, tmp_path):
     before = checkpoint.load(start)[0].state_dict()
     assert before.keys() == as_before.keys()
     assert all(before[name].equal(as_before[name]) for name in before)
-    learned = TrainConfig(tmp_path / "learned", steps=30, **CONFIG)
+    learned = TrainConfig(tmp_path / "learned", steps=8, **CONFIG)
     after = checkpoint.load(train(learned, mixer_of(libraries), SMALL, init=start))[0].row.weight.detach()
     assert after[1:].abs().max() > 0
 

@@ -177,8 +177,8 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
 
 
 def _listed(input_list: str | None) -> list[str]:
-    """Return the paths in the file of --input-list; standard input is read only once, and later."""
-    if input_list is None or input_list == "-":
+    """Return the paths in the file of --input-list; a pipe can be read only once, which is later."""
+    if input_list is None or not os.path.isfile(input_list):  # noqa: PTH113
         return []
     from slimclean.batch.pipe import read_text
     from slimclean.batch.plan import read_list

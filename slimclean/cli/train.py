@@ -84,7 +84,7 @@ def train(
         str, typer.Option(help="Target UFs of routed examples: a range, or one number for that alone.")
     ] = ",".join(map(str, TrainConfig.targets)),
     freeze_router: Annotated[
-        bool, typer.Option(help="Train the backbone beside the router of --init as it is, and stays.")
+        bool, typer.Option(help="Train the backbone beside the router of --init, which stays as it is.")
     ] = TrainConfig.freeze_router,
     beta: Annotated[float, typer.Option(help="Weight of the router's efficiency loss.")] = TrainConfig.beta,
     gamma: Annotated[float, typer.Option(help="Weight of the router's balance loss.")] = TrainConfig.gamma,

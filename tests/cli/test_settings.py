@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import soundfile
@@ -65,6 +67,18 @@ def test_the_file_is_found_for_lists_and_patterns_too(take, tmp_path, monkeypatc
     absent = run("enhance", "--input-list", "nothing.txt", "--dry-run")
     assert absent.exit_code == 2
     assert "nothing.txt" in absent.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_list_that_comes_through_a_pipe_is_read_once(take, tmp_path):
+    """As in --input-list <(find takes -name '*.wav')."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(f"{take}\n",))
+    writer.start()
+    done = run("enhance", "--input-list", pipe, "--dry-run")
+    writer.join()
+    assert done.stdout.startswith(f"enhance\t{take}\t")
 
 
 def test_the_name_of_an_output_goes_before_the_format_of_a_preset(take, tmp_path, monkeypatch):

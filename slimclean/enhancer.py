@@ -38,7 +38,7 @@ from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
 
-CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 0.32
+CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 1.08
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
 rate and of frames at 16 kHz, so that chunks agree on where frames begin. The tail is longer for a network
 that looks further ahead."""
@@ -46,7 +46,7 @@ that looks further ahead."""
 LIVE_HOP_S = 2.0
 """Hop of the chunks of a stream that is live, which come one by one."""
 LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + TAIL_S
-"""How much of a live stream is taken in before the first of it is given back, by default: under 6 s."""
+"""How much of a live stream is taken in before the first of it is given back, by default: some 6 s."""
 
 BATCH = 8
 """Signals in a batch, chunks times channels: they share the small products of the GRU and the router."""

@@ -3,9 +3,9 @@
 Four ideas on top of the plain network:
 
 - **Tiles.** Encoder, GRU and decoder walk over the recording together, `TILE` frames at a time, so that what a
-  level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, the
-  row convolution 16 more, and a tile encodes those frames again. Their states, and the one row that decoder
-  kernels reach back, a tile hands on.
+  level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, and a
+  tile encodes those again. The row convolution hears what the GRU says of the next tile, so there the decoder
+  is one tile behind. The GRU's state, and the one row that decoder kernels reach back, a tile hands on.
 - **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
   first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
   what crosses from a frame to its neighbour in time is looked up.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ TILE = 128
 """Frames per tile, about two seconds: below it calls cost more than they do, above it the cache overflows."""
 
 REACH = 2
-"""Frames that the encoder's kernels look ahead, rounded up; the row convolution adds its own."""
+"""Frames that the encoder's kernels look ahead, rounded up."""
 
 SHALLOW = 3
 """Levels that run item by item, for the cache; the deeper ones run all items of a batch at once."""
@@ -133,11 +133,11 @@ class Engine:
         run, chosen = _Pass(self, self._scratch(noisy)), ufs.cpu().numpy()
         padded = F.pad(noisy, (ZEROS, ZEROS))
         out = torch.zeros_like(padded)
-        reach = REACH + self.config.look_ahead
-        for start, stop in _tiles(frames, reach):
-            ahead = min(frames, stop + reach)
+        for start, stop in _tiles(frames, max(REACH, self.config.look_ahead)):
+            ahead = min(frames, stop + REACH)
             heard, said = (slice(start * hop, end * hop + 2 * ZEROS) for end in (ahead, stop))
             run.tile(padded[:, heard], chosen[:, start:ahead], out[:, said])
+        run.finish()
         return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
 
     def _scratch(self, like: Tensor) -> Scratch:
@@ -167,13 +167,25 @@ def _tiles(frames: int, reach: int) -> Iterator[tuple[int, int]]:
     yield from itertools.pairwise([*starts, frames])
 
 
+class _Tile(NamedTuple):
+    """A tile that is encoded, and waits for what the row convolution hears after it."""
+
+    states: Tensor
+    """[B, keep, C], by time."""
+    skips: list[dict[int, Tensor]]
+    deep_skips: dict[int, Tensor]
+    items: list[Order]
+    order: Order
+    out: Tensor
+
+
 class _Pass:
     """One pass over a batch, tile after tile: memory in use, and what a tile hands to the next."""
 
     def __init__(self, engine: Engine, scratch: Scratch) -> None:
         self.gru, self.resampler, self.lap = engine.gru, engine.resampler, engine.lap
         self.row, self.look_ahead = engine.row, engine.config.look_ahead
-        self.frame_hop = engine.config.frame_hop
+        self.frame_hop, self.stride = engine.config.frame_hop, engine.config.stride
         shallow = min(SHALLOW, engine.config.depth - 1)
         encoder = list(enumerate(engine.encoder))
         self.shallow, self.deep = encoder[:shallow], encoder[shallow:]
@@ -181,13 +193,17 @@ class _Pass:
         self.rising, self.last = decoder[: len(self.deep)], decoder[len(self.deep) :]
         self.scratch = scratch
         self.state: Tensor | None = None
-        self.ahead: Tensor | None = None
-        """States of frames after a tile, which its row convolution heard, [B, K - 1, C]."""
+        self.waiting: _Tile | None = None
+        self.odd = False
+        """Two tiles at a time have skips, so every other one uses the same memory."""
         self.ends: dict[tuple[int, int], Tensor] = {}
         """What the last rows of a tile add to the first of the next, by level and item."""
 
     def tile(self, noisy: Tensor, ufs: np.ndarray, out: Tensor) -> None:
-        """Enhance noisy [B, T + 2 Z] at UFs [B, f]; the frames to keep are added to `out` [B, T' + 2 Z]."""
+        """Enhance noisy [B, T + 2 Z] at UFs [B, f]; the frames to keep are added to `out` [B, T' + 2 Z].
+
+        With a look-ahead that is done when the next tile comes, or in `finish`.
+        """
         batch, keep = len(out), (out.shape[1] - 2 * ZEROS) // self.frame_hop
         upsampled = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
         self.lap("upsampling")
@@ -198,10 +214,24 @@ class _Pass:
         self.lap("encoder")
         states = self._recur(encoded, order, keep)
         self.lap("gru")
-        decoded = self.scratch("down", len(upsampled), batch, keep, upsampled.shape[3], dtype=upsampled.dtype)
-        self._decode(states, skips, deep_skips, items, order, decoded)
+        self.finish(states)
+        self.waiting, self.odd = _Tile(states, skips, deep_skips, items, order, out), not self.odd
+        if self.row is None:
+            self.finish()
+
+    def finish(self, following: Tensor | None = None) -> None:
+        """Decode the tile that waits, if one does; the states of the next follow it, [B, f, C], or nothing."""
+        if self.waiting is None:
+            return
+        tile, self.waiting = self.waiting, None
+        states = self._in_order(self._look_ahead(tile.states, following), tile.order)
+        self.lap("gru")
+        batch, keep = tile.states.shape[:2]
+        rows = self.frame_hop * self.resampler.factor // self.stride
+        decoded = self.scratch("down", self.stride, batch, keep, rows, dtype=tile.out.dtype)
+        self._decode(states, tile, decoded)
         self.lap("decoder")
-        self.resampler.down(decoded.flatten(2), out)
+        self.resampler.down(decoded.flatten(2), tile.out)
         self.lap("downsampling")
 
     def _encode(
@@ -219,38 +249,30 @@ class _Pass:
         return encoded, skips, deep_skips
 
     def _recur(self, encoded: Tensor, order: Order, keep: int) -> Tensor:
-        """Run the GRU: [B f, 1, C] in the encoder's order -> those to keep in the decoder's, [B keep, 1, C]."""
-        known = 0 if self.ahead is None else self.ahead.shape[1]
+        """Run the GRU on the frames to keep: [B f, 1, C] in the encoder's order -> by time, [B, keep, C]."""
         by_time = encoded if order.indices is None else encoded.index_select(0, order.indices.place_of_frame)
-        fresh = by_time.view(order.batch, -1, encoded.shape[2])[:, known : keep + self.look_ahead]
-        states, self.state = self.gru(fresh.float(), self.state)
-        states = self._look_ahead(states, keep).reshape(order.batch * keep, 1, -1)
-        if order.indices is None:
-            return states
-        return states.index_select(0, order.indices.frame_of_decoder_place)
+        kept = by_time.view(order.batch, -1, encoded.shape[2])[:, :keep]
+        states, self.state = self.gru(kept.float(), self.state)
+        return states
 
-    def _look_ahead(self, fresh: Tensor, keep: int) -> Tensor:
-        """Let the frames to keep hear those after them: states not known before, [B, f', C] -> [B, keep, C]."""
+    def _look_ahead(self, states: Tensor, following: Tensor | None) -> Tensor:
+        """Let frames [B, keep, C] hear those after them, up to the recording's end: -> [B, keep, C]."""
         if self.row is None:
-            return fresh
-        states = fresh if self.ahead is None else torch.cat([self.ahead, fresh], 1)
-        self.ahead = states[:, keep:]
-        missing = keep + self.look_ahead - states.shape[1]  # at the recording's end
-        return row_sum(F.pad(states.mT, (0, missing), "replicate").mT if missing else states, self.row)
+            return states
+        known = states if following is None else torch.cat([states, following[:, : self.look_ahead]], 1)
+        missing = states.shape[1] + self.look_ahead - known.shape[1]
+        return row_sum(F.pad(known.mT, (0, missing), "replicate").mT if missing else known, self.row)
 
-    def _decode(
-        self,
-        states: Tensor,
-        skips: list[dict[int, Tensor]],
-        deep_skips: dict[int, Tensor],
-        items: list[Order],
-        order: Order,
-        out: Tensor,
-    ) -> None:
+    def _in_order(self, states: Tensor, order: Order) -> Tensor:
+        """Lay frames in the decoder's order: [B, keep, C] -> [B keep, 1, C]."""
+        flat = states.reshape(-1, 1, states.shape[2])
+        return flat if order.indices is None else flat.index_select(0, order.indices.frame_of_decoder_place)
+
+    def _decode(self, states: Tensor, tile: _Tile, out: Tensor) -> None:
         """Decode [B keep, 1, C] in the decoder's order -> `out` [S, B, keep, r], by time."""
-        risen = self._decode_levels(states, self.rising, deep_skips, order, ALL)
-        for item, (own, part) in enumerate(zip(items, order.parted(items, risen), strict=True)):
-            columns = self._decode_levels(part, self.last, skips[item], own, item).permute(2, 0, 1)
+        risen = self._decode_levels(states, self.rising, tile.deep_skips, tile.order, ALL)
+        for item, (own, part) in enumerate(zip(tile.items, tile.order.parted(tile.items, risen), strict=True)):
+            columns = self._decode_levels(part, self.last, tile.skips[item], own, item).permute(2, 0, 1)
             if own.indices is None:
                 out[:, item] = columns
             else:
@@ -278,7 +300,7 @@ class _Pass:
             rows = self._cast(x, encode.dtype).reshape(len(x), -1, encode.inputs)  # [f, S r, C] -> [f, r, S C]
             frames = len(rows)
             shape = items * frames, rows.shape[1], encode.outputs
-            everyone = self.scratch(("skip", level), *shape, dtype=rows.dtype)
+            everyone = self.scratch(("skip", level, self.odd), *shape, dtype=rows.dtype)
             out = everyone[item * frames : (item + 1) * frames]
             nothing = rows.new_zeros(order.batch, encode.inputs)
             if order.indices is None:

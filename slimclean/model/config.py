@@ -52,7 +52,7 @@ class ModelConfig:
     stride: int = 4
     upsampling: int = 4
     gru_groups: int = 4
-    look_ahead: int = 16
+    look_ahead: int = 64
     ufs: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5, 1.0)
     router_channels: int = 64
     router_kernel: int = 64

@@ -37,7 +37,7 @@ def gru_macs(config: ModelConfig) -> float:
 
 
 def row_macs(config: ModelConfig) -> float:
-    """Count the MACs per sample of the row convolution after the GRU: 34 by default, 0 without look-ahead."""
+    """Count the MACs per sample of the row convolution after the GRU: 130 by default, 0 without look-ahead."""
     taps = config.look_ahead + 1 if config.look_ahead else 0
     return taps * config.channels[-1] / config.frame_hop
 

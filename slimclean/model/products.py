@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from slimclean.model.scripted import script
 
+PIECE = 2048
+"""Rows that a GPU multiplies together where there are many."""
+
 
 def two_tap(x: Tensor, weight: Tensor, bias: Tensor, *, ahead: bool, relu: bool) -> Tensor:
     """Add x[n] @ weight[0], x[n + 1] @ weight[1] and bias, or with x[n - 1] (`ahead=False`); then ReLU.
@@ -82,10 +85,18 @@ class _TwoTap(torch.autograd.Function):
             grad_x = torch.bmm(g, weight[0].T.expand(batch, -1, -1))
             grad_x[:, far].baddbmm_(g[:, near], weight[1].T.expand(batch, -1, -1))
         grad_weight = torch.empty_like(weight)
-        torch.mm(x.reshape(-1, channels).T, g.reshape(-1, g.shape[-1]), out=grad_weight[0])
-        grad_weight[1].zero_()
-        for item in range(batch):
-            grad_weight[1].addmm_(x[item, far].T, g[item, near])
+        rows, slopes = x.reshape(-1, channels), g.reshape(-1, g.shape[-1])
+        if _on_gpu(x):
+            # One product over all rows, less the pairs of an item's end and the next one's beginning.
+            first, last = (x[1:, 0], g[:-1, -1]) if ctx.ahead else (x[:-1, -1], g[1:, 0])
+            pair = (rows[1:], slopes[:-1]) if ctx.ahead else (rows[:-1], slopes[1:])
+            grad_weight[0] = over_rows(rows, slopes)
+            grad_weight[1] = over_rows(*pair) - first.T @ last
+        else:
+            torch.mm(rows.T, slopes, out=grad_weight[0])
+            grad_weight[1].zero_()
+            for item in range(batch):
+                grad_weight[1].addmm_(x[item, far].T, g[item, near])
         return grad_x, grad_weight, g.sum((0, 1)), None, None
 
 
@@ -104,7 +115,24 @@ class _GluProduct(torch.autograd.Function):
         x, weight, value, open_, y = ctx.saved_tensors
         both = glu_slope(grad.reshape(-1, y.shape[-1]), value, open_, y)
         rows = x.reshape(-1, x.shape[-1])
-        return (both @ weight.T).view(x.shape), rows.T @ both, both.sum(0)
+        return (both @ weight.T).view(x.shape), over_rows(rows, both), both.sum(0)
+
+
+def over_rows(x: Tensor, y: Tensor) -> Tensor:
+    """Multiply x.T @ y, [n, p] x [n, q] -> [p, q], where n is large.
+
+    A GPU does that piece by piece: one small product occupies few of its processors.
+    """
+    pieces = len(x) // PIECE if _on_gpu(x) else 0
+    if pieces < 2:
+        return x.T @ y
+    whole = pieces * PIECE
+    inner, inner2 = (t[:whole].unflatten(0, (pieces, PIECE)) for t in (x, y))
+    return torch.bmm(inner.mT, inner2).sum(0) + x[whole:].T @ y[whole:]
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.is_cuda
 
 
 def glu_slope(grad: Tensor, value: Tensor, open_: Tensor, y: Tensor) -> Tensor:

@@ -48,6 +48,20 @@ class FrameWidths:
         ufs, index = torch.unique(uf, return_inverse=True)
         return cls(F.one_hot(index, len(ufs)).to(torch.float32), tuple(ufs.tolist()))
 
+    @classmethod
+    def together(cls, *several: FrameWidths) -> FrameWidths:
+        """Lay the items of several one after the other, each with candidates of its own."""
+        parts, before, total = [], 0, sum(len(widths.ufs) for widths in several)
+        for widths in several:
+            count = len(widths.ufs)
+            parts.append(F.pad(widths.shares, (before, total - before - count)))
+            before += count
+        return cls(torch.cat(parts), tuple(uf for widths in several for uf in widths.ufs))
+
+    def __getitem__(self, items: Tensor) -> FrameWidths:
+        """Pick items by their numbers, [B]."""
+        return FrameWidths(self.shares[items], self.ufs)
+
     @property
     def is_hard(self) -> bool:
         """Whether nobody wants to learn from the choice: only then may frames be gathered."""

@@ -3,7 +3,7 @@
 Source: Taal et al. 2011, "An algorithm for intelligibility prediction of time-frequency weighted noisy speech".
 Frames in which the clean speech is silent are left out of the spectrogram, not cut out of the waveform.
 
-Glossary: B batch, T samples, F frames, K third-octave bands, N frames of a segment.
+Glossary: B batch, T samples, F frames, K third-octave bands, S segments, N frames of a segment.
 """
 
 from __future__ import annotations
@@ -32,29 +32,32 @@ _FLOOR = 1e-6
 
 def unintelligibility(clean: Tensor, enhanced: Tensor) -> Tensor:
     """Measure 1 - STOI, [B, T] x 2 at 16 kHz -> [B]; 0 for less clean speech than a segment."""
-    reference, estimate = _spectra(torch.cat([clean, enhanced])).chunk(2)  # power, [B, F, bins]
-    energy = reference.sum(-1)
+    bands = _bands(clean.device)
+    power = _spectra(torch.cat([clean, enhanced]))  # [2 B, F, bins]
+    if power.shape[1] < SEGMENT:
+        return 0 * enhanced.sum(-1)
+    energy = power[: len(clean)].sum(-1)
     speaks = energy > energy.amax(-1, keepdim=True) * 10 ** (-DYNAMIC_RANGE_DB / 10)
-    heard = clean.square().mean(-1) > 1e-6
-    losses = []
-    for power, other, frames, audible in zip(reference, estimate, speaks, heard, strict=True):
-        if not audible or frames.sum() < SEGMENT:
-            losses.append(0 * other.sum())
-            continue
-        bands = _bands(power.device)
-        x, y = ((p[frames] @ bands + _FLOOR).sqrt().unfold(0, SEGMENT, 1) for p in (power, other))  # [F, K, N]
-        losses.append(1 - _correlation(x, y))
-    return torch.stack(losses)
+    # Speech first, in its order: segments of nothing else are the first ones.
+    order = speaks.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+    envelopes = (power @ bands + _FLOOR).sqrt()  # [2 B, F, K]
+    envelopes = envelopes.gather(1, order.repeat(2, 1)[..., None].expand(-1, -1, BANDS))
+    correlation = _correlation(*envelopes.unfold(1, SEGMENT, 1).chunk(2))  # [B, S]
+    segments = speaks.sum(1, keepdim=True) - SEGMENT + 1
+    counts = torch.arange(correlation.shape[1], device=clean.device) < segments
+    loss = ((1 - correlation) * counts).sum(1) / segments[:, 0].clamp_min(1)
+    heard: Tensor = clean.square().mean(-1) > 1e-6
+    return loss * heard
 
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Correlate envelopes [F, K, N], mean over segments and bands; `y` is scaled and clipped first."""
+    """Correlate envelopes [B, S, K, N], mean over bands, -> [B, S]; `y` is scaled and clipped first."""
     gain = x.norm(dim=-1, keepdim=True) / y.norm(dim=-1, keepdim=True)
     y = torch.minimum(y * gain, x * CLIP)
     x, y = (e - e.mean(-1, keepdim=True) for e in (x, y))
     norms = x.square().sum(-1) * y.square().sum(-1)
     correlation: Tensor = (x * y).sum(-1) / (norms + _FLOOR**2).sqrt()
-    return correlation.mean()
+    return correlation.mean(-1)
 
 
 def _spectra(x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """The training loop: backbone and router together, every width in every step.
 
-A step draws `batch` examples and gives each a task (see `tasks`). Examples of one task are processed together,
-in micro-batches that worker threads share: on a CPU two threads of one core each beat one operation on two
-cores by half. What a step minimises is in `objective`, what a run saves in `state`.
+A step draws `batch` examples and gives each a task (see `tasks`). On a CPU examples of one task are processed
+together, in micro-batches that worker threads share: two threads of one core each beat one operation on two
+cores by half. A GPU processes all of them in one pass, each example at UFs of its own. What a step minimises is
+in `objective`, what a run saves in `state`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from slimclean.train.log import Log, append_row, stop_requested
 from slimclean.train.mix import MixDataset, Mixer
 from slimclean.train.objective import Objective, Outcome
 from slimclean.train.state import Progress, State
-from slimclean.train.tasks import Job, share_out
+from slimclean.train.tasks import Job, in_turn, share_out
 
 Validate = Callable[[SlimmableDemucs], Iterable[dict[str, Any]]]
 
@@ -135,11 +136,12 @@ class Loop:
     def step(self, noisy: Tensor, clean: Tensor, pool: ThreadPoolExecutor) -> dict[str, float]:
         """Update once on [B, T]; return the losses by task, what the router did, and the gradients' norm."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
-        # A GPU takes all examples of a task at once.
-        jobs = share_out(len(noisy), self.config.tasks, 1 if self.device.type == "cuda" else self.workers)
+        tasks = in_turn(len(noisy), self.config.tasks)
+        # A GPU would wait for what starts its work: it takes everything at once.
+        jobs = [list(range(len(noisy)))] if self.device.type == "cuda" else share_out(tasks, self.workers)
 
-        def job(spec: Job) -> tuple[Outcome, list[Tensor | None]]:
-            return self._micro_batch(*spec, noisy, clean)
+        def job(items: Job) -> tuple[Outcome, list[Tensor | None]]:
+            return self._micro_batch(tasks, items, noisy, clean)
 
         params = self.state.params
         for p in params:
@@ -162,11 +164,12 @@ class Loop:
         return _means(outcome.log for outcome in outcomes) | {"grad": norm}
 
     def _micro_batch(
-        self, task: str, items: list[int], noisy: Tensor, clean: Tensor
+        self, tasks: list[str], items: Job, noisy: Tensor, clean: Tensor
     ) -> tuple[Outcome, list[Tensor | None]]:
         """Find what some examples of a batch cost, and gradients: None where a parameter played no part."""
         rng = np.random.default_rng([self.config.seed, self.progress.step, items[0], 1])
-        outcome = self.objective(task, noisy[items], clean[items], self.progress.step, rng)
+        own = [tasks[k] for k in items]
+        outcome = self.objective(own, noisy[items], clean[items], self.progress.step, rng)
         share = len(items) / len(noisy)
         grads = torch.autograd.grad(outcome.loss * share, self.state.params, allow_unused=True)
         return outcome._replace(loss=outcome.loss.detach()), list(grads)

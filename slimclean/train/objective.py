@@ -5,6 +5,7 @@ Glossary: B batch, T samples, F frames, J candidate UFs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
 from slimclean.train.perceptual import disturbance
-from slimclean.train.tasks import random_targets, random_widths
+from slimclean.train.tasks import random_targets, random_ufs, random_widths
 
 ROUTER_WARMUP_STEPS = 300
 """Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
@@ -34,6 +35,14 @@ class Outcome(NamedTuple):
     spent: tuple[Tensor, Tensor] | None
 
 
+class Routing(NamedTuple):
+    """How the router chose: UFs of [B, F] frames, logits [B, F, J] and targets [B]."""
+
+    choice: FrameWidths
+    logits: Tensor
+    target: Tensor
+
+
 class Objective:
     """The loss of examples by their task (see `tasks`): clean speech, and a router that keeps its target."""
 
@@ -45,59 +54,81 @@ class Objective:
         self.efficiency = efficiency
         self.bf16 = bf16
 
-    def __call__(self, task: str, noisy: Tensor, clean: Tensor, step: int, rng: np.random.Generator) -> Outcome:
-        """Run the network on [B, T] as the task has it and compare; `step` is how far the run is."""
+    def __call__(
+        self, tasks: Sequence[str], noisy: Tensor, clean: Tensor, step: int, rng: np.random.Generator
+    ) -> Outcome:
+        """Run the network on [B, T], each as its task has it, and compare; `step` is how far the run is."""
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.bf16):
-            widths, logits, target = self._widths(task, noisy, rng)
+            widths, routing = self._widths(tasks, noisy, rng)
             enhanced = self.network.backbone(noisy, widths)
         scale = 1 / noisy.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-3)  # loud examples count no more
         wanted, given = clean * scale, enhanced.float() * scale
-        loss = self._speech(wanted, given)
-        log = {task: float(loss.detach())}
+        losses = self._speech(wanted, given)
+        log = {task: _mean_of(task, tasks, losses.detach()) for task in dict.fromkeys(tasks)}
+        loss = losses.mean()
         if self.config.pauses:
             pauses = pause_loss(wanted, given, noisy * scale).mean()
             loss = loss + self.config.pauses * pauses
             log["pauses"] = float(pauses.detach())
-        if logits is None or target is None or not isinstance(widths, FrameWidths):
+        if routing is None:
             return Outcome(loss, log, None)
-        u = mean_uf(widths)
+        u = mean_uf(routing.choice)
         log["uf"] = float(u.detach().mean())
         if self.config.freeze_router:
             return Outcome(loss, log, None)
-        loss = loss + self._router(widths, logits, target, step)
+        loss = loss + self._router(routing, step) * (len(u) / len(tasks))
         log["uf_error"] = float(self.efficiency.deviation.abs().mean())
-        return Outcome(loss, log, (u.detach().cpu(), target.cpu()))
+        return Outcome(loss, log, (u.detach().cpu(), routing.target.cpu()))
 
     def _widths(
-        self, task: str, noisy: Tensor, rng: np.random.Generator
-    ) -> tuple[Widths, Tensor | None, Tensor | None]:
-        """Decide what UFs the examples run at; under the router with its logits [B, F, J] and targets [B]."""
-        if task == "full":
-            return 1.0, None, None
-        if task == "static":
-            frames = noisy.shape[1] // self.network.config.frame_hop
-            return random_widths(rng, frames, noisy.device, self.config.static_ufs), None, None
-        router = self.network.router
-        target = random_targets(rng, len(noisy), self.config.targets).to(noisy.device)
-        with torch.set_grad_enabled(not self.config.freeze_router):
+        self, tasks: Sequence[str], noisy: Tensor, rng: np.random.Generator
+    ) -> tuple[Widths, Routing | None]:
+        """Decide what UFs the examples run at, and how the router chose for those that it routes."""
+        frames, ufs = noisy.shape[1] // self.network.config.frame_hop, self.config.static_ufs
+        routed = [k for k, task in enumerate(tasks) if task == "routed"]
+        others = [k for k, task in enumerate(tasks) if task != "routed"]
+        routing = self._routing(noisy if not others else noisy[routed], rng) if routed else None
+        if not others:
+            assert routing is not None
+            return routing.choice, routing
+        if len(set(tasks)) == 1 and tasks[0] == "full":
+            return 1.0, None
+        if len(tasks) == 1:
+            return random_widths(rng, frames, noisy.device, ufs), None
+        given = [np.ones(frames) if tasks[k] == "full" else random_ufs(rng, frames, ufs) for k in others]
+        widths = FrameWidths.of(torch.tensor(np.stack(given), dtype=torch.float32, device=noisy.device))
+        if routing is None:
+            return widths, None
+        order = torch.tensor([*others, *routed], device=noisy.device).argsort()
+        return FrameWidths.together(widths, routing.choice)[order], routing
+
+    def _routing(self, noisy: Tensor, rng: np.random.Generator) -> Routing:
+        """Let the router choose for targets drawn for each example: as at inference if frozen, else a draw."""
+        router, config = self.network.router, self.config
+        target = random_targets(rng, len(noisy), config.targets).to(noisy.device)
+        with torch.set_grad_enabled(not config.freeze_router):
             logits = router(noisy, target).float()
-        if self.config.freeze_router:
-            return FrameWidths.of(router.likeliest(logits)), logits, target
+        if config.freeze_router:
+            return Routing(FrameWidths.of(router.likeliest(logits)), logits, target)
         noise = torch.from_numpy(rng.random(logits.shape, dtype=np.float32)).to(noisy.device)
-        return router.sample(logits, noise), logits, target
+        return Routing(router.sample(logits, noise), logits, target)
 
     def _speech(self, wanted: Tensor, given: Tensor) -> Tensor:
-        """Compare the enhanced speech with the clean one, whatever is left in pauses aside."""
+        """Compare the enhanced speech with the clean one, [B], whatever is left in pauses aside."""
         config = self.config
-        loss = enhancement_loss(wanted, given).mean()
+        losses = enhancement_loss(wanted, given)
         if config.perceptual:
-            loss = loss + config.perceptual * disturbance(wanted, given).mean()
+            losses = losses + config.perceptual * disturbance(wanted, given)
         if config.intelligibility:
-            loss = loss + config.intelligibility * unintelligibility(wanted, given).mean()
-        return loss
+            losses = losses + config.intelligibility * unintelligibility(wanted, given)
+        return losses
 
-    def _router(self, widths: FrameWidths, logits: Tensor, target: Tensor, step: int) -> Tensor:
+    def _router(self, routing: Routing, step: int) -> Tensor:
         """Price the router: beta L_eff + gamma L_bal, the first phased in."""
         ramp = min(1.0, step / ROUTER_WARMUP_STEPS)
-        spending = ramp * self.config.beta * self.efficiency(widths, target).mean()
-        return spending + self.config.gamma * balance_loss(logits)
+        spending = ramp * self.config.beta * self.efficiency(routing.choice, routing.target).mean()
+        return spending + self.config.gamma * balance_loss(routing.logits)
+
+
+def _mean_of(task: str, tasks: Sequence[str], losses: Tensor) -> float:
+    return float(losses[[k for k, other in enumerate(tasks) if other == task]].mean())

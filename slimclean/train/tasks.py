@@ -21,19 +21,23 @@ STATIC_UFS = (0.0625, 0.125, 0.125, 0.18, 0.25, 0.25, 0.375, 0.5)
 """Small ones more often: they have the most to learn, and are asked for most."""
 LISTED = 0.5
 """Share of the examples at one UF that take one of these; the others take any, lest UFs between lag."""
-Job = tuple[str, list[int]]
-"""A task and the examples that do it together."""
+Job = list[int]
+"""Examples of a batch that are processed together."""
 
 
-def share_out(count: int, cycle: Sequence[str], workers: int) -> list[Job]:
-    """Share out `count` examples, which take the tasks of `cycle` in turn: jobs, longest first."""
-    tasks = [cycle[k % len(cycle)] for k in range(count)]
+def in_turn(count: int, cycle: Sequence[str]) -> list[str]:
+    """Give each of `count` examples its task."""
+    return [cycle[k % len(cycle)] for k in range(count)]
+
+
+def share_out(tasks: Sequence[str], workers: int) -> list[Job]:
+    """Share out examples by their tasks among threads: jobs of one task each, longest first."""
     jobs = []
     for task in TASKS:
         items = [k for k, t in enumerate(tasks) if t == task]
         # A UF that is one number runs on sliced weights, so static examples go one by one.
         size = 1 if task == "static" else max(2, -(-len(items) // workers))
-        jobs += [(task, items[k : k + size]) for k in range(0, len(items), size)]
+        jobs += [items[k : k + size] for k in range(0, len(items), size)]
     return jobs
 
 
@@ -50,13 +54,20 @@ def random_widths(
     rng: np.random.Generator, frames: int, device: torch.device, ufs: tuple[float, ...] = ()
 ) -> Widths:
     """Draw for a static example one of `ufs`; without them any UF (three in four), or one every few frames."""
+    drawn = random_ufs(rng, frames, ufs)
+    if (drawn == drawn[0]).all():
+        return float(drawn[0])
+    return FrameWidths.of(torch.tensor(drawn, dtype=torch.float32, device=device)[None])
+
+
+def random_ufs(rng: np.random.Generator, frames: int, ufs: tuple[float, ...] = ()) -> np.ndarray:
+    """Draw the UFs of a static example's frames, [F]; see `random_widths`."""
     if ufs:
-        return float(rng.choice(ufs))
+        return np.full(frames, rng.choice(ufs))
     if rng.random() < 0.75:
         if rng.random() < LISTED:
-            return float(rng.choice(STATIC_UFS))
-        return float(np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
+            return np.full(frames, rng.choice(STATIC_UFS))
+        return np.full(frames, np.exp(rng.uniform(math.log(STATIC_UFS[0]), 0)))
     change = rng.random(frames) < 1 / rng.uniform(1, 12)
     drawn = rng.choice([*STATIC_UFS, 1.0], frames)
-    last = np.maximum.accumulate(np.where(change, np.arange(frames), 0))
-    return FrameWidths.of(torch.tensor(drawn[last], dtype=torch.float32, device=device)[None])
+    return np.asarray(drawn[np.maximum.accumulate(np.where(change, np.arange(frames), 0))])

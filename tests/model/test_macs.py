@@ -69,9 +69,9 @@ def test_pytorch_counts_the_router_the_same():
 
 
 def test_looking_ahead_costs_a_product_a_tap():
-    with_it, without = (macs_per_sample(ModelConfig(look_ahead=n), [0.5], routed=False) for n in (16, 0))
-    taps_per_frame = 17 * ModelConfig().channels[-1]
-    assert with_it - without == row_macs(ModelConfig()) == taps_per_frame / ModelConfig().frame_hop == 34
+    with_it, without = (macs_per_sample(ModelConfig(look_ahead=n), [0.5], routed=False) for n in (64, 0))
+    taps_per_frame = 65 * ModelConfig().channels[-1]
+    assert with_it - without == row_macs(ModelConfig()) == taps_per_frame / ModelConfig().frame_hop == 130
 
 
 def test_a_mixture_costs_the_mean():

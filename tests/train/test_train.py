@@ -29,7 +29,7 @@ from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
 from slimclean.train.sources import scan_folder
-from slimclean.train.tasks import random_targets, random_widths, share_out
+from slimclean.train.tasks import in_turn, random_targets, random_widths, share_out
 from slimclean.train.valid import mixed_pairs
 
 
@@ -81,11 +81,12 @@ def test_training_learns_and_trains_every_part(libraries, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_jobs_hold_every_example_once_and_static_ones_alone(cycle, workers):
     for count in range(3, 14):
-        jobs = share_out(count, cycle, workers)
-        assert sorted(k for _, items in jobs for k in items) == list(range(count))
-        assert {task for task, _ in jobs} == {"full", "static", "routed"}
-        assert all(len(items) == 1 for task, items in jobs if task == "static")
-        assert all(cycle[k % len(cycle)] == task for task, items in jobs for k in items)
+        tasks = in_turn(count, cycle)
+        assert all(task == cycle[k % len(cycle)] for k, task in enumerate(tasks))
+        jobs = share_out(tasks, workers)
+        assert sorted(k for items in jobs for k in items) == list(range(count))
+        assert all(len({tasks[k] for k in items}) == 1 for items in jobs)
+        assert all(len(items) == 1 for items in jobs if tasks[items[0]] == "static")
     with pytest.raises(UsageError, match="tasks are"):
         TrainConfig(Path("run"), tasks=("full", "fool"))
 

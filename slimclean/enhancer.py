@@ -38,14 +38,19 @@ from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
 
-CONTEXT_S, HOP_S, FADE_S, TAIL_S = 2.0, 16.0, 0.25, 1.08
+CONTEXT_S, HOP_S, FADE_S = 2.0, 16.0, 0.25
 """Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
-rate and of frames at 16 kHz, so that chunks agree on where frames begin. The tail is longer for a network
-that looks further ahead."""
+rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+
+
+def tail_s(config: ModelConfig) -> float:
+    """Count the seconds that a chunk hears beyond what it says: what the network looks ahead, and a little."""
+    return look_ahead_samples(config) / config.sample_rate + 0.01
+
 
 LIVE_HOP_S = 2.0
 """Hop of the chunks of a stream that is live, which come one by one."""
-LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + TAIL_S
+LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + tail_s(ModelConfig())
 """How much of a live stream is taken in before the first of it is given back, by default: some 6 s."""
 
 BATCH = 8
@@ -191,7 +196,7 @@ class Enhancer:
 
         Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete. `passages`,
         new and of the same rate, knows afterwards what offset was taken out. A `live` stream gives back what it
-        can, `LIVE_DELAY_S` later, at twice the work; then the UFs of a frame may differ from those of `route`.
+        can, `LIVE_DELAY_S` later, at over twice the work; then UFs of frames may differ from those of `route`.
         Raises `AudioError` for samples that are not finite or louder than `LOUDEST`.
         """
         ufs: list[np.ndarray] = []
@@ -360,8 +365,7 @@ def _anything_heard(run: Sequence[Piece]) -> bool:
 
 
 def _layout(config: ModelConfig, sample_rate: int, hop_s: float) -> Layout:
-    tail_s = max(TAIL_S, look_ahead_samples(config) / config.sample_rate)
-    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, tail_s)))
+    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, tail_s(config))))
 
 
 def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:

@@ -5,7 +5,7 @@
     chunk k + 1 reads             context ............ | hop ......
     chunk k + 1 writes                                 | fade | ....
 
-The context warms up the recurrent layers and is thrown away; the tail is what kernels look ahead.
+The context warms up the recurrent layers and is thrown away; the tail is what the network looks ahead.
 Where two chunks meet, linear ramps w and 1 - w add up to exactly 1, so an identity in the middle
 returns the input. Nothing needs to know the length of the recording in advance.
 """

@@ -4,8 +4,9 @@ Four ideas on top of the plain network:
 
 - **Tiles.** Encoder, GRU and decoder walk over the recording together, `TILE` frames at a time, so that what a
   level writes is still in cache when the next one reads it. Encoder kernels reach up to two frames ahead, and a
-  tile encodes those again. The row convolution hears what the GRU says of the next tile, so there the decoder
-  is one tile behind. The GRU's state, and the one row that decoder kernels reach back, a tile hands on.
+  tile encodes those again. The row convolution hears what the GRU says of the next tile: with it the decoder is
+  one tile behind, and only skips come from further than the cache. The GRU's state, and the one row that
+  decoder kernels reach back, a tile hands on.
 - **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
   first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
   what crosses from a frame to its neighbour in time is looked up.
@@ -91,6 +92,7 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         lap: Callable[[str], None] = _ignore,
     ) -> None:
+        assert network.config.look_ahead <= TILE  # of what follows a tile only the next one is known
         self._arguments = network, dtype, lap
         self.lap = lap
         self.config = network.config
@@ -133,11 +135,11 @@ class Engine:
         run, chosen = _Pass(self, self._scratch(noisy)), ufs.cpu().numpy()
         padded = F.pad(noisy, (ZEROS, ZEROS))
         out = torch.zeros_like(padded)
-        for start, stop in _tiles(frames, max(REACH, self.config.look_ahead)):
+        for start, stop in _tiles(frames, REACH):
             ahead = min(frames, stop + REACH)
             heard, said = (slice(start * hop, end * hop + 2 * ZEROS) for end in (ahead, stop))
             run.tile(padded[:, heard], chosen[:, start:ahead], out[:, said])
-        run.finish()
+        run.decode_waiting()
         return Enhanced(out[:, ZEROS : ZEROS + frames * hop], ufs)
 
     def _scratch(self, like: Tensor) -> Scratch:
@@ -202,7 +204,7 @@ class _Pass:
     def tile(self, noisy: Tensor, ufs: np.ndarray, out: Tensor) -> None:
         """Enhance noisy [B, T + 2 Z] at UFs [B, f]; the frames to keep are added to `out` [B, T' + 2 Z].
 
-        With a look-ahead that is done when the next tile comes, or in `finish`.
+        With a look-ahead that is done when the next tile comes, or by `decode_waiting`.
         """
         batch, keep = len(out), (out.shape[1] - 2 * ZEROS) // self.frame_hop
         upsampled = self.resampler.up(noisy, self.scratch).unflatten(2, (ufs.shape[1], -1))  # [S, B, f, r]
@@ -214,12 +216,14 @@ class _Pass:
         self.lap("encoder")
         states = self._recur(encoded, order, keep)
         self.lap("gru")
-        self.finish(states)
-        self.waiting, self.odd = _Tile(states, skips, deep_skips, items, order, out), not self.odd
+        self.decode_waiting(states)
+        self.waiting = _Tile(states, skips, deep_skips, items, order, out)
         if self.row is None:
-            self.finish()
+            self.decode_waiting()
+        else:
+            self.odd = not self.odd
 
-    def finish(self, following: Tensor | None = None) -> None:
+    def decode_waiting(self, following: Tensor | None = None) -> None:
         """Decode the tile that waits, if one does; the states of the next follow it, [B, f, C], or nothing."""
         if self.waiting is None:
             return

@@ -88,10 +88,10 @@ class _TwoTap(torch.autograd.Function):
         rows, slopes = x.reshape(-1, channels), g.reshape(-1, g.shape[-1])
         if _on_gpu(x):
             # One product over all rows, less the pairs of an item's end and the next one's beginning.
-            first, last = (x[1:, 0], g[:-1, -1]) if ctx.ahead else (x[:-1, -1], g[1:, 0])
+            x_edge, g_edge = (x[1:, 0], g[:-1, -1]) if ctx.ahead else (x[:-1, -1], g[1:, 0])
             pair = (rows[1:], slopes[:-1]) if ctx.ahead else (rows[:-1], slopes[1:])
             grad_weight[0] = over_rows(rows, slopes)
-            grad_weight[1] = over_rows(*pair) - first.T @ last
+            grad_weight[1] = over_rows(*pair) - x_edge.T @ g_edge
         else:
             torch.mm(rows.T, slopes, out=grad_weight[0])
             grad_weight[1].zero_()

@@ -2,7 +2,7 @@
 
 A step draws `batch` examples and gives each a task (see `tasks`). On a CPU examples of one task are processed
 together, in micro-batches that worker threads share: two threads of one core each beat one operation on two
-cores by half. A GPU processes all of them in one pass, each example at UFs of its own. What a step minimises is
+cores by half. On CUDA all of them are one pass, each example at UFs of its own. What a step minimises is
 in `objective`, what a run saves in `state`.
 """
 
@@ -137,7 +137,7 @@ class Loop:
         """Update once on [B, T]; return the losses by task, what the router did, and the gradients' norm."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
         tasks = in_turn(len(noisy), self.config.tasks)
-        # A GPU would wait for what starts its work: it takes everything at once.
+        # A GPU would wait for whoever starts its work: it takes everything at once.
         jobs = [list(range(len(noisy)))] if self.device.type == "cuda" else share_out(tasks, self.workers)
 
         def job(items: Job) -> tuple[Outcome, list[Tensor | None]]:

@@ -1,4 +1,4 @@
-"""What training minimises: the loss of a few examples that have a task in common.
+"""What training minimises: the loss of some examples, each by its task.
 
 Glossary: B batch, T samples, F frames, J candidate UFs.
 """
@@ -18,7 +18,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
 from slimclean.train.perceptual import disturbance
-from slimclean.train.tasks import random_targets, random_ufs, random_widths
+from slimclean.train.tasks import given_widths, random_targets, random_ufs
 
 ROUTER_WARMUP_STEPS = 300
 """Before these, L_eff would steer a backbone that does not know yet what its widths are worth."""
@@ -87,18 +87,15 @@ class Objective:
         frames, ufs = noisy.shape[1] // self.network.config.frame_hop, self.config.static_ufs
         routed = [k for k, task in enumerate(tasks) if task == "routed"]
         others = [k for k, task in enumerate(tasks) if task != "routed"]
-        routing = self._routing(noisy if not others else noisy[routed], rng) if routed else None
-        if not others:
-            assert routing is not None
+        routing = self._routing(noisy[routed], rng) if routed else None
+        if routing and not others:
             return routing.choice, routing
-        if len(set(tasks)) == 1 and tasks[0] == "full":
-            return 1.0, None
-        if len(tasks) == 1:
-            return random_widths(rng, frames, noisy.device, ufs), None
         given = [np.ones(frames) if tasks[k] == "full" else random_ufs(rng, frames, ufs) for k in others]
-        widths = FrameWidths.of(torch.tensor(np.stack(given), dtype=torch.float32, device=noisy.device))
+        widths = given_widths(np.stack(given), noisy.device)
         if routing is None:
             return widths, None
+        if isinstance(widths, float):
+            widths = FrameWidths.of(torch.full((len(others), frames), widths, device=noisy.device))
         order = torch.tensor([*others, *routed], device=noisy.device).argsort()
         return FrameWidths.together(widths, routing.choice)[order], routing
 

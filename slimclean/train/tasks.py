@@ -50,18 +50,8 @@ def random_targets(rng: np.random.Generator, count: int, between: tuple[float, f
     return torch.from_numpy(np.exp(rng.uniform(math.log(low), math.log(high), count)).astype(np.float32))
 
 
-def random_widths(
-    rng: np.random.Generator, frames: int, device: torch.device, ufs: tuple[float, ...] = ()
-) -> Widths:
-    """Draw for a static example one of `ufs`; without them any UF (three in four), or one every few frames."""
-    drawn = random_ufs(rng, frames, ufs)
-    if (drawn == drawn[0]).all():
-        return float(drawn[0])
-    return FrameWidths.of(torch.tensor(drawn, dtype=torch.float32, device=device)[None])
-
-
 def random_ufs(rng: np.random.Generator, frames: int, ufs: tuple[float, ...] = ()) -> np.ndarray:
-    """Draw the UFs of a static example's frames, [F]; see `random_widths`."""
+    """Draw for a static example one of `ufs`; without them any UF (3 in 4), or one every few frames: [F]."""
     if ufs:
         return np.full(frames, rng.choice(ufs))
     if rng.random() < 0.75:
@@ -71,3 +61,10 @@ def random_ufs(rng: np.random.Generator, frames: int, ufs: tuple[float, ...] = (
     change = rng.random(frames) < 1 / rng.uniform(1, 12)
     drawn = rng.choice([*STATIC_UFS, 1.0], frames)
     return np.asarray(drawn[np.maximum.accumulate(np.where(change, np.arange(frames), 0))])
+
+
+def given_widths(ufs: np.ndarray, device: torch.device) -> Widths:
+    """Take UFs of frames, [B, F]: one number where they are all alike, for then the network runs on slices."""
+    if (ufs == ufs[0, 0]).all():
+        return float(ufs[0, 0])
+    return FrameWidths.of(torch.tensor(ufs, dtype=torch.float32, device=device))

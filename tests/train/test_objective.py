@@ -18,7 +18,9 @@ def test_all_tasks_in_one_pass_cost_what_they_cost_apart(small, tmp_path, frozen
     torch.nn.init.normal_(small.router.head.weight)
     ufs = {"static_ufs": (0.25,), "targets": (0.5, 0.5)}
     config = TrainConfig(tmp_path, freeze_router=frozen, perceptual=0.3, intelligibility=1, **ufs)
-    objective = Objective(config, small, EfficiencyLoss(small.config.target_knots), bf16=False)
+    efficiency = EfficiencyLoss(small.config.target_knots)
+    efficiency.deviation += torch.linspace(-0.3, 0.6, len(efficiency.deviation))
+    objective = Objective(config, small, efficiency, bf16=False)
     clean = torch.randn(4, 40 * small.config.frame_hop)
     noisy = clean + 0.5 * torch.randn_like(clean)
     params = [p for name, p in small.named_parameters() if frozen <= (not name.startswith("router."))]

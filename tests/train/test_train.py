@@ -29,7 +29,7 @@ from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
 from slimclean.train.sources import scan_folder
-from slimclean.train.tasks import in_turn, random_targets, random_widths, share_out
+from slimclean.train.tasks import given_widths, in_turn, random_targets, random_ufs, share_out
 from slimclean.train.valid import mixed_pairs
 
 
@@ -93,8 +93,9 @@ def test_jobs_hold_every_example_once_and_static_ones_alone(cycle, workers):
 
 def test_static_ufs_and_targets_are_those_asked_for():
     rng = np.random.default_rng(0)
-    assert {random_widths(rng, 10, torch.device("cpu"), (0.25, 0.5)) for _ in range(50)} == {0.25, 0.5}
-    free = [random_widths(rng, 10, torch.device("cpu")) for _ in range(50)]
+    given = [given_widths(random_ufs(rng, 10, (0.25, 0.5))[None], torch.device("cpu")) for _ in range(50)]
+    assert set(given) == {0.25, 0.5}
+    free = [given_widths(random_ufs(rng, 10)[None], torch.device("cpu")) for _ in range(50)]
     assert any(isinstance(widths, FrameWidths) for widths in free)
     assert random_targets(rng, 3, (0.1, 0.1)).tolist() == pytest.approx([0.1] * 3)
     drawn = random_targets(rng, 2000, (0.1, 1.0))

@@ -4,7 +4,7 @@
 
 The folders hold recordings of the same names. Each is played three times over, with its noise lowered by 10 dB
 in the second; the mean UF of each time is printed, and in how many recordings it falls. The picture shows the
-recording in which it falls by the median, and the UF averaged over a quarter of a second.
+take whose fall is the median one, and the UF averaged over a quarter of a second.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def main(clean: Path, noisy: Path, theirs: Path) -> None:
             out.mkdir()
             recordings = by_name(noisy)
             enhance_paths([recordings[k] for k in wanted], out, Enhancer(uf, target_uf=0.5))
-            rows.append(row(f"ours, UF {uf}", out))
+            rows.append(row("ours, auto .5" if uf == "auto" else f"ours, UF {uf}", out))
     print(table(rows))
 
 

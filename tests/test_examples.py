@@ -57,7 +57,7 @@ def test_the_example_recordings_are_enhanced(tmp_path):
     candidates = checkpoint.load()[1].config.ufs
     assert min(candidates) < min(ufs)
     assert max(ufs) < max(candidates)
-        assert len(set(ufs)) > 1
+    assert len(set(ufs)) > 1
     levels = {(float(row["level_in_dbfs"]), float(row["level_out_dbfs"])) for row in rows}
     assert all(out < before for before, out in levels)
 

@@ -45,7 +45,7 @@ rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
 
 def tail_s(config: ModelConfig) -> float:
     """Count the seconds that a chunk hears beyond what it says: what the network looks ahead, and a little."""
-    return look_ahead_samples(config) / config.sample_rate + 0.01
+    return look_ahead_samples(config) / config.sample_rate + 0.02
 
 
 LIVE_HOP_S = 2.0

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from slimclean import audio
 from slimclean.engine.blocks import FastGRU
-from slimclean.engine.engine import REACH, TILE, Engine, _tiles
+from slimclean.engine.engine import Engine
 from slimclean.engine.order import Order
+from slimclean.engine.tiles import REACH, TILE, tiles
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.ordinary import OrdinaryDemucs
 
@@ -86,12 +87,12 @@ def test_later_passes_leave_earlier_results_alone(small):
 
 def test_tiles_cover_everything_and_reach_far_enough():
     for frames in range(1, 5 * TILE):
-        tiles = list(_tiles(frames, REACH))
-        assert tiles[0][0] == 0
-        assert tiles[-1][1] == frames
-        assert all(a[1] == b[0] for a, b in itertools.pairwise(tiles))
-        assert len(tiles) == 1 or min(stop - start for start, stop in tiles) > REACH
-    assert list(_tiles(0, REACH)) in ([], [(0, 0)])
+        cut = list(tiles(frames))
+        assert cut[0][0] == 0
+        assert cut[-1][1] == frames
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(cut))
+        assert len(cut) == 1 or min(stop - start for start, stop in cut) > REACH
+    assert list(tiles(0)) in ([], [(0, 0)])
 
 
 @pytest.mark.parametrize("uf", [0.125, 0.37, 1.0])

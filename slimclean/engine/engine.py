@@ -2,8 +2,8 @@
 
 Four ideas on top of the plain network:
 
-- **Tiles.** Encoder, GRU and decoder walk over the recording together, some frames at a time, so that what a level
-  writes is still in cache when the next one reads it. See `tiles`.
+- **Tiles.** Encoder, GRU and decoder walk over the recording together, some frames at a time, so that what a
+  level writes is still in cache when the next one reads it. See `tiles`.
 - **Frames in order of their UF.** Inside a tile the frames that chose the same UF lie side by side, from the
   first block to the last, so that each block runs one narrow product per UF and cost follows the choice. Only
   what crosses from a frame to its neighbour in time is looked up.

@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
@@ -23,6 +23,15 @@ from slimclean.batch.trace import Comparison, Look
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, UsageError, reason
+
+
+class _How(NamedTuple):
+    """What becomes of the sound between both ends, and who is told."""
+
+    enhancer: Enhancer
+    form: OutputForm
+    progress: Progress
+    look: Look | None
 
 
 def enhance_pipe(
@@ -42,7 +51,7 @@ def enhance_pipe(
     if destination == STREAM and streams[1].isatty():
         raise UsageError("sound does not go to a terminal; give an `output`, or a pipe")
     try:
-        return _through(source, destination, streams, enhancer, form, progress, look)
+        return _through(Task(source, destination), streams, _How(enhancer, form, progress, look))
     except BrokenPipeError:
         raise
     except OSError as error:  # of a stream, or of the place where it is spooled
@@ -51,31 +60,26 @@ def enhance_pipe(
         return result
 
 
-def _through(
-    source: Path,
-    destination: Path,
-    streams: tuple[BinaryIO, BinaryIO],
-    enhancer: Enhancer,
-    form: OutputForm,
-    progress: Progress,
-    look: Look | None,
-) -> FileResult:
+def _through(task: Task, streams: tuple[BinaryIO, BinaryIO], how: _How) -> FileResult:
     """Flow, or spool what cannot."""
+    source, destination = task.source, task.destination
     begun = Bytes(streams[0])
-    if source == destination == STREAM and flows(form) and (header := read_header(begun)):
-        return _flow(header, streams, enhancer, form, progress, look)
+    if source == destination == STREAM and flows(how.form) and (header := read_header(begun)):
+        return _flow(header, streams, how)
     with tempfile.TemporaryDirectory(prefix="slimclean-") as folder:
         spooled = _spool(streams[0], begun.taken, Path(folder)) if source == STREAM else source
-        written = Path(folder, "out" + (form.extension or "")) if destination == STREAM else destination
+        name = "out" + (how.form.extension or "")
+        written = Path(folder, name) if destination == STREAM else destination
         with contextlib.suppress(OSError):  # writing says it
             make_folder(written.parent)
             remove_leftovers(written.parent)
 
         def seen(result: FileResult, comparison: Comparison) -> object:
             result.file, result.output = str(source), str(destination)
-            return look(result, comparison) if look else None
+            return how.look(result, comparison) if how.look else None
 
-        result = enhance_file(Task(spooled, written), enhancer, form, progress, seen if look else None)
+        look = seen if how.look else None
+        result = enhance_file(Task(spooled, written), how.enhancer, how.form, how.progress, look)
         result.file, result.output = str(source), str(destination)
         if result.status == "enhanced" and destination == STREAM:
             with written.open("rb") as file:
@@ -84,32 +88,26 @@ def _through(
     return result
 
 
-def _flow(
-    header: WaveHeader,
-    streams: tuple[BinaryIO, BinaryIO],
-    enhancer: Enhancer,
-    form: OutputForm,
-    progress: Progress,
-    look: Look | None,
-) -> FileResult:
+def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> FileResult:
     """Enhance WAV from one stream, of which the header is read, to the other, as it comes."""
-    result = begin(Task(STREAM, STREAM), enhancer)
-    source, sink = WaveSource(streams[0], header), WaveSink(streams[1], header, form)
-    account = Account(result, source.info, form, traced=look is not None)
+    result = begin(Task(STREAM, STREAM), how.enhancer)
+    source, sink = WaveSource(streams[0], header), WaveSink(streams[1], header, how.form)
+    account = Account(result, source.info, how.form, traced=how.look is not None)
     with outcome(result, to_pipe=True):
-        enhanced = account.enhanced(source.read_blocks(mono=form.mono), enhancer, progress, live=True)
+        blocks = source.read_blocks(mono=how.form.mono)
+        enhanced = account.enhanced(blocks, how.enhancer, how.progress, live=True)
         for out in resample_blocks(enhanced, source.info.sample_rate, sink.info.sample_rate):
             sink.write(out)
-        account.tell(enhancer)
+        account.tell(how.enhancer)
         if source.problem:
             raise AudioError(source.problem)
         remarks = sink.finish(source)
         result.clipped_samples = sink.clipped
         result.warnings = "; ".join(
-            [*source.warnings, *remarks, *account.warnings(sink.clipped), *form.unused(sink.info)]
+            [*source.warnings, *remarks, *account.warnings(sink.clipped), *how.form.unused(sink.info)]
         )
-    if look is not None and account.trace is not None and result.status == "enhanced":
-        result.view = look(result, account.trace.comparison(enhancer))
+    if how.look is not None and account.trace is not None and result.status == "enhanced":
+        result.view = how.look(result, account.trace.comparison(how.enhancer))
     return result
 
 

@@ -101,7 +101,9 @@ def train(
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
     ] = TrainConfig.workers,
-    loaders: Annotated[int, typer.Option(min=0, help="Processes that mix examples.")] = TrainConfig.loaders,
+    loaders: Annotated[
+        int, typer.Option(min=0, help="Processes that mix examples; a GPU wants one for each core.")
+    ] = TrainConfig.loaders,
     valid_every: Annotated[
         int, typer.Option(min=1, help="Steps between validations.")
     ] = TrainConfig.valid_every,

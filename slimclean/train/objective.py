@@ -91,11 +91,9 @@ class Objective:
         if routing and not others:
             return routing.choice, routing
         given = [np.ones(frames) if tasks[k] == "full" else random_ufs(rng, frames, ufs) for k in others]
-        widths = given_widths(np.stack(given), noisy.device)
         if routing is None:
-            return widths, None
-        if isinstance(widths, float):
-            widths = FrameWidths.of(torch.full((len(others), frames), widths, device=noisy.device))
+            return given_widths(np.stack(given), noisy.device), None
+        widths = FrameWidths.of(torch.tensor(np.stack(given), dtype=torch.float32, device=noisy.device))
         order = torch.tensor([*others, *routed], device=noisy.device).argsort()
         return FrameWidths.together(widths, routing.choice)[order], routing
 

@@ -19,45 +19,24 @@ import itertools
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
-from slimclean.audio import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ
+from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
+from slimclean.chunks import Piece, completed, in_batches
 from slimclean.dsp.highband import highband_gain
-from slimclean.dsp.local_level import FRAMES_PER_S, LOOK_AHEAD_S, spread
-from slimclean.dsp.overlap_add import Chunk, Layout, join, split
+from slimclean.dsp.local_level import FRAMES_PER_S, spread
+from slimclean.dsp.overlap_add import Chunk, join
 from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample
 from slimclean.engine.engine import NetworkEngine, engine_for
 from slimclean.engine.threads import cores, side_by_side
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
-from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
-
-CONTEXT_S, HOP_S, FADE_S = 2.0, 16.0, 0.25
-"""Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
-rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
-
-
-def tail_s(config: ModelConfig) -> float:
-    """Count the seconds that a chunk hears beyond what it says: what the network looks ahead, and a little."""
-    return look_ahead_samples(config) / config.sample_rate + 0.02
-
-
-LIVE_HOP_S = 2.0
-"""Hop of the chunks of a stream that is live, which come one by one."""
-LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + tail_s(ModelConfig())
-"""How much of a live stream is taken in before the first of it is given back, by default: some 6 s."""
-
-BATCH = 8
-"""Signals in a batch, chunks times channels: they share the small products of the GRU and the router."""
-
-BATCHES = 2
-"""Batches that are made of one stretch of the recording, alike in size, so that two cores end together."""
 
 Highband = Literal["gate", "keep", "drop"]
 
@@ -67,18 +46,6 @@ class Enhancement(NamedTuple):
 
     waveform: np.ndarray
     uf: np.ndarray
-
-
-AnyPiece = TypeVar("AnyPiece", bound="tuple[Any, ...]")
-
-
-class Piece(NamedTuple):
-    """A chunk, the samples it reads [C, T], and the level and the share to enhance of their frames, [C, L]."""
-
-    chunk: Chunk
-    samples: np.ndarray
-    level: np.ndarray
-    heard: np.ndarray
 
 
 class Enhancer:
@@ -206,10 +173,10 @@ class Enhancer:
             return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            batched = self._batches(blocks, sample_rate, passages, live=live)
+            batched = in_batches(blocks, sample_rate, self.config, passages, live=live)
             runs = side_by_side(work, batched, 1 if live else self.threads)
             for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
-                ufs.append(uf[self._completed(chunk, sample_rate)])
+                ufs.append(uf[completed(chunk, sample_rate, self.config)])
                 yield chunk, enhanced
 
         for out in join(pieces()):
@@ -226,33 +193,14 @@ class Enhancer:
 
         def work(run: list[Piece]) -> list[np.ndarray]:
             ufs = self._route(run, sample_rate)
-            return [uf[self._completed(piece.chunk, sample_rate)] for piece, uf in zip(run, ufs, strict=True)]
+            return [
+                uf[completed(piece.chunk, sample_rate, self.config)] for piece, uf in zip(run, ufs, strict=True)
+            ]
 
         # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.
         yield from itertools.chain.from_iterable(
-            side_by_side(work, self._batches(blocks, sample_rate), self.threads)
+            side_by_side(work, in_batches(blocks, sample_rate, self.config), self.threads)
         )
-
-    def _batches(
-        self,
-        blocks: Iterable[np.ndarray],
-        sample_rate: int,
-        passages: Passages | None = None,
-        *,
-        live: bool = False,
-    ) -> Iterator[list[Piece]]:
-        found = passages or Passages(sample_rate)
-        layout = _layout(self.config, sample_rate, LIVE_HOP_S if live else HOP_S)
-        chunks = split(found.stream(map(_finite, blocks)), layout)
-        pieces = (Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks)
-        return ([piece] for piece in pieces) if live else batches(pieces)
-
-    def _completed(self, chunk: Chunk, sample_rate: int) -> slice:
-        """Which of the frames that a chunk reads it completes: those of its hop."""
-        per_sample = self.config.frame_rate_hz / sample_rate
-        first = round((chunk.start - chunk.read_start) * per_sample)
-        hop = chunk.stop - chunk.start - chunk.fade_out
-        return slice(first, first + int(np.ceil(hop * per_sample - 1e-6)))
 
     @property
     def threads(self) -> int:
@@ -268,7 +216,7 @@ class Enhancer:
     def _chunks(self, run: Sequence[Piece], sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """N chunks -> N x output [C, T] and UF [F]; edges are context, not kept."""
         low = self._low(run, sample_rate)
-        if not _anything_heard(run) or low.shape[2] == 0:
+        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0:
             wets = [piece.samples for piece in run]
             ufs = self._idle(low)
         else:
@@ -279,7 +227,7 @@ class Enhancer:
     def _route(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
         """N chunks -> UF [N, F], as `_chunks` finds it."""
         low = self._low(run, sample_rate)
-        if not _anything_heard(run) or low.shape[2] == 0 or self.uf != "auto":
+        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0 or self.uf != "auto":
             return self._idle(low)
         with torch.inference_mode():
             ufs: np.ndarray = self._decide(*self._noisy(low, run)[:2]).cpu().numpy()
@@ -360,26 +308,6 @@ def _in_phase(noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
     return torch.where(against[:, :, None], -noisy, noisy)
 
 
-def _anything_heard(run: Sequence[Piece]) -> bool:
-    return any(piece.heard.any() for piece in run)
-
-
-def _layout(config: ModelConfig, sample_rate: int, hop_s: float) -> Layout:
-    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, tail_s(config))))
-
-
-def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:
-    """Consecutive chunks of one length together, at most `BATCH` signals, or one chunk.
-
-    Which chunks share a batch depends on the recording alone: so then do the last bits of the result.
-    """
-    for (channels, _), group in itertools.groupby(pieces, key=lambda piece: piece[1].shape):
-        alike = iter(group)
-        while run := list(itertools.islice(alike, BATCHES * max(1, BATCH // channels))):
-            size = -(-len(run) // BATCHES)
-            yield from (run[at : at + size] for at in range(0, len(run), size))
-
-
 Arguments = tuple[tuple[str, Any], ...]
 
 
@@ -395,13 +323,6 @@ def _rebuild_around(kind: type[Enhancer], arguments: Arguments, engine: NetworkE
 
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real)
-
-
-def _finite(block: np.ndarray) -> np.ndarray:
-    """The block itself. Raises `AudioError` where it holds what is no sample of a recording."""
-    if not (np.abs(block) <= LOUDEST).all():  # a NaN is not
-        raise AudioError("holds NaN, infinite or absurdly large samples")
-    return block
 
 
 def _fit(x: np.ndarray, samples: int) -> np.ndarray:

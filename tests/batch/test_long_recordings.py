@@ -13,8 +13,8 @@ from conftest import identity_enhancer, voice
 from test_examples import PAIR
 
 from slimclean import Enhancer, audio
+from slimclean.chunks import BATCH, HOP_S
 from slimclean.dsp.local_level import LOOK_AHEAD_S
-from slimclean.enhancer import BATCH, HOP_S
 from slimclean.scoring.metrics import si_sdr
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from slimclean.chunks import BATCH, batches
 from slimclean.dsp.overlap_add import Chunk
 from slimclean.engine.threads import _elsewhere, cores, side_by_side
-from slimclean.enhancer import BATCH, batches
 
 TINY = torch.full((64,), 1e-30)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import identity_enhancer, voice
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slimclean import audio
@@ -267,6 +267,7 @@ ENCODINGS = [
 def test_any_length_rate_channels_and_encoding(tmp_path_factory, frames, rate, channels, encoding):
     """An identity network gives every file back: same header, samples within a quantisation step."""
     extension, subtype, bits = encoding
+    assume(frames or extension != "flac")  # libsndfile writes such a FLAC as a file of no bytes
     folder = tmp_path_factory.mktemp("any")
     source, destination = folder / f"a.{extension}", folder / f"b.{extension}"
     x = np.random.default_rng(frames).uniform(-0.9, 0.9, (frames, channels))

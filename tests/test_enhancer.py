@@ -58,6 +58,17 @@ def test_chunks_agree_with_one_pass(small, monkeypatch):
     assert difference < 1e-3 * np.abs(whole.waveform).max()
 
 
+@pytest.mark.parametrize("uf", ["auto", 0.37])
+def test_threads_change_no_bit(small, monkeypatch, uf):
+    x = np.stack([voice(75), voice(75, seed=1)]) + np.random.default_rng(0).normal(0, 0.05, (2, 75 * 16_000))
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(Enhancer, "threads", threads)
+        results.append(Enhancer(uf, network=small)(x.astype(np.float32), 16_000))
+    assert results[0].waveform.tobytes() == results[1].waveform.tobytes()
+    assert results[0].uf.tobytes() == results[1].uf.tobytes()
+
+
 def test_the_router_agrees_across_chunks(small, monkeypatch):
     x = (voice(40) + np.random.default_rng(0).normal(0, 0.05, 40 * 16_000)).astype(np.float32)
     chunked = Enhancer(network=small)(x, 16_000).uf

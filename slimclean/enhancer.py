@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
-from slimclean.chunks import Piece, completed, in_batches
+from slimclean.chunking import Piece, completed, in_batches
 from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.local_level import FRAMES_PER_S, spread
 from slimclean.dsp.overlap_add import Chunk, join

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_examples import PAIR
 
 from slimclean import audio
-from slimclean.chunks import CONTEXT_S, HOP_S
+from slimclean.chunking import CONTEXT_S, HOP_S
 from slimclean.dsp.highband import highband_gain
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
@@ -51,7 +51,7 @@ def test_chunks_agree_with_one_pass(small, monkeypatch):
     """A file of several chunks is what one long chunk gives, once the recurrence is warm."""
     x = (voice(3 * HOP_S) + np.random.default_rng(0).normal(0, 0.01, 48 * 16_000)).astype(np.float32)
     chunked = Enhancer(0.5, network=small)(x, 16_000)
-    monkeypatch.setattr("slimclean.chunks.HOP_S", 100.0)
+    monkeypatch.setattr("slimclean.chunking.HOP_S", 100.0)
     whole = Enhancer(0.5, network=small)(x, 16_000)
     assert len(chunked.uf) == len(whole.uf)
     difference = np.abs(chunked.waveform - whole.waveform).max()
@@ -72,7 +72,7 @@ def test_threads_change_no_bit(small, monkeypatch, uf):
 def test_the_router_agrees_across_chunks(small, monkeypatch):
     x = (voice(40) + np.random.default_rng(0).normal(0, 0.05, 40 * 16_000)).astype(np.float32)
     chunked = Enhancer(network=small)(x, 16_000).uf
-    monkeypatch.setattr("slimclean.chunks.HOP_S", 100.0)
+    monkeypatch.setattr("slimclean.chunking.HOP_S", 100.0)
     whole = Enhancer(network=small)(x, 16_000).uf
     assert len(chunked) == len(whole)
     assert (chunked != whole).mean() < 0.01

@@ -13,7 +13,7 @@ from conftest import identity_enhancer, voice
 from test_examples import PAIR
 
 from slimclean import Enhancer, audio
-from slimclean.chunks import BATCH, HOP_S
+from slimclean.chunking import BATCH, HOP_S
 from slimclean.dsp.local_level import LOOK_AHEAD_S
 from slimclean.scoring.metrics import si_sdr
 

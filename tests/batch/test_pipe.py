@@ -19,7 +19,7 @@ from made import chunk, pcm, riff, wave_format
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
-from slimclean.chunks import LIVE_DELAY_S
+from slimclean.chunking import LIVE_DELAY_S
 from slimclean.errors import UsageError
 
 

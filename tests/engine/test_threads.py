@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from slimclean.chunks import BATCH, batches
+from slimclean.chunking import BATCH, batches
 from slimclean.dsp.overlap_add import Chunk
 from slimclean.engine.threads import _elsewhere, cores, side_by_side
 

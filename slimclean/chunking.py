@@ -1,7 +1,6 @@
-"""A recording in chunks: what each hears and says, and which of them the network takes together.
+"""A recording in chunks: how long they are, and which of them the network takes together.
 
-        |<- context ->|<------- hop ------->|<- fade ->|<- tail ->|
-        read_start    start                            stop       read_stop
+`dsp.overlap_add` draws a chunk, cuts and joins.
 
 Glossary: C channels, T samples, F frames of 256 samples at 16 kHz, L frames of 20 ms.
 """
@@ -23,8 +22,8 @@ from slimclean.model import ModelConfig
 from slimclean.model.demucs import look_ahead_samples
 
 CONTEXT_S, HOP_S, FADE_S = 2.0, 16.0, 0.25
-"""Layout of a chunk. Context and hop are multiples of 2 s, which is a whole number of samples at every
-rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+"""Layout of a chunk, but for its tail. Context and hop are multiples of 2 s, which is a whole number of samples
+at every rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
 
 
 def tail_s(config: ModelConfig) -> float:

@@ -8,6 +8,7 @@ Glossary: C channels, T samples, F frames of 256 samples at 16 kHz, L frames of 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,8 +23,14 @@ from slimclean.model import ModelConfig
 from slimclean.model.demucs import look_ahead_samples
 
 CONTEXT_S, HOP_S, FADE_S = 2.0, 16.0, 0.25
-"""Layout of a chunk, but for its tail. Context and hop are multiples of 2 s, which is a whole number of samples
-at every rate and of frames at 16 kHz, so that chunks agree on where frames begin."""
+"""Layout of a chunk, but for its tail, and for what a router of longer frames hears. Context and hop are
+multiples of 2 s, which is a whole number of samples at every rate and of frames at 16 kHz, so that chunks agree
+on where frames begin."""
+
+
+def context_s(config: ModelConfig) -> float:
+    """Count the seconds that a chunk hears before what it says: `CONTEXT_S`, so often that the router fits."""
+    return CONTEXT_S * max(1, math.ceil((config.router_reach + 1) / config.frame_rate_hz / CONTEXT_S))
 
 
 def tail_s(config: ModelConfig) -> float:
@@ -101,7 +108,8 @@ def completed(chunk: Chunk, sample_rate: int, config: ModelConfig) -> slice:
 
 
 def _layout(config: ModelConfig, sample_rate: int, hop_s: float) -> Layout:
-    return Layout(*(round(seconds * sample_rate) for seconds in (CONTEXT_S, hop_s, FADE_S, tail_s(config))))
+    seconds = (context_s(config), hop_s, FADE_S, tail_s(config))
+    return Layout(*(round(each * sample_rate) for each in seconds))
 
 
 def _finite(block: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from slimclean.chunking import CONTEXT_S, HOP_S
 from slimclean.dsp.highband import highband_gain
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.model import SlimmableDemucs
 from slimclean.scoring.metrics import si_sdr
 
 STEP = 2**-15
@@ -69,12 +72,23 @@ def test_threads_change_no_bit(small, monkeypatch, uf):
     assert results[0].uf.tobytes() == results[1].uf.tobytes()
 
 
-def test_the_router_agrees_across_chunks(small, monkeypatch):
+LONG_FRAMES = {"hidden": 8, "gru_groups": 2, "stride": 20, "depth": 3, "upsampling": 5}
+
+
+@pytest.mark.parametrize("sizes", [{}, {"look_ahead": 0}, LONG_FRAMES], ids=["usual", "no row", "long frames"])
+def test_the_router_agrees_across_chunks(sizes, monkeypatch):
+    torch.manual_seed(0)
+    network = SlimmableDemucs(dataclasses.replace(SMALL, **sizes)).eval()
     x = (voice(40) + np.random.default_rng(0).normal(0, 0.05, 40 * 16_000)).astype(np.float32)
-    chunked = Enhancer(network=small)(x, 16_000).uf
+    x *= np.repeat(np.random.default_rng(1).random(80) + 0.1, 8_000).astype(np.float32)
+    with torch.no_grad():
+        torch.nn.init.normal_(network.router.head.weight)
+        network.router.head.bias -= network.router.base_logits(torch.from_numpy(x)[None] / x.std()).mean((0, 1))
+    chunked = Enhancer(network=network)(x, 16_000).uf
     monkeypatch.setattr("slimclean.chunking.HOP_S", 100.0)
-    whole = Enhancer(network=small)(x, 16_000).uf
+    whole = Enhancer(network=network)(x, 16_000).uf
     assert len(chunked) == len(whole)
+    assert len(np.unique(whole)) > 2
     assert (chunked != whole).mean() < 0.01
 
 

@@ -185,27 +185,23 @@ def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):
 
 
 def test_switching_the_uf_does_not_flicker():
-    """A steady vowel under alternating UFs keeps the levels of the static ones, within 0.5 dB a frame."""
+    """Speech under alternating UFs keeps the levels of the static ones, within 1 dB in 19 of 20 frames."""
     network = checkpoint.load()[0]
     config = network.config
-    time = np.arange(200 * config.frame_hop) / 16_000
-    formants = ((700, 130), (1100, 150), (2600, 250))
-    vowel = sum(
-        sum(1 / (1 + ((125 * k - hz) / width) ** 2) for hz, width in formants)
-        * np.sin(2 * np.pi * 125 * k * time)
-        for k in range(1, 40)
-    )
-    vowel += 0.05 * vowel.std() * np.random.default_rng(0).normal(size=len(time))
-    noisy = torch.from_numpy((vowel / vowel.std()).astype(np.float32))[None]
+    clean, noisy = (torch.from_numpy(audio.read(PAIR / f"{name}.flac")[0]) for name in ("clean", "noisy"))
+    whole = noisy.shape[1] // config.frame_hop * config.frame_hop
+    noisy = noisy[:, :whole] / noisy.std()
     engine = Engine(network)
 
-    def levels_db(uf):
-        frames = engine(noisy, uf).waveform[0].unflatten(0, (-1, config.frame_hop))[50:150]
-        return 10 * torch.log10(frames.square().mean(1))
+    def levels_db(x):
+        return 10 * torch.log10(x[0, :whole].unflatten(0, (-1, config.frame_hop)).square().mean(1))
 
-    static = torch.stack([levels_db(uf) for uf in config.ufs])
+    spoken = levels_db(clean) > levels_db(clean).max() - 25
+    static = torch.stack([levels_db(engine(noisy, uf).waveform)[spoken] for uf in config.ufs])
+    assert spoken.sum() > 200
     for some in ([0, 3], [0, 1], [2, 0, 3, 1]):
-        pattern = torch.tensor([config.ufs[k] for k in some]).repeat(100)[None, :200]
-        mixed = levels_db(pattern)
-        assert (mixed < static.amax(0) + 0.5).all()
-        assert (mixed > static.amin(0) - 0.5).all()
+        pattern = torch.tensor([config.ufs[k] for k in some]).repeat(len(spoken))[None, : len(spoken)]
+        mixed = levels_db(engine(noisy, pattern).waveform)[spoken]
+        beyond = torch.maximum(mixed - static.amax(0), static.amin(0) - mixed)
+        assert beyond.quantile(0.95) < 1
+        assert beyond.max() < 4

@@ -28,7 +28,8 @@ def evaluate(
 
     Enhances NOISY at eight UFs and with the router at five targets, in memory.
     Prints mean PESQ-WB, STOI, SI-SDR and the level in pauses, and MACs per sample, a row a setting;
-    for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs.
+    for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs, and its mean UF in the pauses
+    of CLEAN.
     PESQ and STOI need the extra `score`; without it their columns stay empty.
 
     Example: slimclean evaluate ./clean ./noisy -o curve.csv --plot curve.png

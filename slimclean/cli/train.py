@@ -56,6 +56,14 @@ def train(
     router_stride: Annotated[
         int | None, typer.Option(help="Samples between two of the router's windows.", rich_help_panel=_SIZES)
     ] = None,
+    router_dilations: Annotated[
+        str | None,
+        typer.Option(
+            help="Frames between the 5 taps of each of the router's layers, 32 in all: 1,2,4,8,16. "
+            "Empty: a recurrent router, as older weights have; one of --init keeps its kind.",
+            rich_help_panel=_SIZES,
+        ),
+    ] = None,
     ufs: Annotated[
         str | None,
         typer.Option(help="What the router chooses from: 0.125,0.25,0.5,1.", rich_help_panel=_SIZES),
@@ -112,7 +120,8 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Mixtures on which the router is taught at the end; default: 400, or 0 with --freeze-router.",
+            help="Mixtures on which the router is taught at the end, and eight times as many in which it hears "
+            "pauses; default: 400, or 0 with --freeze-router.",
         ),
     ] = None,
     device: Device = "auto",
@@ -164,6 +173,7 @@ def train(
             "router_channels": router_channels,
             "router_stride": router_stride,
             "router_kernel": None if router_stride is None else 2 * router_stride,
+            "router_dilations": _read_dilations(router_dilations),
             "ufs": None if ufs is None else parse_numbers("--ufs", ufs),
         }
         path = train_from_files(
@@ -181,6 +191,14 @@ def train(
             teach_count=(0 if freeze_router else 400) if teach_count is None else teach_count,
         )
         print(path)
+
+
+def _read_dilations(text: str | None) -> tuple[float, ...] | None:
+    """Read --router-dilations; none at all is a router that is recurrent."""
+    if not text:
+        return None if text is None else ()
+    numbers = parse_numbers("--router-dilations", text)
+    return tuple(int(n) if n.is_integer() else n for n in numbers)
 
 
 def _range(text: str) -> tuple[float, float]:

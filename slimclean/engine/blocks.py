@@ -15,11 +15,12 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from slimclean.engine.kernels import decode, diagonal_scan, encode, grouped_scan
 from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.gru import GroupedGRU
-from slimclean.model.router import LOG_FLOOR, Router, together
+from slimclean.model.router import LOG_FLOOR, Context, Router, together
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
 from slimclean.model.slimmable import width
 
@@ -134,13 +135,64 @@ class FastGRU:
 
 
 class FastRouter:
-    """`SlimmableDemucs.route`: its convolution as two products, its scan without temporaries."""
+    """`SlimmableDemucs.route`: its convolution as two products, its context as below."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
-        gru, c = router.gru, router.config.router_channels
         assert router.config.router_kernel == 2 * router.config.router_stride
         self._taps = _kept(torch.float32, *router.conv.weight[:, 0].chunk(2, dim=1))  # [C, S] each
+        convolves = bool(router.config.router_dilations)
+        self._in_context = FastContext(router.context) if convolves else FastDiagonalGRU(router)
+
+    def __call__(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
+        """Choose the UF of each frame, [B, T] -> [B, F]; or [B, N, T] with the N channels' `power`."""
+        config, router = self.router.config, self.router
+        batch, stride = len(noisy), config.router_stride
+        rows = noisy.reshape(-1, stride)
+        x = torch.addmm(cast(Tensor, router.conv.bias), rows, self._taps[0].T)
+        x = x.view(noisy.shape[:-1].numel(), -1, x.shape[1])
+        after = torch.mm(rows, self._taps[1].T).view_as(x)
+        x[:, :-1] += after[:, 1:]
+        x = x.relu_().unflatten(1, (-1, config.frame_hop // stride)).mean(2)  # [B, F, C]
+        if power is not None:
+            x = together(x.unflatten(0, noisy.shape[:2]), power)
+        base = router.head(self._in_context(torch.log(x + LOG_FLOOR)))
+        return router.likeliest(router.priced(base, noisy.new_full((batch,), target_uf)))
+
+
+class FastContext:
+    """`Context`, [B, F, C] -> [B, F, C]: a depthwise convolution is `TAPS` multiples of the frames, shifted."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._layers = [self._prepare(cast(torch.nn.Conv1d, layer)) for layer in context.depthwise]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Listen, [B, F, C] -> [B, F, C]."""
+        x: Tensor = self.context.first(features)
+        frames = x.shape[1]
+        for (dilation, taps, bias), pointwise in zip(self._layers, self.context.pointwise, strict=True):
+            reach = len(taps) // 2 * dilation
+            padded = F.pad(x, (0, 0, reach, reach))
+            around = bias.expand_as(x).clone()
+            for k, tap in enumerate(taps):
+                around.addcmul_(padded[:, k * dilation : k * dilation + frames], tap)
+            x = x.add_(pointwise(around).relu_())
+        return x
+
+    @staticmethod
+    def _prepare(layer: torch.nn.Conv1d) -> tuple[int, Tensor, Tensor]:
+        """Give the dilation, the taps [K, C] and the bias [C]."""
+        taps, bias = _kept(torch.float32, layer.weight[:, 0].T, cast(Tensor, layer.bias))
+        return layer.dilation[0], taps, bias
+
+
+class FastDiagonalGRU:
+    """The context of a router without dilations: the next frame's features, then its scan."""
+
+    def __init__(self, router: Router) -> None:
+        self.delayed = router.delayed
+        gru, c = router.gru, router.config.router_channels
         hidden_bias = torch.cat([gru.hidden_bias.new_zeros(2 * c), gru.hidden_bias])
         weight, bias, hidden_weight, hidden_bias = _without_tanh(
             gru.input_weight,
@@ -155,24 +207,9 @@ class FastRouter:
         bias = torch.cat([bias[: 2 * c], hidden_bias[2 * c :], bias[2 * c :]])
         self._gates = _kept(torch.float32, bias, weight, hidden_weight.view(3, 1, c))
 
-    def __call__(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
-        """Choose the UF of each frame, [B, T] -> [B, F]; or [B, N, T] with the N channels' `power`."""
-        config, head = self.router.config, self.router
-        batch, stride = len(noisy), config.router_stride
-        rows = noisy.reshape(-1, stride)
-        x = torch.addmm(cast(Tensor, head.conv.bias), rows, self._taps[0].T)
-        x = x.view(noisy.shape[:-1].numel(), -1, x.shape[1])
-        after = torch.mm(rows, self._taps[1].T).view_as(x)
-        x[:, :-1] += after[:, 1:]
-        x = x.relu_().unflatten(1, (-1, config.frame_hop // stride)).mean(2)  # [B, F, C]
-        if power is not None:
-            x = together(x.unflatten(0, noisy.shape[:2]), power)
-        hidden = self._scan(head.delayed(torch.log(x + LOG_FLOOR)))
-        logits = head.priced(head.head(hidden), noisy.new_full((batch,), target_uf))
-        return head.likeliest(logits)
-
-    def _scan(self, features: Tensor) -> Tensor:
-        """Run the `DiagonalGRU`, [B, F, C] -> [B, F, C]."""
+    def __call__(self, features: Tensor) -> Tensor:
+        """Listen, [B, F, C] -> [B, F, C]."""
+        features = self.delayed(features)
         batch, frames, c = features.shape
         bias, weight, hidden_weight = self._gates
         gates = torch.addmm(bias, features.reshape(-1, c), weight)

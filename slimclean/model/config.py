@@ -19,6 +19,12 @@ ALIGNED_S = 2
 MOST_PARAMETERS = 2**27
 """As many as fit, in half precision, into the largest checkpoint file that is read."""
 
+TAPS = 5
+"""Frames that each layer of the router weighs, two of them on either side."""
+
+MOST_REACH = 64
+"""Most frames that the router may hear each way, a second by default."""
+
 LIMITS = {
     "hidden": (2, 4096),  # two channels hold the signal's two signs, from the start of training
     "depth": (2, 12),
@@ -42,6 +48,8 @@ class ModelConfig:
     After the GRU every channel hears `look_ahead` frames ahead; the paper's network hears none.
     `ufs` are the utilization factors the router chooses from, ascending, in (0, 1]. The paper's set lacks the
     smallest, which is for pauses.
+    `router_dilations` are the frames between the taps of the router's layers, one each; it hears twice their
+    sum each way. Without them it has a diagonal GRU, as in the paper.
     `target_knots` are the target UFs between which the router's bias is interpolated.
     Raises `CheckpointError` for sizes that do not fit each other: whatever is accepted trains and enhances.
     """
@@ -57,6 +65,7 @@ class ModelConfig:
     router_channels: int = 64
     router_kernel: int = 64
     router_stride: int = 32
+    router_dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     target_knots: tuple[float, ...] = (0.1, 0.13, 0.16, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0)
 
     def __post_init__(self) -> None:
@@ -66,6 +75,7 @@ class ModelConfig:
                 raise CheckpointError(f"{name} is {value!r}, not a whole number from {least} to {most}")
         for name in ("ufs", "target_knots"):
             object.__setattr__(self, name, _ascending(name, getattr(self, name)))
+        object.__setattr__(self, "router_dilations", _dilations(self.router_dilations))
         if problem := self._misfit():
             raise CheckpointError(problem)
 
@@ -103,8 +113,10 @@ class ModelConfig:
         c = self.channels[-1]
         total += 6 * c * (c // self.gru_groups) + 6 * c
         total += c * (self.look_ahead + 1) if self.look_ahead else 0
-        r, ufs = self.router_channels, len(self.ufs)
-        return total + r * (self.router_kernel + 3 * r + 8 + ufs) + ufs + len(self.target_knots) * (1 + ufs)
+        r, ufs, layers = self.router_channels, len(self.ufs), len(self.router_dilations)
+        pause = r + 1 + len(self.target_knots)
+        context = r * (r + 1 + layers * (r + TAPS + 2)) + pause if layers else r * (3 * r + 7)
+        return total + r * (self.router_kernel + 1 + ufs) + ufs + context + len(self.target_knots) * (1 + ufs)
 
     @property
     def kernel(self) -> int:
@@ -122,6 +134,11 @@ class ModelConfig:
         return int(self.stride**self.depth // self.upsampling)
 
     @property
+    def router_reach(self) -> int:
+        """Frames that the router hears each way, 62 by default; 1, and only ahead, where it is recurrent."""
+        return TAPS // 2 * sum(self.router_dilations) or 1
+
+    @property
     def frame_rate_hz(self) -> float:
         return self.sample_rate / self.frame_hop
 
@@ -130,18 +147,29 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Read what `to_dict` gives; without `look_ahead`, a network that has none.
+        """Read what `to_dict` gives; without `look_ahead` or `router_dilations`, a network that has none.
 
         Raises `CheckpointError` for an unknown or missing key and for misfits.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict):
             raise CheckpointError("model configuration does not fit: it is no table of names and values")
-        values = {"look_ahead": 0} | values
+        values = {"look_ahead": 0, "router_dilations": ()} | values
         if wrong := known.symmetric_difference(values):
             raise CheckpointError(f"model configuration does not fit: {', '.join(sorted(wrong))}")
         sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**sizes)
+
+
+def _dilations(values: Any) -> tuple[int, ...]:
+    """Take the values as they are. Raises `CheckpointError` unless they are few whole numbers above 0."""
+    numbers = tuple(values) if isinstance(values, (tuple, list)) else (0,)
+    if not all(type(v) is int and v > 0 for v in numbers) or TAPS // 2 * sum(numbers) > MOST_REACH:
+        raise CheckpointError(
+            f"router_dilations is {values!r}, not whole numbers above 0 "
+            f"of at most {MOST_REACH // (TAPS // 2)} in all"
+        )
+    return numbers
 
 
 def _ascending(name: str, values: Any) -> tuple[float, ...]:

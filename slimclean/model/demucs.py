@@ -115,11 +115,14 @@ def start_as_identity(first: nn.Module, last: nn.Module, second_last: nn.Module)
 
 
 def look_ahead_samples(config: ModelConfig) -> int:
-    """Count the samples at `sample_rate` past the first of a frame that its output can see.
+    """Count the samples at `sample_rate` past the first of a frame that its UF, or output at given UFs, sees.
 
     The encoder's kernels reach 1 + (K - 1) (1 + S + ... + S^(L - 1)) upsampled steps from the
     frame's start, the two resamplings `ZEROS` samples each: 709 samples, 44 ms, by default. The row
-    convolution adds `look_ahead` frames: 17,093 samples, 1.07 s, in all.
+    convolution adds `look_ahead` frames: 17,093 samples, 1.07 s, in all. The router hears 16,160;
+    what it hears for the frames that lie ahead is not counted.
     """
-    reach: int = 1 + (config.kernel - 1) * sum(config.stride**level for level in range(config.depth))
-    return -(-reach // config.upsampling) + 2 * ZEROS + config.look_ahead * config.frame_hop
+    kernels: int = 1 + (config.kernel - 1) * sum(config.stride**level for level in range(config.depth))
+    backbone = -(-kernels // config.upsampling) + 2 * ZEROS + config.look_ahead * config.frame_hop
+    overlap = config.router_kernel - config.router_stride
+    return max(backbone, (1 + config.router_reach) * config.frame_hop + overlap)

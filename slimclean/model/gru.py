@@ -1,4 +1,4 @@
-"""The two recurrent layers: a grouped GRU for the bottleneck and a diagonal one for the router.
+"""The two recurrent layers: a grouped GRU for the bottleneck, a diagonal one for a router without dilations.
 
 Both follow PyTorch's `nn.GRU` (Cho et al. 2014, with the reset gate inside the candidate):
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from slimclean.model.config import ModelConfig
+from slimclean.model.config import TAPS, ModelConfig
 from slimclean.model.sinc import ZEROS
 from slimclean.model.slimmable import width
 
@@ -48,9 +48,10 @@ def resampler_macs(config: ModelConfig) -> float:
 
 
 def router_macs(config: ModelConfig) -> float:
-    """Count the MACs per sample of the router, convolution, diagonal GRU and head: 178.75 by default."""
-    c = config.router_channels
-    per_frame = 3 * c * c + 3 * c + c * len(config.ufs)
+    """Count the MACs per sample of the router, convolution, context and head: 231.75 by default."""
+    c, layers = config.router_channels, len(config.router_dilations)
+    context = c * c + layers * (TAPS * c + c * c) + c if layers else 3 * c * c + 3 * c
+    per_frame = context + c * len(config.ufs)
     return c * config.router_kernel / config.router_stride + per_frame / config.frame_hop
 
 

@@ -1,7 +1,7 @@
 """The router: which UF each frame gets, from the noisy signal and the target UF.
 
-Source: arXiv 2507.04879, section 3. Ours: the features are averaged over the frame and
-compressed by a logarithm, and one router serves every target.
+Source: arXiv 2507.04879, section 3. Ours: the features are averaged over the frame and compressed by a
+logarithm, one router serves every target, it hears a second each way, and it knows a pause when it hears one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slimclean.model.config import ModelConfig
+from slimclean.model.config import TAPS, ModelConfig
 from slimclean.model.gru import DiagonalGRU
 from slimclean.model.slimmable import FrameWidths
 
@@ -18,12 +18,36 @@ LOG_FLOOR = 1e-3
 """Added before the logarithm: about -60 dB below the nominal input level."""
 
 LOOK_AHEAD_FRAMES = 1
-"""A decision also hears the next frame, which the backbone's kernels reach anyway."""
+"""A `DiagonalGRU` also hears the next frame, which the backbone's kernels reach anyway."""
+
+
+class Context(nn.Module):
+    """What is heard around each frame, [B, F, C] -> [B, F, C]: residual convolutions, ever further apart.
+
+    Every layer adds ReLU(1x1(depthwise(x))), whose `TAPS` lie one of the `dilations` apart.
+    """
+
+    def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.first = nn.Linear(channels, channels)
+        self.depthwise = nn.ModuleList(
+            nn.Conv1d(channels, channels, TAPS, padding=TAPS // 2 * d, dilation=d, groups=channels)
+            for d in dilations
+        )
+        self.pointwise = nn.ModuleList(nn.Linear(channels, channels) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for depthwise, pointwise in zip(self.depthwise, self.pointwise, strict=True):
+            x = x + F.relu(pointwise(depthwise(x.mT).mT))
+        return x
 
 
 class Router(nn.Module):
-    """Conv1d -> ReLU -> mean over the frame -> log -> DiagonalGRU -> 1x1 conv -> logits over the UFs.
+    """Conv1d -> ReLU -> mean over the frame -> log -> `Context` -> 1x1 conv -> logits over the UFs.
 
+    One more logit is that of a pause: where it is above 0, nobody speaks for a while, and the smallest UF is
+    the one. Without dilations the context is a `DiagonalGRU`, as in the paper, and there is no such logit.
     The target UF scales and shifts the logits; scale and shift are interpolated between
     `target_knots`, where they are learned.
     """
@@ -31,13 +55,31 @@ class Router(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.router_channels
+        channels, ufs = config.router_channels, len(config.ufs)
         self.conv = nn.Conv1d(1, channels, config.router_kernel, config.router_stride)
-        self.gru = DiagonalGRU(channels, channels)
-        self.head = nn.Linear(channels, len(config.ufs))
+        if config.router_dilations:
+            self.context = Context(channels, config.router_dilations)
+        else:
+            self.gru = DiagonalGRU(channels, channels)
+        self.head = nn.Linear(channels, ufs + self.knows_pauses)
         self.target_scale = nn.Parameter(torch.ones(len(config.target_knots)))
-        self.target_shift = nn.Parameter(_shifts_for(config.target_knots, config.ufs))
+        shifts = _shifts_for(config.target_knots, config.ufs)
+        self.target_shift = nn.Parameter(F.pad(shifts, (0, int(self.knows_pauses))))
         nn.init.normal_(self.head.weight, std=0.1 / channels**0.5)
+        self.forget_pauses()
+
+    @property
+    def knows_pauses(self) -> bool:
+        """Whether the last logit is that of a pause."""
+        return bool(self.config.router_dilations)
+
+    @torch.no_grad()
+    def forget_pauses(self) -> None:
+        """Take no frame for a pause, until `train.teach` tells again: no loss of joint training does."""
+        if self.knows_pauses:
+            self.head.weight[-1] = 0
+            self.head.bias[-1] = -1
+            self.target_shift[:, -1] = 0
 
     def features(self, noisy: Tensor, power: Tensor | None = None) -> Tensor:
         """Listen to each frame, [B, T] -> [B, F, C]; or to N channels, [B, N, T] with a `power` [B, N, F]."""
@@ -55,9 +97,18 @@ class Router(nn.Module):
         return out
 
     def base_logits(self, noisy: Tensor, power: Tensor | None = None) -> Tensor:
-        """Give the logits before the target has its say, [B, T] -> [B, F, J]; see `features`."""
-        logits: Tensor = self.head(self.gru(self.delayed(self.features(noisy, power))))
+        """Give the logits before the target has its say, [B, T] -> [B, F, J]; see `features`.
+
+        Where the router `knows_pauses`, one more follows, that of a pause.
+        """
+        logits: Tensor = self.head(self.in_context(self.features(noisy, power)))
         return logits
+
+    def in_context(self, features: Tensor) -> Tensor:
+        """Tell what each frame sounds like among its neighbours, [B, F, C] -> [B, F, C]."""
+        convolves = bool(self.config.router_dilations)
+        out: Tensor = self.context(features) if convolves else self.gru(self.delayed(features))
+        return out
 
     def forward(self, noisy: Tensor, target_uf: Tensor, power: Tensor | None = None) -> Tensor:
         """Give the candidate UFs' logits, [B, T] and targets [B] in (0, 1] -> [B, F, J]; see `features`."""
@@ -67,12 +118,17 @@ class Router(nn.Module):
         """Shift features so that those `LOOK_AHEAD_FRAMES` later decide on each frame; the last ones repeat."""
         return F.pad(features.mT, (0, LOOK_AHEAD_FRAMES), "replicate").mT[:, LOOK_AHEAD_FRAMES:]
 
-    def priced(self, logits: Tensor, target_uf: Tensor) -> Tensor:
-        """Scale and shift base logits [B, F, J] for target UFs [B]."""
+    def priced(self, base: Tensor, target_uf: Tensor) -> Tensor:
+        """Scale and shift base logits for target UFs [B], -> [B, F, J]; in a pause only the first stays."""
         knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]
-        out: Tensor = logits * scale + shift
+        ufs = len(self.config.ufs)
+        out: Tensor = base[..., :ufs] * scale + shift[..., :ufs]
+        if self.knows_pauses:
+            pause = base[..., ufs:] + shift[..., ufs:] > 0
+            larger = torch.arange(ufs, device=out.device) > 0
+            out = out.masked_fill(pause & larger, -torch.inf)
         return out
 
     def likeliest(self, logits: Tensor) -> Tensor:

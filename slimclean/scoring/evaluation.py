@@ -18,9 +18,10 @@ from slimclean.audio.names import same_names
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.enhancer import Enhancer
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
-from slimclean.model import SlimmableDemucs
+from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.scoring.loading import load_alike
 from slimclean.scoring.metrics import METRICS, SCORED
+from slimclean.scoring.pauses import levels, pauses
 
 Row = dict[str, str | float]
 Setting = tuple[float | Literal["auto"], float]
@@ -73,22 +74,35 @@ def evaluate(
 ) -> Iterator[Row]:
     """Yield a row a setting, the noisy input first: uf, target_uf, mean_uf, macs_per_sample, mean `metrics`.
 
+    Under the router, `pause_uf` is the mean UF where the reference says nothing for .3 s (see `pauses`).
     `jobs` processes score, for PESQ takes longer than the network.
     """
     if baseline:
-        yield _row("noisy", "", [], None, mean_scores(((p.clean, p.noisy) for p in pairs), metrics, jobs))
+        scores = mean_scores(((p.clean, p.noisy) for p in pairs), metrics, jobs)
+        yield _row("noisy", "", [], None, scores | {"pause_uf": ""})
     for uf, target_uf in settings:
         enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
         results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
         signals = ((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
         scores = mean_scores(signals, metrics, jobs)
-        target = target_uf if uf == "auto" else ""
-        yield _row(str(uf), target, [r.uf for r in results], enhancer, scores)
+        ufs = [r.uf for r in results]
+        scores["pause_uf"] = pause_uf(pairs, ufs, network.config) if uf == "auto" else ""
+        yield _row(str(uf), target_uf if uf == "auto" else "", ufs, enhancer, scores)
 
 
 def network_device(network: SlimmableDemucs) -> str:
     """Return the name of the device that holds the network, as `Enhancer` takes it."""
     return str(next(network.parameters()).device)
+
+
+def pause_uf(pairs: Sequence[Pair], ufs: Sequence[np.ndarray], config: ModelConfig) -> float | Literal[""]:
+    """Average the UFs [F] of each pair over the pauses of its reference; nothing where there are none."""
+    chosen = []
+    for pair, uf in zip(pairs, ufs, strict=True):
+        clean = np.pad(pair.clean, (0, len(uf) * config.frame_hop - len(pair.clean)))
+        chosen.append(uf[pauses(levels(clean[None], config.frame_hop), config.frame_rate_hz)[0]])
+    frames = np.concatenate(chosen)
+    return float(frames.mean()) if len(frames) else ""
 
 
 def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer | None, scores: Row) -> Row:

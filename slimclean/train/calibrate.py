@@ -1,7 +1,8 @@
 """Make the router keep its word: the mean UF over validation recordings equals the target.
 
 Training pulls the mean of sampled choices to the target; at inference the likeliest choice counts, whose mean
-differs. One number a knot, added to the logits in proportion to the UF, closes the gap.
+differs. One number a knot, added to the logits in proportion to the UF, closes the gap, as far as pauses leave
+room: they run at the smallest UF whatever the target.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ FLOOR = 1.15
 def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dict[float, float]:
     """Shift the router's logits at each knot; recordings are [T] at 16 kHz.
 
-    Returns the mean UF reached at each knot. Raises `SlimcleanError` for a network that is not on the CPU.
+    Returns the mean UF reached at each knot, less than the knot where pauses leave no room.
+    Raises `SlimcleanError` for a network that is not on the CPU.
     """
     require_cpu(network)
     config = network.config
     ufs = torch.tensor(config.ufs)
     reached = {}
     for k, knot in enumerate(config.target_knots):
-        target = min(max(knot, FLOOR * config.ufs[0]), config.ufs[-1] - 1e-3)
         logits = torch.cat([_logits(network, x, knot) for x in recordings])  # [frames, J]
+        most = float(network.router.likeliest(logits + LIMIT * ufs).mean())
+        target = min(max(knot, FLOOR * config.ufs[0]), most - 1e-3)
         low, high = -LIMIT, LIMIT
         for _ in range(STEPS):
             slope = (low + high) / 2
@@ -44,7 +47,7 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
                 low = slope
             else:
                 high = slope
-        network.router.target_shift[k] += high * (ufs - ufs.mean())
+        network.router.target_shift[k, : len(ufs)] += high * (ufs - ufs.mean())
         reached[knot] = float(network.router.likeliest(logits + high * ufs).mean())
     return reached
 

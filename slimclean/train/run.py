@@ -98,8 +98,9 @@ def train_from_files(
 def model_config(init: Path | None, sizes: Mapping[str, Any], begun: ModelConfig | None = None) -> ModelConfig:
     """Size the network to train, but for `sizes`: as in a run `begun` before, in `init`, or by default.
 
-    Beside the weights to start from, the router's UFs and targets are the default ones, for a router may be new
-    beside old weights. Raises `UsageError` where the sizes do not fit each other.
+    Beside the weights to start from, the router's UFs and targets are the default ones, for a router may be
+    new beside old weights; its dilations are those of `init`. Raises `UsageError` where the sizes do not fit
+    each other.
     """
     base = begun or ModelConfig()
     if init is not None and begun is None:

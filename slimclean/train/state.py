@@ -70,20 +70,24 @@ class State:
     def start_from(self, init: Path) -> None:
         """Take the weights of a checkpoint.
 
-        The router stays new where it has other UFs or targets, and so does a look-ahead of another length.
+        The router stays new where it has other UFs, targets or dilations, and so does a look-ahead of another
+        length. One that is to learn forgets what it knows of pauses.
         Raises `SlimcleanError` for a network of other sizes.
         """
         network, header = checkpoint.load(init)
         theirs, ours = header.config, self.network.config
-        free = {name: getattr(ours, name) for name in ("ufs", "target_knots", "look_ahead")}
+        router = ("ufs", "target_knots", "router_dilations")
+        free = {name: getattr(ours, name) for name in (*router, "look_ahead")}
         if dataclasses.replace(theirs, **free) != ours:
             raise SlimcleanError(f"{init}: its sizes are not those to train")
         weights = network.state_dict()
-        if (theirs.ufs, theirs.target_knots) != (ours.ufs, ours.target_knots):
+        if any(getattr(theirs, name) != getattr(ours, name) for name in router):
             weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
         if theirs.look_ahead != ours.look_ahead:
             weights = {n: t for n, t in weights.items() if not n.startswith("row.")}
         self.network.load_state_dict(weights, strict=theirs == ours)
+        if self.config.steps and not self.config.freeze_router:
+            self.network.router.forget_pauses()
         for average, p in zip(self.average, self.params, strict=True):
             average.copy_(p.detach())
 

@@ -14,12 +14,16 @@ which is how a budget is best spent (Everett 1963, Lagrange multipliers for allo
 frames of every third of a second, so savings in single frames do not add up. Therefore a UF costs more
 (`EVENNESS`) the further it is from the target.
 
+Where nobody speaks, savings are small, but so they are in clean speech. So a router with dilations also learns,
+as a yes or no, where a pause is (see `pauses`), and what it takes for one runs at the smallest UF. The larger
+the target, the more is lost where soft speech is taken for a pause: so the surer it has to be (`PAUSE_ODDS`).
+
 Glossary: N examples, F frames, J candidate UFs, T samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -34,15 +38,22 @@ from slimclean.train import perceptual
 from slimclean.train.hardware import require_cpu
 from slimclean.train.losses import COMPRESSION
 from slimclean.train.mix import Mixer
+from slimclean.train.pauses import Listening, listening
 
 SECONDS = 4.0
-EPOCHS, BATCH = 12, 16
-LR, WEIGHT_DECAY = 3e-3, 0.01
+EPOCHS, BATCH = 18, 16
+LISTENING = 7
+"""Mixtures to hear pauses in besides each whose errors are measured; they cost no pass of the network."""
+LISTENING_BATCH, LISTENING_WEIGHT = 48, 3.0
+"""Of those in a step, and what they weigh against savings."""
+PAUSE_ODDS = ((0.16, -1.5), (0.25, -0.5), (0.5, 2.5))
+"""Targets, and the log odds that a pause has to have there; in octaves interpolated, and alike beyond."""
+LR, WEIGHT_DECAY = 4e-3, 0.01
 CLIP = 1.5
 """Most that a step may save, in standard deviations: a few lucky frames hold most of the variance."""
 URGENCY = 0.25
 """Exponent of the noise-to-speech ratio that savings are weighed by: noisier recordings count more."""
-EVENNESS = 0.5
+EVENNESS = 1.0
 """Cost of a UF half or twice the target, in standard deviations of what a step there saves."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Weights over frames: a frame's UF changes its neighbours too, and a decision should outlast a frame."""
@@ -55,16 +66,41 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     """
     require_cpu(network)
     config = network.config
-    length = round(SECONDS * config.frame_rate_hz) * config.frame_hop
-    drawn = [mixer.draw(np.random.default_rng([seed, 2, k]), length) for k in range(count)]
-    noisy, clean = (torch.from_numpy(np.stack(side)) for side in zip(*drawn, strict=True))
+    noisy, clean = (torch.from_numpy(x) for x in _drawn(mixer, config, range(count), seed))
     savings = standardised_savings(*frame_errors(network, noisy, clean)) * urgency(noisy, clean)[:, None, None]
     torch.manual_seed(seed)
     network.router = Router(config)
-    _fit(network.router, noisy, savings, np.random.default_rng(seed))
+    heard = _listening(mixer, config, count * (1 + LISTENING), seed) if network.router.knows_pauses else None
+    _fit(network.router, noisy, savings, np.random.default_rng(seed), heard)
     with torch.no_grad():
-        steps = torch.cat([network.router.base_logits(x) for x in noisy.split(BATCH)]).diff(dim=-1)
-        network.router.target_shift.copy_(-EVENNESS * distances(config, steps.std((0, 1))))
+        base = torch.cat([network.router.base_logits(x) for x in noisy.split(BATCH)])
+        steps = base[..., : len(config.ufs)].diff(dim=-1)
+        network.router.target_shift[:, : len(config.ufs)] = -EVENNESS * distances(config, steps.std((0, 1)))
+        if heard is not None:
+            targets, odds = zip(*PAUSE_ODDS, strict=True)
+            at = np.interp(np.log2(config.target_knots), np.log2(targets), odds)
+            network.router.target_shift[:, -1] = -torch.from_numpy(at).float()
+
+
+def _drawn(mixer: Mixer, config: ModelConfig, which: Iterable[int], seed: int) -> list[np.ndarray]:
+    """Mix examples, noisy and clean, [N, T] each."""
+    length = round(SECONDS * config.frame_rate_hz) * config.frame_hop
+    drawn = [mixer.draw(np.random.default_rng([seed, 2, k]), length) for k in which]
+    return [np.stack(side) for side in zip(*drawn, strict=True)]
+
+
+def _listening(mixer: Mixer, config: ModelConfig, count: int, seed: int) -> Listening:
+    """Mix examples to hear pauses in, some at a time: only half of their memory stays."""
+    frames = round(SECONDS * config.frame_rate_hz)
+    noisy = torch.empty(count, frames * config.frame_hop, dtype=torch.half)
+    heard = Listening(noisy, torch.empty(count, frames, dtype=torch.bool), torch.empty(count, frames))
+    for start in range(0, count, 256):
+        which = range(start, min(start + 256, count))
+        x, y = _drawn(mixer, config, which, seed)
+        marked = listening(x, y, config.frame_hop, config.frame_rate_hz)
+        for kept, new in zip(heard, marked, strict=True):
+            kept[start : which.stop] = new
+    return heard
 
 
 def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list[Tensor]:
@@ -132,23 +168,41 @@ def distances(config: ModelConfig, spread: Tensor) -> Tensor:
     return torch.from_numpy(unit[:, None] * (octaves - targets[:, None]) ** 2).float()
 
 
-def _fit(router: Router, noisy: Tensor, savings: Tensor, rng: np.random.Generator) -> None:
+def _fit(
+    router: Router,
+    noisy: Tensor,
+    savings: Tensor,
+    rng: np.random.Generator,
+    heard: Listening | None = None,
+) -> None:
+    """Fit the router to savings [N, F, J] on noisy [N, T], and to the pauses that are `heard`."""
     steps = savings.diff(dim=-1)  # [N, F, J - 1]
     spread = steps.std((0, 1)).clamp_min(1e-8)
     steps = (steps / spread).clamp(-CLIP, CLIP)
+    ufs = savings.shape[-1]
     optimiser = torch.optim.AdamW(router.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     batches = [items for _ in range(EPOCHS) for items in _batches(rng.permutation(len(noisy)))]
     for step, items in enumerate(batches):
         optimiser.param_groups[0]["lr"] = LR * (1 - step / len(batches))
-        found = router.base_logits(noisy[items]).diff(dim=-1)
+        found = router.base_logits(noisy[items])[..., :ufs].diff(dim=-1)
         loss = (found - steps[items]).square().sum(-1).mean()
+        if heard is not None:
+            some = rng.integers(len(heard.noisy), size=LISTENING_BATCH)
+            loss = loss + LISTENING_WEIGHT * _pause_loss(router, Listening(*(x[some] for x in heard)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
         for p in (router.head.weight, router.head.bias):  # from each step's own unit to the common one
-            in_common = torch.einsum("j,j...->j...", spread, p.diff(dim=0)).cumsum(0)
-            p.copy_(torch.cat([torch.zeros_like(p[:1]), in_common]))
+            in_common = torch.einsum("j,j...->j...", spread, p[:ufs].diff(dim=0)).cumsum(0)
+            p[:ufs] = torch.cat([torch.zeros_like(p[:1]), in_common])
+
+
+def _pause_loss(router: Router, heard: Listening) -> Tensor:
+    """Compare the router's pauses with those that were marked: weighed cross entropy."""
+    found = router.base_logits(heard.noisy.float())[..., -1]
+    loss: Tensor = F.binary_cross_entropy_with_logits(found, heard.pause.float(), heard.weight)
+    return loss
 
 
 def _batches(order: np.ndarray) -> Sequence[np.ndarray]:

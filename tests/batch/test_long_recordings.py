@@ -46,9 +46,7 @@ def test_the_end_is_enhanced_as_well_as_the_beginning():
     scores = [si_sdr(clean[:period], out[k * period : (k + 1) * period]) for k in range(1, repeats)]
     assert max(scores) - min(scores) < 0.3
     ufs = uf.reshape(repeats, -1).mean(axis=1)[1:]
-    # The router remembers more than a chunk's 2 s of context: where chunks begin within a repetition tells.
-    assert np.ptp(ufs) < 0.2 * ufs.mean()
-    assert abs(np.diff([half.mean() for half in np.array_split(ufs, 2)])) < 0.02
+    assert np.ptp(ufs) < 0.02
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux only")

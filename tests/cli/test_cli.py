@@ -293,7 +293,7 @@ def test_evaluate_prints_a_row_a_setting(tmp_path, weights):
     lines = done.stdout.splitlines()
     assert lines[0].split() == [
         "uf", "target_uf", "mean_uf", "macs_per_sample", "pesq_wb", "stoi", "si_sdr_db", "pause_db",
-        "pesq_wb_over_static", "si_sdr_db_over_static",
+        "pause_uf", "pesq_wb_over_static", "si_sdr_db_over_static",
     ]  # fmt: skip
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
     assert lines[1].split()[0] == "noisy"

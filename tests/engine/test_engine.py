@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,19 +107,24 @@ def test_the_engine_equals_ordinary_layers(uf):
     assert (fast - ordinary).abs().max() < 1e-5 * ordinary.abs().max()
 
 
-def test_the_engine_routes_like_the_router(small):
+@pytest.mark.parametrize("dilations", [(), (1, 3), SMALL.router_dilations])
+def test_the_engine_routes_like_the_router(dilations):
     torch.manual_seed(0)
-    noisy = torch.randn(3, 50 * SMALL.frame_hop)
-    torch.nn.init.normal_(small.router.head.weight)
+    network = SlimmableDemucs(replace(SMALL, router_dilations=dilations)).eval()
+    noisy = torch.randn(3, 50 * SMALL.frame_hop) * torch.rand(3, 50).repeat_interleave(SMALL.frame_hop, 1)
+    torch.nn.init.normal_(network.router.head.weight)
     with torch.no_grad():
-        wanted = small.route(noisy, 0.4)
-    assert len(wanted.unique()) > 1
-    assert Engine(small).route(noisy, 0.4).equal(wanted)
+        network.router.head.bias -= network.router.base_logits(noisy).mean((0, 1))
+        wanted = network.route(noisy, 0.4)
+        pauses = network.router(noisy, torch.full((3,), 0.4)).isinf().any(-1).float().mean()
+    assert len(wanted.unique()) > 2
+    assert 0.1 < pauses < 0.9 or not dilations
+    assert Engine(network).route(noisy, 0.4).equal(wanted)
     power = torch.rand(1, 3, 50)
     with torch.no_grad():
-        wanted = small.route(noisy[None], 0.4, power)
+        wanted = network.route(noisy[None], 0.4, power)
     assert wanted.shape == (1, 50)
-    assert Engine(small).route(noisy[None], 0.4, power).equal(wanted)
+    assert Engine(network).route(noisy[None], 0.4, power).equal(wanted)
 
 
 @pytest.mark.parametrize("uf", [0.125, 1.0, "map"])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL, run
 from safetensors.torch import save_file
 
+from slimclean import Enhancer
 from slimclean.errors import CheckpointError
-from slimclean.model import checkpoint
+from slimclean.model import SlimmableDemucs, checkpoint
 
 
 def test_a_saved_network_is_loaded(small, tmp_path):
@@ -32,6 +37,25 @@ def test_half_precision_is_loaded_as_float32(small, tmp_path):
         torch.testing.assert_close(
             network(noisy, 1.0).waveform, small(noisy, 1.0).waveform, atol=2e-3, rtol=1e-2
         )
+
+
+def test_older_weights_without_look_ahead_and_with_a_recurrent_router_go_on_to_work(tmp_path):
+    """Their headers know neither `look_ahead` nor `router_dilations`."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, look_ahead=0, router_dilations=())
+    network, path = SlimmableDemucs(config).eval(), tmp_path / "old.safetensors"
+    torch.nn.init.normal_(network.router.head.weight)
+    known = {k: v for k, v in config.to_dict().items() if k not in ("look_ahead", "router_dilations")}
+    header = {"format": checkpoint.FORMAT, "config": json.dumps(known), "info": "{}"}
+    save_file(dict(network.named_parameters()), path, header)
+    loaded, read = checkpoint.load(path)
+    assert read.config == config
+    x = np.random.default_rng(0).normal(0, 0.1, 20_480).astype(np.float32)
+    enhanced, ufs = Enhancer("auto", 0.4, network=loaded)(x, 16_000)
+    again, expected = Enhancer("auto", 0.4, network=network)(x, 16_000)
+    assert len(np.unique(ufs)) > 1
+    np.testing.assert_array_equal(ufs, expected)
+    np.testing.assert_array_equal(enhanced, again)
 
 
 def test_what_is_no_checkpoint_is_refused(small, tmp_path):

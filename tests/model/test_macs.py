@@ -58,13 +58,15 @@ def test_pytorch_counts_the_same(uf):
     assert counted / noisy.shape[1] == pytest.approx(wanted, rel=1e-9)
 
 
-def test_pytorch_counts_the_router_the_same():
-    config = ModelConfig()
+@pytest.mark.parametrize("dilations", [(), (1, 2, 4, 8, 16)])
+def test_pytorch_counts_the_router_the_same(dilations):
+    config = ModelConfig(router_dilations=dilations)
     network = SlimmableDemucs(config).eval()
     noisy = torch.randn(1, 16 * config.frame_hop)
     counted = _count(lambda: network.route(noisy, 0.25))
-    counted -= len(config.target_knots) * len(config.ufs)  # the target, once a call
-    elementwise = 3 * config.router_channels / config.frame_hop  # which the counter leaves out
+    counted -= network.router.target_shift.numel()  # the target, once a call
+    recurrent = 0 if dilations else 3 * config.router_channels
+    elementwise = recurrent / config.frame_hop  # which the counter leaves out
     assert counted / noisy.shape[1] + elementwise == pytest.approx(router_macs(config), rel=1e-9)
 
 

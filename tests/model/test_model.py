@@ -215,7 +215,8 @@ def test_the_backbone_is_causal_up_to_its_stated_look_ahead(small):
     reach = look_ahead_samples(SMALL)
     assert reach == 709 + SMALL.look_ahead * 256
     assert look_ahead_samples(ModelConfig()) == 709 + 64 * 256
-    assert look_ahead_samples(ModelConfig(look_ahead=0)) == 709
+    assert look_ahead_samples(ModelConfig(look_ahead=0, router_dilations=())) == 709
+    assert look_ahead_samples(ModelConfig(look_ahead=0)) == 63 * 256 + 32  # the router's
     torch.nn.init.normal_(small.row.weight)
     noisy = torch.randn(1, 96 * SMALL.frame_hop, requires_grad=True)
     start = 5 * SMALL.frame_hop
@@ -251,16 +252,58 @@ def test_without_look_ahead_there_is_nothing_to_learn(small):
         assert before(noisy, 0.5).waveform.equal(small(noisy, 0.5).waveform)  # as the row starts
     header = {name: value for name, value in SMALL.to_dict().items() if name != "look_ahead"}
     assert ModelConfig.from_dict(header) == config
+    del header["router_dilations"]
+    assert ModelConfig.from_dict(header) == dataclasses.replace(config, router_dilations=())
 
 
-def test_the_router_is_causal_up_to_its_stated_look_ahead():
+@pytest.mark.parametrize("dilations", [(), (1,), (1, 2, 4)])
+def test_the_router_hears_as_far_as_is_stated(dilations):
     torch.manual_seed(1)
+    config = dataclasses.replace(SMALL, router_dilations=dilations)
+    router, frame = Router(config), 20
+    noisy = torch.randn(1, 40 * config.frame_hop, requires_grad=True)
+    router(noisy, torch.tensor([0.3]))[0, frame, : len(config.ufs)].sum().backward()
+    heard = noisy.grad[0].abs().view(-1, config.frame_hop).sum(1).nonzero()
+    last = frame + config.router_reach
+    assert heard.max() in (last, last + 1)  # its windows overlap with the next frame
+    assert noisy.grad[0, (last + 1) * config.frame_hop + 32 :].abs().max() == 0
+    assert heard.min() == frame - config.router_reach if dilations else heard.min() < 2  # a GRU's memory fades
+
+
+def test_a_pause_runs_at_the_smallest_uf_whatever_the_target():
+    torch.manual_seed(0)
     router = Router(SMALL)
-    noisy = torch.randn(1, 4096, requires_grad=True)
-    router(noisy, torch.tensor([0.3]))[0, 5].sum().backward()
-    gradient = noisy.grad[0].abs()
-    assert gradient[7 * 256 + 32 :].max() == 0
-    assert gradient[6 * 256 :].max() > 0
+    base = torch.randn(2, 30, len(SMALL.ufs) + 1)
+    choice = router.likeliest(router.priced(base, torch.tensor([0.1, 1.0])))
+    pause = base[..., -1] > 0
+    assert set(choice[pause].tolist()) == {SMALL.ufs[0]}
+    assert choice[1][~pause[1]].min() > SMALL.ufs[0]
+    plain = torch.cat([base[..., :-1], torch.full_like(base[..., -1:], -1)], -1)
+    others = router.likeliest(router.priced(plain, torch.tensor([0.1, 1.0])))
+    assert choice[~pause].equal(others[~pause])
+
+
+def test_a_new_router_hears_no_pauses_and_one_forgets_them():
+    torch.manual_seed(0)
+    router, noisy = Router(SMALL), torch.randn(2, 8192)
+    assert (router.base_logits(noisy)[..., -1] < 0).all()
+    with torch.no_grad():
+        torch.nn.init.normal_(router.head.weight)
+        router.target_shift[:, -1] = 5.0
+        assert router(noisy, torch.tensor([0.25, 0.5])).isinf().any()
+        router.forget_pauses()
+        assert not router(noisy, torch.tensor([0.25, 0.5])).isinf().any()
+
+
+def test_the_odds_of_a_pause_are_in_no_scale():
+    torch.manual_seed(0)
+    router = Router(SMALL)
+    base = torch.randn(2, 30, len(SMALL.ufs) + 1)
+    with torch.no_grad():
+        router.target_scale.fill_(-3.0)
+        router.target_shift[:, -1] = -0.5
+    pause = router.priced(base, torch.tensor([0.1, 1.0]))[..., -1].isinf()
+    assert pause.equal(base[..., -1] > 0.5)
 
 
 def test_the_router_samples_one_hot_with_a_gradient():
@@ -282,8 +325,8 @@ def test_target_interpolation_is_linear_and_clamped():
 
 def test_the_target_changes_the_choice(small):
     with torch.no_grad():
-        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0])
-        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0])
+        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0, 0])
+        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0, 0])
     noisy = torch.randn(1, 2560)
     assert small.auto(noisy, 0.1).uf.mean() < 0.2 < 0.9 < small.auto(noisy, 1.0).uf.mean()
 

@@ -121,10 +121,32 @@ def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weight
     config = TrainConfig(tmp_path / "fewer", steps=0, **CONFIG)
     path = train(config, mixer_of(libraries), fewer, init=start)
     after = checkpoint.load(path)[0].state_dict()
-    assert after["router.head.weight"].shape[0] == len(fewer.ufs)
+    assert after["router.head.weight"].shape[0] == len(fewer.ufs) + 1  # and a pause
     assert all(before[name].equal(after[name]) for name in before if not name.startswith("router."))
     with pytest.raises(SlimcleanError, match="sizes"):
         train(config, mixer_of(libraries), dataclasses.replace(SMALL, gru_groups=1), init=start)
+
+
+def test_a_router_that_learns_forgets_pauses_and_another_kind_starts_anew(libraries, tmp_path):
+    torch.manual_seed(0)
+    network = SlimmableDemucs(SMALL)
+    with torch.no_grad():
+        network.router.head.bias[-1] = 9.0  # it takes everything for a pause
+    start = tmp_path / "start.safetensors"
+    checkpoint.save(start, SMALL, dict(network.named_parameters()), {})
+    noisy = torch.randn(2, 8192)
+    for frozen in (True, False):
+        config = TrainConfig(tmp_path / f"{frozen}", steps=2, freeze_router=frozen, **CONFIG)
+        after = checkpoint.load(train(config, mixer_of(libraries), SMALL, init=start))[0]
+        with torch.no_grad():
+            assert (after.router.base_logits(noisy)[..., -1] > 0).all() == frozen
+    recurrent = dataclasses.replace(SMALL, router_dilations=())
+    config = TrainConfig(tmp_path / "recurrent", steps=0, **CONFIG)
+    path = train(config, mixer_of(libraries), recurrent, init=start)
+    after, header = checkpoint.load(path)
+    assert header.config.router_dilations == ()
+    assert "router.gru.input_weight" in after.state_dict()
+    assert after.encoder[0].strided.weight.equal(network.encoder[0].strided.weight)
 
 
 def test_a_network_learns_to_look_ahead_beside_old_weights(libraries, tmp_path):
@@ -225,7 +247,19 @@ def test_a_network_of_another_size_from_the_command_line(corpus, tmp_path):
     done = run("train", tmp_path / "b", *where, "--targets", "0.1,0.2,0.3", *rest)
     assert done.exit_code == 2
     assert "--targets takes one number or two" in done.stderr
-    for wrong in (["--hidden", 6, "--gru-groups", 7], ["--depth", 1], ["--depth", 6], ["--ufs", "2"]):
+    for text, dilations in (("", ()), ("1,3", (1, 3))):
+        where_to = tmp_path / f"router{text}"
+        done = run("train", where_to, *where, "--init", path, "--router-dilations", text, *rest)
+        assert done.exit_code == 0, done.output
+        assert checkpoint.read_header(where_to / "model.safetensors").config.router_dilations == dilations
+    dilations = (["--router-dilations", text] for text in ("1,2.5", "0", "33", "inf"))
+    for wrong in (
+        ["--hidden", 6, "--gru-groups", 7],
+        ["--depth", 1],
+        ["--depth", 6],
+        ["--ufs", "2"],
+        *dilations,
+    ):
         done = run("train", tmp_path / "c", *where, *wrong, *rest)
         assert done.exit_code == 2
         assert done.stderr.startswith("slimclean: no network has these sizes: ")

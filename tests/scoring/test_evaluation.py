@@ -1,0 +1,42 @@
+"""Points of the curve: what is averaged over what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import SMALL
+
+from slimclean.scoring.evaluation import Pair, evaluate, pause_uf
+from slimclean.scoring.pauses import levels, pauses
+
+FRAMES = [(1.0, 40), (1e-3, 30), (1.0, 40), (1e-3, 10), (0.1, 20)]
+"""Levels and frames: one pause of half a second, one that is none, and softer speech."""
+
+
+def spoken() -> Pair:
+    level = np.repeat([level for level, _ in FRAMES], [count * 256 for _, count in FRAMES])
+    clean = (level * np.sin(np.arange(len(level)) * 0.7)).astype(np.float32)[:-100]
+    return Pair("a", clean, clean + np.random.default_rng(0).normal(0, 0.1, len(clean)).astype(np.float32))
+
+
+def test_the_uf_in_pauses_is_that_where_nobody_speaks_for_a_while():
+    pair = spoken()
+    uf = np.repeat([0.5, 0.125, 1.0, 0.25, 0.5], [count for _, count in FRAMES]).astype(np.float32)
+    assert pause_uf([pair], [uf], SMALL) == pytest.approx(0.125)
+    silent = Pair("b", np.zeros(30 * 256, np.float32), pair.noisy[: 30 * 256])
+    assert pause_uf([pair, silent], [uf, np.full(30, 0.25)], SMALL) == pytest.approx(0.1875)
+    assert pause_uf([Pair("c", pair.clean[: 40 * 256], pair.noisy)], [uf[:40]], SMALL) == ""
+
+
+def test_levels_are_against_active_speech():
+    level = levels(np.pad(spoken().clean, (0, 100))[None], 256)
+    assert level[0, 10] == pytest.approx(0.8, abs=0.3)  # the softer speech counts too
+    assert level[0, 125] == pytest.approx(level[0, 10] - 20, abs=0.2)
+    assert pauses(level, 62.5).nonzero()[1].tolist() == list(range(40, 70))
+
+
+def test_a_row_tells_of_pauses_under_the_router_only(small):
+    rows = list(evaluate(small, [spoken()], ((0.25, 0.25), ("auto", 0.25)), metrics=("si_sdr_db",)))
+    assert [row["pause_uf"] == "" for row in rows] == [True, True, False]
+    assert 0 < float(rows[2]["pause_uf"]) <= 1
+    assert len({tuple(row) for row in rows}) == 1

@@ -12,6 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -185,23 +186,23 @@ def test_the_wheel_ships_the_weights_and_works_without_the_source(tmp_path):
 
 
 def test_switching_the_uf_does_not_flicker():
-    """Speech under alternating UFs keeps the levels of the static ones, within 1 dB in 19 of 20 frames."""
+    """Slow speech under alternating UFs keeps the levels of the static ones, within 0.5 dB a frame."""
     network = checkpoint.load()[0]
     config = network.config
-    clean, noisy = (torch.from_numpy(audio.read(PAIR / f"{name}.flac")[0]) for name in ("clean", "noisy"))
-    whole = noisy.shape[1] // config.frame_hop * config.frame_hop
-    noisy = noisy[:, :whole] / noisy.std()
+    slow = librosa.effects.time_stretch(audio.read(PAIR / "clean.flac")[0][0], rate=0.5)
+    slow += 0.05 * slow.std() * np.random.default_rng(0).normal(size=len(slow))
+    noisy = torch.from_numpy((slow / slow.std()).astype(np.float32))
+    noisy = noisy[None, : len(noisy) // config.frame_hop * config.frame_hop]
     engine = Engine(network)
 
     def levels_db(x):
-        return 10 * torch.log10(x[0, :whole].unflatten(0, (-1, config.frame_hop)).square().mean(1))
+        return 10 * torch.log10(x[0].unflatten(0, (-1, config.frame_hop)).square().mean(1))
 
-    spoken = levels_db(clean) > levels_db(clean).max() - 25
-    static = torch.stack([levels_db(engine(noisy, uf).waveform)[spoken] for uf in config.ufs])
-    assert spoken.sum() > 200
+    loud = levels_db(noisy) > levels_db(noisy).max() - 15
+    assert loud.sum() > 300
+    static = torch.stack([levels_db(engine(noisy, uf).waveform)[loud] for uf in config.ufs])
     for some in ([0, 3], [0, 1], [2, 0, 3, 1]):
-        pattern = torch.tensor([config.ufs[k] for k in some]).repeat(len(spoken))[None, : len(spoken)]
-        mixed = levels_db(engine(noisy, pattern).waveform)[spoken]
-        beyond = torch.maximum(mixed - static.amax(0), static.amin(0) - mixed)
-        assert beyond.quantile(0.95) < 1
-        assert beyond.max() < 4
+        pattern = torch.tensor([config.ufs[k] for k in some]).repeat(len(loud))[None, : len(loud)]
+        mixed = levels_db(engine(noisy, pattern).waveform)[loud]
+        assert (mixed < static.amax(0) + 0.5).all()
+        assert (mixed > static.amin(0) - 0.5).all()

@@ -141,8 +141,8 @@ class FastRouter:
         self.router = router
         assert router.config.router_kernel == 2 * router.config.router_stride
         self._taps = _kept(torch.float32, *router.conv.weight[:, 0].chunk(2, dim=1))  # [C, S] each
-        convolves = bool(router.config.router_dilations)
-        self._in_context = FastContext(router.context) if convolves else FastDiagonalGRU(router)
+        dilations = router.config.router_dilations
+        self._in_context = FastContext(router.context) if dilations else FastDiagonalGRU(router)
 
     def __call__(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
         """Choose the UF of each frame, [B, T] -> [B, F]; or [B, N, T] with the N channels' `power`."""

@@ -106,8 +106,8 @@ class Router(nn.Module):
 
     def in_context(self, features: Tensor) -> Tensor:
         """Tell what each frame sounds like among its neighbours, [B, F, C] -> [B, F, C]."""
-        convolves = bool(self.config.router_dilations)
-        out: Tensor = self.context(features) if convolves else self.gru(self.delayed(features))
+        dilations = self.config.router_dilations
+        out: Tensor = self.context(features) if dilations else self.gru(self.delayed(features))
         return out
 
     def forward(self, noisy: Tensor, target_uf: Tensor, power: Tensor | None = None) -> Tensor:

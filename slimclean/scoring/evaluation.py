@@ -80,13 +80,15 @@ def evaluate(
     if baseline:
         scores = mean_scores(((p.clean, p.noisy) for p in pairs), metrics, jobs)
         yield _row("noisy", "", [], None, scores | {"pause_uf": ""})
+    silent = [in_pauses(p.clean, network.config) for p in pairs]
     for uf, target_uf in settings:
         enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
         results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
         signals = ((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
         scores = mean_scores(signals, metrics, jobs)
         ufs = [r.uf for r in results]
-        scores["pause_uf"] = pause_uf(pairs, ufs, network.config) if uf == "auto" else ""
+        paused = (u[where] for u, where in zip(ufs, silent, strict=True))
+        scores["pause_uf"] = _mean(paused) if uf == "auto" else ""
         yield _row(str(uf), target_uf if uf == "auto" else "", ufs, enhancer, scores)
 
 
@@ -95,13 +97,15 @@ def network_device(network: SlimmableDemucs) -> str:
     return str(next(network.parameters()).device)
 
 
-def pause_uf(pairs: Sequence[Pair], ufs: Sequence[np.ndarray], config: ModelConfig) -> float | Literal[""]:
-    """Average the UFs [F] of each pair over the pauses of its reference; nothing where there are none."""
-    chosen = []
-    for pair, uf in zip(pairs, ufs, strict=True):
-        clean = np.pad(pair.clean, (0, len(uf) * config.frame_hop - len(pair.clean)))
-        chosen.append(uf[pauses(levels(clean[None], config.frame_hop), config.frame_rate_hz)[0]])
-    frames = np.concatenate(chosen)
+def in_pauses(clean: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Find the frames of a reference [T] in which it says nothing for a while, [F]."""
+    padded = np.pad(clean, (0, -len(clean) % config.frame_hop))
+    found: np.ndarray = pauses(levels(padded[None], config.frame_hop), config.frame_rate_hz)[0]
+    return found
+
+
+def _mean(ufs: Iterable[np.ndarray]) -> float | Literal[""]:
+    frames = np.concatenate([np.zeros(0), *ufs])
     return float(frames.mean()) if len(frames) else ""
 
 

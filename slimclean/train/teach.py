@@ -15,14 +15,16 @@ frames of every third of a second, so savings in single frames do not add up. Th
 (`EVENNESS`) the further it is from the target.
 
 Where nobody speaks, savings are small, but so they are in clean speech. So a router with dilations also learns,
-as a yes or no, where a pause is (see `pauses`), and what it takes for one runs at the smallest UF. The larger
-the target, the more is lost where soft speech is taken for a pause: so the surer it has to be (`PAUSE_ODDS`).
+as a yes or no, where a pause is (see `listening`), and what it takes for one runs at the smallest UF. The
+larger the target, the more is lost where soft speech is taken for a pause: so the surer it has to be
+(`PAUSE_ODDS`).
 
 Glossary: N examples, F frames, J candidate UFs, T samples.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -36,9 +38,9 @@ from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
 from slimclean.train import perceptual
 from slimclean.train.hardware import require_cpu
+from slimclean.train.listening import Listening, listening
 from slimclean.train.losses import COMPRESSION
 from slimclean.train.mix import Mixer
-from slimclean.train.pauses import Listening, listening
 
 SECONDS = 4.0
 EPOCHS, BATCH = 18, 16
@@ -66,11 +68,12 @@ def teach(network: SlimmableDemucs, mixer: Mixer, count: int, seed: int = 0) -> 
     """
     require_cpu(network)
     config = network.config
-    noisy, clean = (torch.from_numpy(x) for x in _drawn(mixer, config, range(count), seed))
+    measured = _drawn(mixer, config, range(count), seed)
+    noisy, clean = (torch.from_numpy(x) for x in measured)
     savings = standardised_savings(*frame_errors(network, noisy, clean)) * urgency(noisy, clean)[:, None, None]
     torch.manual_seed(seed)
     network.router = Router(config)
-    heard = _listening(mixer, config, count * (1 + LISTENING), seed) if network.router.knows_pauses else None
+    heard = _listening(mixer, config, measured, seed) if network.router.knows_pauses else None
     _fit(network.router, noisy, savings, np.random.default_rng(seed), heard)
     with torch.no_grad():
         base = torch.cat([network.router.base_logits(x) for x in noisy.split(BATCH)])
@@ -89,17 +92,20 @@ def _drawn(mixer: Mixer, config: ModelConfig, which: Iterable[int], seed: int) -
     return [np.stack(side) for side in zip(*drawn, strict=True)]
 
 
-def _listening(mixer: Mixer, config: ModelConfig, count: int, seed: int) -> Listening:
-    """Mix examples to hear pauses in, some at a time: only half of their memory stays."""
-    frames = round(SECONDS * config.frame_rate_hz)
-    noisy = torch.empty(count, frames * config.frame_hop, dtype=torch.half)
-    heard = Listening(noisy, torch.empty(count, frames, dtype=torch.bool), torch.empty(count, frames))
-    for start in range(0, count, 256):
-        which = range(start, min(start + 256, count))
-        x, y = _drawn(mixer, config, which, seed)
+def _listening(mixer: Mixer, config: ModelConfig, measured: list[np.ndarray], seed: int) -> Listening:
+    """Mix examples to hear pauses in, besides those that are measured; only half of their memory stays."""
+    count, length = measured[0].shape
+    total, frames = count * (1 + LISTENING), length // config.frame_hop
+    noisy = torch.empty(total, length, dtype=torch.half)
+    heard = Listening(noisy, torch.empty(total, frames, dtype=torch.bool), torch.empty(total, frames))
+    others = (range(start, min(start + 256, total)) for start in range(count, total, 256))
+    drawn = itertools.chain([measured], (_drawn(mixer, config, which, seed) for which in others))
+    start = 0
+    for x, y in drawn:
         marked = listening(x, y, config.frame_hop, config.frame_rate_hz)
         for kept, new in zip(heard, marked, strict=True):
-            kept[start : which.stop] = new
+            kept[start : start + len(x)] = new
+        start += len(x)
     return heard
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import SMALL
 
-from slimclean.scoring.evaluation import Pair, evaluate, pause_uf
+from slimclean.enhancer import Enhancer
+from slimclean.scoring.evaluation import Pair, evaluate, in_pauses
 from slimclean.scoring.pauses import levels, pauses
 
 FRAMES = [(1.0, 40), (1e-3, 30), (1.0, 40), (1e-3, 10), (0.1, 20)]
@@ -19,13 +20,29 @@ def spoken() -> Pair:
     return Pair("a", clean, clean + np.random.default_rng(0).normal(0, 0.1, len(clean)).astype(np.float32))
 
 
-def test_the_uf_in_pauses_is_that_where_nobody_speaks_for_a_while():
+def test_pauses_are_where_nobody_speaks_for_a_while():
     pair = spoken()
-    uf = np.repeat([0.5, 0.125, 1.0, 0.25, 0.5], [count for _, count in FRAMES]).astype(np.float32)
-    assert pause_uf([pair], [uf], SMALL) == pytest.approx(0.125)
-    silent = Pair("b", np.zeros(30 * 256, np.float32), pair.noisy[: 30 * 256])
-    assert pause_uf([pair, silent], [uf, np.full(30, 0.25)], SMALL) == pytest.approx(0.1875)
-    assert pause_uf([Pair("c", pair.clean[: 40 * 256], pair.noisy)], [uf[:40]], SMALL) == ""
+    assert in_pauses(pair.clean, SMALL).nonzero()[0].tolist() == list(range(40, 70))
+    assert in_pauses(np.zeros(30 * 256 - 1, np.float32), SMALL).tolist() == [True] * 30
+    assert not in_pauses(pair.clean[: 40 * 256], SMALL).any()
+
+
+def test_the_uf_in_pauses_is_a_mean_over_all_their_frames(small):
+    """The longer pause of one recording counts the more; fixed UFs have none."""
+    pair = spoken()
+    silent = Pair("b", np.zeros(90 * 256, np.float32), pair.noisy[: 90 * 256])
+    (row,) = evaluate(small, [pair, silent], (("auto", 0.25),), baseline=False, metrics=())
+    enhancer = Enhancer("auto", 0.25, network=small)
+    ufs = [enhancer(p.noisy, 16_000).uf for p in (pair, silent)]
+    assert row["pause_uf"] == pytest.approx(np.concatenate([ufs[0][40:70], ufs[1]]).mean())
+    (row,) = evaluate(
+        small,
+        [Pair("c", pair.clean[: 40 * 256], pair.noisy[: 40 * 256])],
+        (("auto", 0.25),),
+        baseline=False,
+        metrics=(),
+    )
+    assert row["pause_uf"] == ""
 
 
 def test_levels_are_against_active_speech():

@@ -105,6 +105,14 @@ def train(
     pauses: Annotated[
         float, typer.Option(help="Weight of what is left in pauses in the loss: around 0.08.")
     ] = TrainConfig.pauses,
+    opinion: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Pull of DNSMOS in the loss, at most this share of the rest's: 0.2 to 0.5; "
+            "needs the extra train-mos.",
+        ),
+    ] = TrainConfig.opinion,
     seed: int = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
@@ -155,6 +163,7 @@ def train(
             perceptual=perceptual,
             intelligibility=intelligibility,
             pauses=pauses,
+            opinion=opinion,
             seed=seed,
             valid_every=valid_every,
             workers=workers,

@@ -43,6 +43,8 @@ class TrainConfig:
     """Weight of 1 - STOI."""
     pauses: float = 0.0
     """Weight of what is left in pauses, in factors of ten of power: around 0.08."""
+    opinion: float = 0.0
+    """Pull of DNSMOS, at most this share of that of the rest of the speech loss: 0.2 to 0.5."""
     ema: float = 0.999
     clip: float = 2.0
     weight_decay: float = 0.05

@@ -17,6 +17,7 @@ from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
 from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
+from slimclean.train.opinion import LEVELS_DB, pull, read_network
 from slimclean.train.perceptual import disturbance
 from slimclean.train.tasks import given_widths, random_targets, random_ufs
 
@@ -53,6 +54,7 @@ class Objective:
         self.network = network
         self.efficiency = efficiency
         self.bf16 = bf16
+        self.judge = read_network().to(next(network.parameters()).device) if config.opinion else None
 
     def __call__(
         self, tasks: Sequence[str], noisy: Tensor, clean: Tensor, step: int, rng: np.random.Generator
@@ -65,11 +67,16 @@ class Objective:
         wanted, given = clean * scale, enhanced.float() * scale
         losses = self._speech(wanted, given)
         log = {task: _mean_of(task, tasks, losses.detach()) for task in dict.fromkeys(tasks)}
-        loss = losses.mean()
         if self.config.pauses:
-            pauses = pause_loss(wanted, given, noisy * scale).mean()
-            loss = loss + self.config.pauses * pauses
-            log["pauses"] = float(pauses.detach())
+            pauses = pause_loss(wanted, given, noisy * scale)
+            losses = losses + self.config.pauses * pauses
+            log["pauses"] = float(pauses.detach().mean())
+        if self.judge is not None:
+            levels = torch.from_numpy(rng.uniform(*LEVELS_DB, len(noisy)).astype(np.float32))
+            points = self.judge.points_lost(wanted, given, levels.to(noisy.device))
+            losses = losses + self.config.opinion * pull(losses, points, given)
+            log["opinion"] = float(points.detach().mean())
+        loss = losses.mean()
         if routing is None:
             return Outcome(loss, log, None)
         u = mean_uf(routing.choice)

@@ -33,7 +33,7 @@ def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return (x.mT if n > m else x).to(update.dtype).reshape(update.shape)
 
 
-def _blocks(x: Tensor) -> Tensor:
+def in_blocks(x: Tensor) -> Tensor:
     """Cut [..., n, m] into [..., n / BLOCK, BLOCK, m] where that is whole."""
     n, m = x.shape[-2:]
     return x.reshape(*x.shape[:-2], n // BLOCK, BLOCK, m) if n % BLOCK == 0 else x
@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(p)
                 buffer: Tensor = state["momentum"]
                 buffer.lerp_(p.grad, 1 - group["momentum"])
-                blocks = _blocks(p.grad.lerp(buffer, group["momentum"]))
+                blocks = in_blocks(p.grad.lerp(buffer, group["momentum"]))
                 direction = orthogonalise(blocks, self.dtype).view_as(p)
                 scale = 0.2 * max(blocks.shape[-2:]) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])

@@ -47,7 +47,7 @@ class State:
         self.network = SlimmableDemucs(model).to(device)
         self.names = [name for name, _ in self.network.named_parameters()]
         self.params = [p for _, p in self.network.named_parameters()]
-        matrices = [p for n, p in self.network.named_parameters() if _is_matrix(n, p)]
+        matrices = [p for n, p in self.network.named_parameters() if is_matrix(n, p)]
         row = list(self.network.row.parameters())
         ids = {id(p) for p in [*matrices, *row]}
         self.muon = Muon(
@@ -195,7 +195,7 @@ def _origin(config: TrainConfig) -> Path | None:
     return config.branch / STATE
 
 
-def _is_matrix(name: str, p: Tensor) -> bool:
+def is_matrix(name: str, p: Tensor) -> bool:
     """Say whether Muon trains it: matrices of the backbone, without its ends and the router."""
     ends = name.startswith(("router.", "row.", "encoder.0.strided")) or name.endswith("bias")
     return p.ndim >= 2 and not ends and min(p.shape[-2:]) > 4

@@ -1,0 +1,131 @@
+"""The script that trains on a GPU, as far as a CPU can tell: its parts beside the package's, and a run."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+from slimclean.model import checkpoint
+from slimclean.model.row import RowConvolution
+from slimclean.model.slimmable import FrameWidths
+from slimclean.train.config import TrainConfig
+from slimclean.train.losses import EfficiencyLoss
+from slimclean.train.mix import Mixer
+from slimclean.train.objective import Objective
+from slimclean.train.state import ROW_FACTOR, State
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_on_gpu.py"
+SAMPLES = 40 * SMALL.frame_hop
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("train_on_gpu", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_widths_and_row_are_those_of_the_package(example):
+    torch.manual_seed(0)
+    uf = torch.tensor([0.0625, 0.1, 0.18, 0.3, 0.5, 1.0])[torch.randint(0, 6, (3, 20))]
+    for channels in (4, 10, 32):
+        torch.testing.assert_close(example.ByFrame(uf).mask(channels), FrameWidths.of(uf).mask(channels))
+    row = RowConvolution(8, 5)
+    torch.nn.init.normal_(row.weight)
+    x = torch.randn(2, 30, 8)
+    torch.testing.assert_close(example.RowByFourier(row)(x), row(x))
+
+
+def test_a_step_is_one_of_the_package(example, small, tmp_path, monkeypatch):
+    """Two examples at UF 1 and four at others, none of them routed: the loss, its gradient, both optimisers."""
+    monkeypatch.setattr(example, "ROW_FACTOR", ROW_FACTOR)
+    torch.manual_seed(0)
+    noisy = torch.randn(6, SAMPLES)
+    clean = 0.5 * noisy + 0.1 * torch.randn(6, SAMPLES)
+    ufs = torch.tensor([1, 1, 0.25, 0.25, 0.25, 0.25])[:, None].repeat(1, 40)
+    losses = {"perceptual": example.PESQ, "intelligibility": example.STOI, "pauses": example.PAUSES}
+    config = TrainConfig(tmp_path, **losses, lr=1e-3, weight_decay=example.WEIGHT_DECAY, static_ufs=(0.25,))
+    state = State(config, SMALL, torch.device("cpu"), bf16=False)
+    state.network.load_state_dict(small.state_dict())
+
+    step = example.Step(copy.deepcopy(small), 6, SAMPLES, 0.0)
+    monkeypatch.setattr(step, "_ufs", lambda: step.uf)
+    step.load(example.Batch(noisy, clean, ufs, step.knots, step.level_db, old=False))
+    step.run(1e-3)
+
+    objective = Objective(config, state.network, EfficiencyLoss(SMALL.target_knots), bf16=False)
+    tasks = ["full", "full", *["static"] * 4]
+    loss = objective(tasks, noisy, clean, 0, np.random.default_rng(0)).loss
+    grads = torch.autograd.grad(loss, state.params, allow_unused=True)
+    for p, grad in zip(state.params, grads, strict=True):
+        p.grad = torch.zeros_like(p) if grad is None else grad
+    norm = torch.nn.utils.clip_grad_norm_(state.params, example.CLIP)
+    assert float(step.norm) == pytest.approx(float(norm), rel=1e-3)
+    state.set_rate(1e-3)
+    state.muon.step()
+    state.adam.step()
+    wanted = dict(state.network.named_parameters())
+    for name, p in step.named:
+        moved = float((wanted[name] - small.get_parameter(name)).detach().abs().max())
+        assert moved > 0
+        torch.testing.assert_close(p, wanted[name], rtol=0, atol=0.02 * moved)
+
+
+def test_what_was_heard_before_is_another_mixture(example):
+    torch.manual_seed(0)
+    clean = torch.randn(4, 100)
+    clean[3] = 0
+    noisy = clean + torch.tensor([1.0, 2.0, 3.0, 1e-3])[:, None] * torch.randn(4, 100)
+    mixture, voice = example.mixed_anew(noisy, clean)
+    for k in range(3):
+        torch.testing.assert_close(voice[k] / voice[k].norm(), clean[k] / clean[k].norm())
+        torch.testing.assert_close(mixture[k].norm(), noisy[k].norm())
+        noises = torch.stack([mixture[k] - voice[k], noisy[k] - clean[k]])
+        assert noises.corrcoef()[0, 1].abs() < 0.4
+    torch.testing.assert_close(mixture[3], noisy[3])
+
+
+def test_what_overflows_is_skipped(example, small):
+    step = example.Step(copy.deepcopy(small), 6, SAMPLES, 0.0)
+    before = [p.detach().clone() for p in step.params]
+    step.lr.fill_(1e-3)
+    step._update(tuple(torch.full_like(p, torch.inf) for p in step.params))
+    assert all((p == old).all() for p, old in zip(step.params, before, strict=True))
+    assert (int(step.skipped), int(step.count)) == (1, 0)
+    assert float(step.scale) == example.FIRST_SCALE / 2
+
+
+def test_it_trains(example, corpus, weights, tmp_path):
+    rows = [
+        {"path": file, "kind": file.parent.parent.name, "corpus": file.parent.name, "split": "train"}
+        for file in corpus.rglob("*.wav")
+    ]
+    with (tmp_path / "manifest.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    short = ["--minutes", "0.05", "--batch", "6", "--segment-s", "0.32", "--processes", "1"]
+    command = [sys.executable, SCRIPT, weights, tmp_path / "manifest.csv", tmp_path / "out", *short]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    network, header = checkpoint.load(tmp_path / "out" / "model.safetensors")
+    assert header.info["training"]["steps"] >= 1
+    start = dict(checkpoint.load(weights)[0].named_parameters())
+    for name, p in network.named_parameters():
+        assert name.startswith("router.") == bool((p == start[name]).all()), name
+
+
+def test_the_mix_is_one(example, libraries):
+    noisy, clean = Mixer(*libraries, example.MIX).draw(np.random.default_rng(0), SAMPLES)
+    assert noisy.shape == clean.shape == (SAMPLES,)

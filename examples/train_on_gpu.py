@@ -318,6 +318,8 @@ def main(arguments: argparse.Namespace) -> None:
     thread = ThreadPoolExecutor(1)
     coming = thread.submit(next, supply)
     while (part := (time.monotonic() - begun) / (60 * arguments.minutes)) < 1:
+        if step.graph is not None:
+            torch.cuda.synchronize()  # else steps would queue up, and time be none of theirs
         batch, coming = coming.result(), thread.submit(next, supply)
         step.load(batch)
         step.run(arguments.lr * min(1, (done + 1) / WARMUP, (1 - part) / (1 - arguments.hold)))

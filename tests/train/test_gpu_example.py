@@ -115,7 +115,7 @@ def test_it_trains(example, corpus, weights, tmp_path):
         writer = csv.DictWriter(out, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    short = ["--minutes", "0.05", "--batch", "6", "--segment-s", "0.32", "--processes", "1"]
+    short = ["--minutes", "0.02", "--batch", "6", "--segment-s", "0.32", "--processes", "1"]
     command = [sys.executable, SCRIPT, weights, tmp_path / "manifest.csv", tmp_path / "out", *short]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -184,21 +184,17 @@ class Step:
             self.graph.replay()
 
     def _step(self) -> None:
+        widths = ByFrame(self._ufs())
         with torch.autocast(self.noisy.device.type, torch.float16, enabled=self.half, cache_enabled=False):
-            enhanced = self.network.backbone(self.noisy, ByFrame(self._ufs()))
+            enhanced = self.network.backbone(self.noisy, widths)
         slope = self._slope(enhanced.float().detach().requires_grad_())
         self._update(torch.autograd.grad(enhanced, self.params, slope.to(enhanced.dtype)))
 
     @torch.no_grad()
     def _ufs(self) -> Tensor:
         """Let the router choose for the last examples, as at inference: [B, F]."""
-        router, count = self.network.router, len(self.ufs)
-        base = router.base_logits(self.noisy[-self.routed :]).float()
-        scale, shift = self.knots @ router.target_scale, self.knots @ router.target_shift
-        logits = base[..., :count] * scale[:, None, None] + shift[:, None, :count]
-        if router.knows_pauses:
-            pause = base[..., count:] + shift[:, None, count:] > 0
-            logits = logits.masked_fill(pause & (torch.arange(count, device=logits.device) > 0), -torch.inf)
+        router = self.network.router
+        logits = router.priced_between(router.base_logits(self.noisy[-self.routed :]), self.knots)
         return torch.cat([self.uf[: -self.routed], self.ufs[logits.argmax(-1)]])
 
     def _slope(self, out: Tensor) -> Tensor:

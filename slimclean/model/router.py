@@ -120,7 +120,10 @@ class Router(nn.Module):
 
     def priced(self, base: Tensor, target_uf: Tensor) -> Tensor:
         """Scale and shift base logits for target UFs [B], -> [B, F, J]; in a pause only the first stays."""
-        knots = interpolate(target_uf, self.config.target_knots)  # [B, K]
+        return self.priced_between(base, interpolate(target_uf, self.config.target_knots))
+
+    def priced_between(self, base: Tensor, knots: Tensor) -> Tensor:
+        """Do the same for weights of the targets' knots, [B, K]; see `interpolate`."""
         scale = (knots @ self.target_scale)[:, None, None]
         shift = (knots @ self.target_shift)[:, None]
         ufs = len(self.config.ufs)

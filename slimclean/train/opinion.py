@@ -31,22 +31,23 @@ ENOUGH = 0.3
 """Points lost from which on the pull is whole; below, it shrinks in proportion."""
 
 
-def read_network() -> Opinion:
-    """Read the network of speechmos.
-
-    Raises `MissingDependencyError` with the line that installs it, and `SlimcleanError` where speechmos has
-    another network.
-    """
+def require_packages() -> tuple[Any, Any]:
+    """Import speechmos' DNSMOS and onnx; raises `MissingDependencyError` with the line that installs them."""
     try:
         import onnx
-        from onnx import numpy_helper
         from speechmos import dnsmos
     except ImportError as error:
         raise MissingDependencyError(
             f"DNSMOS in training needs speechmos and onnx ({error}): pip install 'slimclean[train-mos]'"
         ) from error
+    return dnsmos, onnx
+
+
+def read_network() -> Opinion:
+    """Read the network of speechmos; raises also `SlimcleanError` where that has another network."""
+    dnsmos, onnx = require_packages()
     graph = onnx.load(Path(dnsmos.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx").graph
-    weights = {x.name: torch.tensor(numpy_helper.to_array(x)) for x in graph.initializer}
+    weights = {x.name: torch.tensor(onnx.numpy_helper.to_array(x)) for x in graph.initializer}
     return Opinion(graph.node, weights)
 
 

@@ -19,7 +19,7 @@ from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, Mixer, read_mix
-from slimclean.train.opinion import read_network
+from slimclean.train.opinion import require_packages
 from slimclean.train.sources import Library, load_library, read_manifest, scan_folder
 from slimclean.train.state import saved_config
 from slimclean.train.teach import teach
@@ -56,7 +56,7 @@ def train_from_files(
     if (bool(speech) or bool(noise)) if manifest else not (speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     if config.opinion:
-        read_network()  # what is missing is better known before the audio is decoded
+        require_packages()  # what is missing is better known before the audio is decoded
     start = checkpoint.find(init) if init else None
     model = model_config(start, sizes or {}, begun=saved_config(config))
     mixed = read_mix(mix) if mix else MixConfig()

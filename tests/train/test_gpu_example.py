@@ -1,10 +1,10 @@
-"""The script that trains on a GPU, as far as a CPU can tell: its parts beside the package's, and a run."""
+"""The scripts that train on a GPU, as far as a CPU can tell: their parts beside the package's, and a run."""
 
 from __future__ import annotations
 
 import copy
 import csv
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +23,24 @@ from slimclean.train.mix import Mixer
 from slimclean.train.objective import Objective
 from slimclean.train.state import ROW_FACTOR, State
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "train_on_gpu.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLES = 40 * SMALL.frame_hop
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("train_on_gpu", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        return importlib.import_module("gpu_step")
+
+
+@pytest.fixture(scope="module")
+def training(example):
+    """What feeds it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        return importlib.import_module("train_on_gpu")
 
 
 def test_widths_and_row_are_those_of_the_package(example):
@@ -106,7 +113,7 @@ def test_what_overflows_is_skipped(example, small):
     assert float(step.scale) == example.FIRST_SCALE / 2
 
 
-def test_it_trains(example, corpus, weights, tmp_path):
+def test_it_trains(corpus, weights, tmp_path):
     rows = [
         {"path": file, "kind": file.parent.parent.name, "corpus": file.parent.name, "split": "train"}
         for file in corpus.rglob("*.wav")
@@ -116,7 +123,14 @@ def test_it_trains(example, corpus, weights, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     short = ["--minutes", "0.02", "--batch", "6", "--segment-s", "0.32", "--processes", "1"]
-    command = [sys.executable, SCRIPT, weights, tmp_path / "manifest.csv", tmp_path / "out", *short]
+    command = [
+        sys.executable,
+        EXAMPLES / "train_on_gpu.py",
+        weights,
+        tmp_path / "manifest.csv",
+        tmp_path / "out",
+        *short,
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     network, header = checkpoint.load(tmp_path / "out" / "model.safetensors")
@@ -126,6 +140,6 @@ def test_it_trains(example, corpus, weights, tmp_path):
         assert name.startswith("router.") == bool((p == start[name]).all()), name
 
 
-def test_the_mix_is_one(example, libraries):
-    noisy, clean = Mixer(*libraries, example.MIX).draw(np.random.default_rng(0), SAMPLES)
+def test_the_mix_is_one(training, libraries):
+    noisy, clean = Mixer(*libraries, training.MIX).draw(np.random.default_rng(0), SAMPLES)
     assert noisy.shape == clean.shape == (SAMPLES,)

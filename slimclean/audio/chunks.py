@@ -1,21 +1,20 @@
 """The chunks of WAV, RF64, BW64 and AIFF files: markers, time codes and descriptions move to the new file.
 
 libsndfile writes the sound; a walk over both files then puts in what it leaves out. Positions in samples are
-scaled where the sample rate changes, what the new sound makes untrue is corrected, all else is copied as bytes.
+scaled where the sample rate changes, what the new sound makes untrue is corrected (see `chunk_contents`), all
+else is copied as bytes.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from slimclean.audio import riff
+from slimclean.audio.chunk_contents import changes
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.view import Peek
 
@@ -28,8 +27,6 @@ OF_THE_SOUND = frozenset(
 PADDING = frozenset((b"JUNK", b"junk", b"PAD ", b"FLLR", b"filr"))
 SMALL = 1 << 26
 """Bytes of a chunk that is looked into; a larger one is copied as it is."""
-NOT_MEASURED = 0x7FFF
-"""A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
 AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
 """The end of the format GUID of ambisonic sound."""
 BLOCK = 1 << 20
@@ -117,7 +114,7 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
     scale = _scale(source, old, info) if same else 1.0
     if same:
         _patch_fmt(source, old, written, new, info)
-    change = _changes(info, scale, old.order)
+    change = changes(info, scale, old.order)
     sound = old.find(b"data", b"SSND")
     before: list[tuple[bytes, bytes | Chunk]] = []
     after: list[tuple[bytes, bytes | Chunk]] = [*put]
@@ -161,7 +158,7 @@ def lost(source: Path) -> list[str]:
     return [name.decode("latin-1").strip() for name in dict.fromkeys(names)]
 
 
-# --- what changes with the sound ---------------------------------------------------------------------
+# --- what the new sound asks for ---------------------------------------------------------------------
 
 
 def _scale(source: Path, old: Chunks, info: AudioInfo) -> float:
@@ -174,133 +171,6 @@ def _scale(source: Path, old: Chunks, info: AudioInfo) -> float:
         rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
         return float(info.sample_rate / rate) if rate else 1.0
     return 1.0
-
-
-def _changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[bytes], bytes]]:
-    def scaled(value: int) -> int:
-        return min(0xFFFF_FFFF, round(value * scale))
-
-    def words(body: bytes, first: int, step: int, places: tuple[int, ...], count: int) -> bytes:
-        """`count` records of `step` bytes from `first` on, with the 32-bit numbers at `places` scaled."""
-        new = bytearray(body)
-        for record in range(first, min(first + count * step, len(body) - step + 1), step):
-            for place in places:
-                (value,) = struct.unpack_from(order + "I", new, record + place)
-                struct.pack_into(order + "I", new, record + place, scaled(value))
-        return bytes(new)
-
-    def number(body: bytes, at: int) -> int:
-        return int(struct.unpack_from(order + "I", body, at)[0]) if len(body) >= at + 4 else 0
-
-    def labels(body: bytes) -> bytes:
-        """Scale a LIST of notes to markers: `ltxt` holds a length."""
-        if body[:4] != b"adtl":
-            return body
-        new, at = bytearray(body), 4
-        while at + 8 <= len(new):
-            size = number(body, at + 4)
-            if new[at : at + 4] == b"ltxt" and size >= 8 and at + 16 <= len(new):
-                struct.pack_into(order + "I", new, at + 12, scaled(number(body, at + 12)))
-            at += 8 + size + size % 2
-        return bytes(new)
-
-    def sampler(body: bytes) -> bytes:
-        new = bytearray(words(body, 36, 24, (8, 12), number(body, 28)))
-        if len(new) >= 12:
-            struct.pack_into(order + "I", new, 8, round(1e9 / info.sample_rate))
-        return bytes(new)
-
-    return {
-        b"bext": lambda body: _broadcast(body, info, scale, order),
-        b"iXML": lambda body: _ixml(body, info, scale),
-        b"cue ": lambda body: words(body, 4, 24, (4, 20), number(body, 0)),
-        b"plst": lambda body: words(body, 4, 12, (4,), number(body, 0)),
-        b"smpl": sampler,
-        b"LIST": labels,
-        b"MARK": lambda body: _markers(body, scaled),
-        b"id3 ": _id3,
-        b"ID3 ": _id3,
-    }
-
-
-def _broadcast(body: bytes, info: AudioInfo, scale: float, order: str) -> bytes:
-    """`bext` (EBU Tech 3285): the time in samples, no loudness any more, one more line of coding history."""
-    if len(body) < 602:
-        return body
-    new = bytearray(body)
-    (time,) = struct.unpack_from(order + "Q", new, 338)
-    struct.pack_into(order + "Q", new, 338, min((1 << 64) - 1, round(time * scale) if scale != 1 else time))
-    if struct.unpack_from(order + "H", new, 346)[0] >= 2:
-        struct.pack_into(order + "5H", new, 412, *[NOT_MEASURED] * 5)
-    history = bytes(new[602:]).rstrip(b"\0")
-    if history and not history.endswith(b"\r\n"):
-        history += b"\r\n"
-    mode = {1: "mono", 2: "stereo"}.get(info.channels, "multitrack")
-    width = f",W={bits}" if (bits := _bits(info)) else ""
-    history += f"A=PCM,F={info.sample_rate}{width},M={mode},T=slimclean\r\n".encode()
-    history += b"\0" * (len(history) % 2)
-    return bytes(new[:602]) + history
-
-
-def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
-    def replaced(tag: bytes, value: int) -> None:
-        nonlocal body
-        body = re.sub(rb"(<%b>)\s*\d+\s*(</%b>)" % (tag, tag), rb"\g<1>%d\g<2>" % value, body)
-
-    def number(tag: bytes) -> int | None:
-        found = re.search(rb"<%b>\s*(\d+)\s*</%b>" % (tag, tag), body)
-        return int(found[1]) if found else None
-
-    replaced(b"FILE_SAMPLE_RATE", info.sample_rate)
-    if bits := _bits(info):
-        replaced(b"AUDIO_BIT_DEPTH", bits)
-    if scale == 1:
-        return body
-    replaced(b"TIMESTAMP_SAMPLE_RATE", info.sample_rate)
-    for high, low in (
-        (b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_HI", b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_LO"),
-        (b"BWF_TIME_REFERENCE_HIGH", b"BWF_TIME_REFERENCE_LOW"),
-    ):
-        if (least := number(low)) is not None:
-            time = round((((number(high) or 0) << 32) + least) * scale)
-            replaced(high, time >> 32)
-            replaced(low, time & 0xFFFF_FFFF)
-    return body
-
-
-def _id3(body: bytes) -> bytes:
-    """Tags as in MP3, without the loudness of the old sound."""
-    if b"replaygain_" not in body.lower():
-        return body
-    try:
-        import mutagen.id3
-    except ModuleNotFoundError:
-        return body
-    memory = io.BytesIO(body)
-    try:
-        tags = mutagen.id3.ID3(memory, translate=False)
-        for key in [key for key in tags if "replaygain_" in key.lower()]:
-            del tags[key]
-        memory = io.BytesIO()
-        tags.save(memory, v1=0, v2_version=max(3, tags.version[1]), padding=lambda _: 0)
-    except mutagen.MutagenError:
-        return body
-    return memory.getvalue()
-
-
-def _markers(body: bytes, scaled: Callable[[int], int]) -> bytes:
-    """AIFF's MARK: number, position, name with its length before it, padded to even."""
-    new, at = bytearray(body), 2
-    while at + 7 <= len(new):
-        (position,) = struct.unpack_from(">I", new, at + 2)
-        struct.pack_into(">I", new, at + 2, scaled(position))
-        at += 6 + (new[at + 6] + 2) // 2 * 2
-    return bytes(new)
-
-
-def _bits(info: AudioInfo) -> int:
-    stored = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
-    return info.bits_per_sample or stored.get(info.subtype, 0)
 
 
 def _patch_fmt(source: Path, old: Chunks, written: Path, new: Chunks, info: AudioInfo) -> None:

@@ -80,15 +80,16 @@ def evaluate(
     if baseline:
         scores = mean_scores(((p.clean, p.noisy) for p in pairs), metrics, jobs)
         yield _row("noisy", "", [], None, scores | {"pause_uf": ""})
-    silent = [in_pauses(p.clean, network.config) for p in pairs]
+    routed = any(uf == "auto" for uf, _ in settings)
+    silent = [in_pauses(p.clean, network.config) for p in pairs] if routed else []
     for uf, target_uf in settings:
         enhancer = Enhancer(uf, target_uf, network=network, device=network_device(network))
         results = [enhancer(p.noisy, SAMPLE_RATE) for p in pairs]
         signals = ((p.clean, r.waveform) for p, r in zip(pairs, results, strict=True))
         scores = mean_scores(signals, metrics, jobs)
         ufs = [r.uf for r in results]
-        paused = (u[where] for u, where in zip(ufs, silent, strict=True))
-        scores["pause_uf"] = _mean(paused) if uf == "auto" else ""
+        paused = (u[where] for u, where in zip(ufs, silent, strict=True)) if uf == "auto" else ()
+        scores["pause_uf"] = _mean(paused)
         yield _row(str(uf), target_uf if uf == "auto" else "", ufs, enhancer, scores)
 
 

@@ -21,12 +21,12 @@ from slimclean.cli.common import (
     TargetUf,
     Threads,
     UfText,
-    complain,
     one_line_errors,
     parse_bit_rate,
     parse_uf,
     use_threads,
 )
+from slimclean.cli.progress import Progress
 from slimclean.cli.settings import held, table
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def enhance(
         tasks = _plan(inputs, output, options, left_out)
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(tasks, pictures, html))
-        with _Progress(quiet) as progress:
+        with Progress(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
                 results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
             else:
@@ -361,35 +361,3 @@ def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Wat
             writer.add(result)
     watch.finished(result)
     return result
-
-
-class _Progress:
-    """A bar in seconds of audio on stderr, if that is a terminal, and a line per failure."""
-
-    def __init__(self, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
-
-    def watch(self) -> Watch:
-        from slimclean.batch.options import Watch
-
-        return Watch(self._planned, self._bar.update, self._finished)
-
-    def _planned(self, seconds: float) -> None:
-        self._bar.bar_format = _BAR
-        self._bar.reset(max(seconds, 1e-3))  # a total of 0 is no total to tqdm
-
-    def _finished(self, result: FileResult) -> None:
-        if result.status == "failed":
-            self._bar.clear()
-            complain(result.error, result.file)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-
-_BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_fmt}, {remaining} left"

@@ -1,0 +1,42 @@
+"""How far a batch is: a bar for people, a line for each failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slimclean.cli.common import complain
+
+if TYPE_CHECKING:
+    from slimclean.batch.options import Watch
+    from slimclean.batch.report import FileResult
+
+_BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_fmt}, {remaining} left"
+
+
+class Progress:
+    """A bar in seconds of audio on stderr, if that is a terminal, and a line per failure."""
+
+    def __init__(self, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
+
+    def watch(self) -> Watch:
+        from slimclean.batch.options import Watch
+
+        return Watch(self._planned, self._bar.update, self._finished)
+
+    def _planned(self, seconds: float) -> None:
+        self._bar.bar_format = _BAR
+        self._bar.reset(max(seconds, 1e-3))  # a total of 0 is no total to tqdm
+
+    def _finished(self, result: FileResult) -> None:
+        if result.status == "failed":
+            self._bar.clear()
+            complain(result.error, result.file)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

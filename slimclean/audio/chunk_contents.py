@@ -15,6 +15,8 @@ from slimclean.audio.formats import AudioInfo
 
 NOT_MEASURED = 0x7FFF
 """A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
+_HISTORY = 602
+"""Where the coding history of `bext` begins."""
 
 
 def changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[bytes], bytes]]:
@@ -69,23 +71,36 @@ def changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[
     }
 
 
+def changed_in_place(name: bytes, body: bytes, change: dict[bytes, Callable[[bytes], bytes]]) -> bytes | None:
+    """Return the changed content of a chunk whose length is fixed; None where it would have another.
+
+    `bext` gets no line of coding history then, and `iXML` that is shorter is filled up with spaces.
+    """
+    new = change[name](body) if name in change else body
+    if name == b"bext":
+        new = new[:_HISTORY] + body[_HISTORY:]
+    elif name == b"iXML":
+        new = new.ljust(len(body))
+    return new if len(new) == len(body) else None
+
+
 def _broadcast(body: bytes, info: AudioInfo, scale: float, order: str) -> bytes:
     """`bext` (EBU Tech 3285): the time in samples, no loudness any more, one more line of coding history."""
-    if len(body) < 602:
+    if len(body) < _HISTORY:
         return body
     new = bytearray(body)
     (time,) = struct.unpack_from(order + "Q", new, 338)
     struct.pack_into(order + "Q", new, 338, min((1 << 64) - 1, round(time * scale) if scale != 1 else time))
     if struct.unpack_from(order + "H", new, 346)[0] >= 2:
         struct.pack_into(order + "5H", new, 412, *[NOT_MEASURED] * 5)
-    history = bytes(new[602:]).rstrip(b"\0")
+    history = bytes(new[_HISTORY:]).rstrip(b"\0")
     if history and not history.endswith(b"\r\n"):
         history += b"\r\n"
     mode = {1: "mono", 2: "stereo"}.get(info.channels, "multitrack")
     width = f",W={bits}" if (bits := _bits(info)) else ""
     history += f"A=PCM,F={info.sample_rate}{width},M={mode},T=slimclean\r\n".encode()
     history += b"\0" * (len(history) % 2)
-    return bytes(new[:602]) + history
+    return bytes(new[:_HISTORY]) + history
 
 
 def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:

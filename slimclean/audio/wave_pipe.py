@@ -2,19 +2,22 @@
 
 A header at the beginning of a pipe cannot know how much follows. Encoders then give sizes near 2 or 4 GiB, or
 0; such a stream goes on until it ends, an endless one for ever. What goes out has the size of what came in
-where that is known, else 0xFFFFFFFF, as FFmpeg does. Chunks before the sound, such as `LIST`, go along as they
-are, and so do those behind it where the header says how much they are.
+where that is known, else 0xFFFFFFFF, as FFmpeg does. Chunks before the sound, such as `LIST`, go along, and so
+do those behind it where the header says how much they are; what the new sound makes untrue in them is corrected
+(see `chunk_contents`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 
+from slimclean.audio.chunk_contents import changed_in_place, changes
+from slimclean.audio.chunks import OF_THE_SOUND, PADDING
 from slimclean.audio.formats import LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo, OutputForm
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.writer import numbered
@@ -37,8 +40,6 @@ _SUBTYPES = {
     (_PCM, 8): "PCM_U8", (_PCM, 16): "PCM_16", (_PCM, 24): "PCM_24", (_PCM, 32): "PCM_32",
     (_FLOAT, 32): "FLOAT", (_FLOAT, 64): "DOUBLE",
 }  # fmt: skip
-_TIMED = (b"bext", b"iXML", b"cue ", b"plst", b"smpl")
-"""Chunks that count in samples."""
 _BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
 
 
@@ -111,7 +112,7 @@ def read_header(source: Bytes) -> WaveHeader | None:
             if size < 16:
                 return None
             sizes = struct.unpack("<QQ", body[:16])
-        elif name not in (b"fact", b"JUNK", b"PAD "):
+        elif name not in OF_THE_SOUND | PADDING:
             others += start + body
     return None
 
@@ -142,16 +143,22 @@ def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader 
     return WaveHeader(info, size if known else None, fmt, others)
 
 
-def _names(chunks: bytes) -> list[bytes] | None:
-    """Return the names of whole chunks; None for what is something else."""
-    at, names = 0, []
-    while at + 8 <= len(chunks) and all(0x20 <= byte < 0x7F for byte in chunks[at : at + 4]):
-        names.append(chunks[at : at + 4])
-        at += 8 + _number(chunks[at + 4 :])
-        if at > len(chunks):
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]] | None:
+    """Return names and contents of whole chunks; None for what is something else."""
+    at, found = 0, []
+    while at + 8 <= len(data) and all(0x20 <= byte < 0x7F for byte in data[at : at + 4]):
+        end = at + 8 + _number(data[at + 4 :])
+        if end > len(data):
             return None
-        at += at % 2
-    return names if at >= len(chunks) else None
+        found.append((data[at : at + 4], data[at + 8 : end]))
+        at = end + end % 2
+    return found if at >= len(data) else None
+
+
+def _joined(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(
+        struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2) for name, body in chunks
+    )
 
 
 class WaveSource:
@@ -166,8 +173,6 @@ class WaveSource:
         self.warnings: list[str] = []
         self.problem = ""
         self.behind = b""
-        self.timed: list[bytes] = []
-        """Names of chunks that go along and count in samples."""
         self._header = header
         self._read = getattr(stream, "read1", stream.read)
 
@@ -209,12 +214,11 @@ class WaveSource:
             found += there
             rest = data[len(there) :]
             left_out += len(rest) if rest.strip(b"\0") else 0
-        names = _names(bytes(found[pad:]))
-        if len(found) < wanted or names is None or b"data" in names:
-            names, left_out = [], left_out + len(found[pad:])
+        chunks = _chunks(bytes(found[pad:]))
+        if len(found) < wanted or chunks is None or any(name == b"data" for name, _ in chunks):
+            left_out += len(found[pad:])
         else:
             self.behind = bytes(found[pad:])
-        self.timed = [name for name in (*(_names(self._header.others) or ()), *names) if name in _TIMED]
         if left_out:
             self.warnings.append(f"{left_out} bytes behind the sound were left out")
 
@@ -260,6 +264,7 @@ class WaveSink:
             self._fmt = header.fmt
         else:
             self._fmt = self._made_fmt(b"" if form.mono or given.channel_mask is None else header.fmt)
+        self._change = changes(self.info, self.info.sample_rate / given.sample_rate, "<")
         self._pad = b""
         self._behind = 0
         self._head: bytes | None = self._start(header)
@@ -275,17 +280,32 @@ class WaveSink:
     def finish(self, source: WaveSource) -> list[str]:
         """Write what stands behind the sound, as much as the header says; return warnings."""
         lost = source.behind and not self._behind
-        rest = source.behind
+        rest, remarks = self._corrected(source.behind)
         if len(rest) != self._behind:
             rest = struct.pack("<4sI", b"JUNK", max(0, self._behind - 8))[: self._behind]
             rest = rest.ljust(self._behind, b"\0")
         self._stream.write(self._pad + rest)
         self._stream.flush()
-        remarks = ["chunks behind so much sound were left out"] if lost else []
-        if source.timed and self.info.sample_rate != source.info.sample_rate:
-            names = ", ".join(name.decode().strip() for name in source.timed)
-            remarks.append(f"{names} still count samples at {source.info.sample_rate} Hz")
-        return remarks
+        return ["chunks behind so much sound were left out"] if lost else remarks
+
+    def _corrected(self, behind: bytes) -> tuple[bytes, list[str]]:
+        """Return chunks whose length is stated already, as they are of the new sound, and warnings."""
+        chunks: list[tuple[bytes, bytes]] = []
+        remarks = []
+        for name, body in _chunks(behind) or ():
+            new = changed_in_place(name, body, self._change)
+            if new is None:
+                remarks.append(
+                    f"{name.decode().strip()} behind the sound stays as it was, for its length is fixed"
+                )
+            chunks.append((b"JUNK" if name in OF_THE_SOUND else name, body if new is None else new))
+        return _joined(chunks)[: len(behind)], remarks
+
+    def _before(self, others: bytes) -> bytes:
+        """Return the chunks before the sound as they are of the new one."""
+        if (chunks := _chunks(others)) is None:
+            return others
+        return _joined((name, self._change.get(name, bytes)(body)) for name, body in chunks)
 
     def _start(self, header: WaveHeader) -> bytes:
         size = None
@@ -293,7 +313,7 @@ class WaveSink:
             frames = round(header.info.frames * self.info.sample_rate / header.info.sample_rate)
             size = frames * self.info.channels * self._bits // 8
         fmt = self._fmt + b"\0" * (len(self._fmt) % 2)
-        chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(self._fmt)) + fmt + header.others
+        chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(self._fmt)) + fmt + self._before(header.others)
         sizes = UNKNOWN, UNKNOWN
         if size is not None and size + len(chunks) + 8 + header.behind < _UNKNOWN_FROM:
             self._pad, self._behind = b"\0" * (size % 2), header.behind

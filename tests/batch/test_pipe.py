@@ -18,7 +18,10 @@ from made import chunk, pcm, riff, wave_format
 
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
+from slimclean.audio.chunks import content, walk
 from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
+from slimclean.batch.plan import Task
+from slimclean.batch.recording import enhance_file
 from slimclean.chunking import LIVE_DELAY_S
 from slimclean.errors import UsageError
 
@@ -221,11 +224,44 @@ def test_what_is_no_chunk_behind_the_sound_is_left_out_with_a_warning():
         assert out[44 + 16_000 :] == chunk(b"JUNK", bytes(92))
 
 
-def test_chunks_that_count_in_samples_are_named_where_the_rate_changes():
-    given = riff(wave_format(), BEXT, chunk(b"data", pcm(0.5)), TITLE, chunk(b"cue ", bytes(4)))
-    result, out = flowed(given, OutputForm(sample_rate=8000))
-    assert "bext, cue still count samples at 16000 Hz" in result.warnings
-    assert out.endswith(TITLE + chunk(b"cue ", bytes(4)))
+CUE = chunk(b"cue ", struct.pack("<III4sIII", 1, 7, 4000, b"data", 0, 0, 4000))
+TIMED_BEXT = chunk(b"bext", (b"Reporter".ljust(338, b"\0") + struct.pack("<QH", 48_000, 2)).ljust(602, b"\1"))
+XML = b"<BWFXML><FILE_SAMPLE_RATE>16000</FILE_SAMPLE_RATE><AUDIO_BIT_DEPTH>%s</AUDIO_BIT_DEPTH></BWFXML>"
+
+
+def contents(path: Path) -> dict[bytes, bytes]:
+    return {found.name: content(path, found) for found in walk(path).chunks}
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000])
+@pytest.mark.parametrize("behind", [False, True])
+def test_chunks_change_with_the_sound_as_in_files(tmp_path, rate, behind):
+    """Before the sound to the byte; behind it, where lengths are fixed, without a line of coding history."""
+    timed = (TIMED_BEXT, CUE, chunk(b"iXML", XML % b"16"), chunk(b"PEAK", bytes(16)))
+    sound = chunk(b"data", pcm(0.5))
+    given = riff(wave_format(), sound, *timed) if behind else riff(wave_format(), *timed, sound)
+    (tmp_path / "in.wav").write_bytes(given)
+    form = OutputForm(sample_rate=rate)
+    task = Task(tmp_path / "in.wav", tmp_path / "file.wav")
+    assert enhance_file(task, identity_enhancer(), form).status == "enhanced"
+    result, out = flowed(given, form)
+    assert result.warnings == ""
+    (tmp_path / "pipe.wav").write_bytes(out)
+    file, pipe = contents(tmp_path / "file.wav"), contents(tmp_path / "pipe.wav")
+    assert struct.unpack_from("<I", pipe[b"cue "], 8) == (4000 * rate // 16_000,)
+    assert struct.unpack_from("<Q", pipe[b"bext"], 338) == (48_000 * rate // 16_000,)
+    assert b"PEAK" not in pipe
+    assert pipe[b"cue "] == file[b"cue "]
+    assert pipe[b"iXML"].rstrip() == file[b"iXML"].rstrip()
+    assert pipe[b"bext"] == file[b"bext"][:602] if behind else file[b"bext"]
+    assert out[:8] == b"RIFF" + struct.pack("<I", len(out) - 8)
+
+
+def test_a_chunk_behind_the_sound_that_would_be_longer_stays_with_a_warning():
+    xml = chunk(b"iXML", XML % b"8")
+    result, out = flowed(riff(wave_format(), chunk(b"data", pcm(0.5)), xml, CUE), OutputForm(subtype="PCM_16"))
+    assert result.warnings == "iXML behind the sound stays as it was, for its length is fixed"
+    assert out.endswith(xml + CUE)
 
 
 @pytest.mark.parametrize("subtype", [None, "FLOAT"])

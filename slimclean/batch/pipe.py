@@ -15,7 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
-from slimclean.audio.wave_pipe import Bytes, WaveHeader, WaveSink, WaveSource, flows, read_header
+from slimclean.audio.wave_header import Bytes, WaveHeader, read_header
+from slimclean.audio.wave_pipe import WaveSink, WaveSource, flows
 from slimclean.batch.plan import STREAM, Task
 from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome
 from slimclean.batch.report import FileResult

@@ -1,0 +1,139 @@
+"""The header of WAV at the beginning of a pipe, read as it comes, and lists of chunks."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from slimclean.audio.chunks import OF_THE_SOUND, PADDING
+from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
+
+UNKNOWN = 0xFFFF_FFFF
+UNKNOWN_FROM = 0x7FFF_0000
+"""From this size on, a size stands for "unknown"."""
+_LARGEST_HEADER = 1 << 20
+"""Before the sound; what needs more is no stream."""
+_LARGEST_REST = 1 << 24
+"""Behind the sound; it waits in memory until the sound is written."""
+_LARGEST_SIZE = 1 << 62
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+_SUBTYPES = {
+    (PCM, 8): "PCM_U8", (PCM, 16): "PCM_16", (PCM, 24): "PCM_24", (PCM, 32): "PCM_32",
+    (FLOAT, 32): "FLOAT", (FLOAT, 64): "DOUBLE",
+}  # fmt: skip
+BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
+
+
+class Bytes:
+    """Reads a stream in full where bytes are counted, and remembers them until told to forget."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.taken = b""
+
+    def exactly(self, count: int) -> bytes:
+        """Return the next `count` bytes, fewer at the end."""
+        parts, missing = [], count
+        while missing > 0 and (part := self._stream.read(missing)):
+            parts.append(part)
+            missing -= len(part)
+        found = b"".join(parts)
+        self.taken += found
+        return found
+
+
+@dataclass(frozen=True)
+class WaveHeader:
+    """What a header says: how the sound is stored, its bytes (None: unknown), `fmt ` and the other chunks."""
+
+    info: AudioInfo
+    size: int | None
+    fmt: bytes
+    others: bytes
+    behind: int = 0
+    """Bytes of the chunks behind the sound."""
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a sample of all channels."""
+        return self.info.channels * BITS[self.info.subtype] // 8
+
+
+def read_header(source: Bytes) -> WaveHeader | None:
+    """Read up to the first sample; None for what is no WAV, or WAV of a kind that does not flow."""
+    head = source.exactly(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        return None
+    fmt, others, sizes = b"", b"", None
+    while len(source.taken) < _LARGEST_HEADER:
+        start = source.exactly(8)
+        if len(start) < 8:
+            return None
+        name, size = struct.unpack("<4sI", start)
+        if name == b"data":
+            riff_size, size = sizes if sizes and size == UNKNOWN else (_number(head[4:]), size)
+            behind = riff_size + 8 - (len(source.taken) + size + size % 2)
+            header = _header(fmt, others, size, exact=sizes is not None)
+            fits = header is not None and header.size is not None and 0 < behind <= _LARGEST_REST
+            return replace(header, behind=behind) if header and fits else header
+        if size > _LARGEST_HEADER:
+            return None
+        body = source.exactly(size + size % 2)
+        if len(body) < size or body[size:].strip(b"\0"):
+            return None  # cut short, or without its pad byte
+        if name == b"fmt ":
+            fmt = body[:size]
+        elif name == b"ds64":
+            if size < 16:
+                return None
+            sizes = struct.unpack("<QQ", body[:16])
+        elif name not in OF_THE_SOUND | PADDING:
+            others += start + body
+    return None
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data[:4], "little")
+
+
+def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader | None:
+    """Return the header; `exact` says that sizes have 64 bits, so that none stands for "unknown"."""
+    if len(fmt) < 16:
+        return None
+    tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", fmt[:16])
+    valid, mask = None, None
+    if tag == EXTENSIBLE and len(fmt) >= 40:
+        valid, mask, tag = struct.unpack("<HIH", fmt[18:26])
+    subtype = _SUBTYPES.get((tag, bits))
+    low, high = SAMPLE_RATES_HZ
+    if subtype is None or not 1 <= channels <= MAX_CHANNELS or not low <= rate <= high:
+        return None
+    if block != channels * bits // 8:
+        return None
+    known = 0 < size < (_LARGEST_SIZE if exact else UNKNOWN_FROM) and size != UNKNOWN
+    valid = valid if valid and valid < bits and tag == PCM else None
+    info = AudioInfo(
+        rate, channels, size // block if known else 0, "WAV", subtype, bits_per_sample=valid, channel_mask=mask
+    )
+    return WaveHeader(info, size if known else None, fmt, others)
+
+
+def whole_chunks(data: bytes) -> list[tuple[bytes, bytes]] | None:
+    """Return names and contents of whole chunks; None for what is something else."""
+    at, found = 0, []
+    while at + 8 <= len(data) and all(0x20 <= byte < 0x7F for byte in data[at : at + 4]):
+        end = at + 8 + _number(data[at + 4 :])
+        if end > len(data):
+            return None
+        found.append((data[at : at + 4], data[at + 8 : end]))
+        at = end + end % 2
+    return found if at >= len(data) else None
+
+
+def joined(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return chunks as bytes again, each padded to even."""
+    return b"".join(
+        struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2) for name, body in chunks
+    )

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from slimclean.audio import riff
 from slimclean.audio.chunk_contents import changes
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.insertion import BLOCK, make_room
 from slimclean.audio.view import Peek
 
 FAMILIES = {b"RIFF": "wave", b"RF64": "wave", b"BW64": "wave", b"RIFX": "big-endian wave", b"FORM": "aiff"}
@@ -29,7 +30,6 @@ SMALL = 1 << 26
 """Bytes of a chunk that is looked into; a larger one is copied as it is."""
 AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
 """The end of the format GUID of ambisonic sound."""
-BLOCK = 1 << 20
 WAV_BYTES = (1 << 32) - (1 << 16)
 
 
@@ -200,15 +200,7 @@ def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | Chunk]]
     assert sound is not None
     room = sum(8 + size + size % 2 for size in (_size(body) for _, body in extra))
     with path.open("r+b") as file:
-        end, first = file.seek(0, os.SEEK_END), sound.start - 8
-        while end > first:  # from the end, so that nothing is written over
-            begin = max(first, end - BLOCK)
-            file.seek(begin)
-            block = file.read(end - begin)
-            file.seek(begin + room)
-            file.write(block)
-            end = begin
-        file.seek(first)
+        make_room(file, sound.start - 8, room)
         for name, body in extra:
             _write(file, name, body, chunks.order, given)
 

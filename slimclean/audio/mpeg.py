@@ -23,14 +23,16 @@ _KBITS = {
     (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """By version (2.5 is like 2) and the header's two bits of layer, where 3 is layer I."""
-_GAPS, _LONGEST_GAP = 141, 2880
+GAPS, _LONGEST_GAP = 141, 2880
 """Where in an Info frame 12 bits each tell of samples before and behind the sound, and the most they may be."""
 SEARCH_BYTES = 1 << 20
 """How far into a file the first frame may lie."""
 
 
 @dataclass(frozen=True)
-class _Header:
+class FrameHeader:
+    """What the header of a frame says: `length` is in bytes, `layer` 3 for layer I."""
+
     length: int
     samples: int
     rate: int
@@ -38,7 +40,7 @@ class _Header:
     layer: int
 
 
-def _headers() -> dict[tuple[int, int], _Header]:
+def _headers() -> dict[tuple[int, int], FrameHeader]:
     """List the valid second and third bytes of a frame (ISO 11172-3, 2.4.2.3), but for free bit rates."""
     found = {}
     for version, rates in _RATES_HZ.items():
@@ -56,7 +58,7 @@ def _headers() -> dict[tuple[int, int], _Header]:
                     length = samples // 8 * 1000 * kbits[bits_index - 1] // rate + padding
                 for protection in (0, 1):
                     second = 0xE0 | version << 3 | layer << 1 | protection
-                    found[second, third] = _Header(length, samples, rate, version, layer)
+                    found[second, third] = FrameHeader(length, samples, rate, version, layer)
     return found
 
 
@@ -67,7 +69,7 @@ _TABLE = _headers()
 class _Section:
     """Consecutive frames of one rate, version and number of channels."""
 
-    header: _Header
+    header: FrameHeader
     mono: bool
     first: bytes
     info: bytes = b""
@@ -107,7 +109,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     cut = False
     while position < end:
         data = peek.at(position, 4)
-        header = _header(data)
+        header = frame_header(data)
         if header is None or (_differs(sections, header, data) and not _is_frame(peek, position, end)):
             after = after_tags(peek, position, end)
             if after == position:
@@ -122,7 +124,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         if position + header.length > end:
             cut = True
             break
-        info = _info(peek, position, header, data)
+        info = counted_frames(peek, position, header, data)
         if info is not None or _differs(sections, header, data):
             sections.append(_Section(header, data[3] >> 6 == 3, data))
         if info is not None:
@@ -159,11 +161,12 @@ def _judge(sections: list[_Section], *, cut: bool) -> list[str]:
     return warnings
 
 
-def _header(data: bytes) -> _Header | None:
+def frame_header(data: bytes) -> FrameHeader | None:
+    """Read the four bytes that a frame begins with; None where they begin none."""
     return _TABLE.get((data[1], data[2])) if len(data) == 4 and data[0] == 0xFF else None
 
 
-def _differs(sections: list[_Section], header: _Header, data: bytes) -> bool:
+def _differs(sections: list[_Section], header: FrameHeader, data: bytes) -> bool:
     """Tell whether a frame is not of the same form as the one before it."""
     if not sections:
         return True
@@ -176,13 +179,13 @@ def _differs(sections: list[_Section], header: _Header, data: bytes) -> bool:
 def _is_frame(peek: Peek, position: int, end: int) -> bool:
     """Tell whether a frame stands here and another of its form, or the end, after it."""
     data = peek.at(position, 4)
-    header = _header(data)
+    header = frame_header(data)
     if header is None:
         return False
     follows = position + header.length
     if follows >= end or after_tags(peek, follows, end) > follows:
         return follows <= end
-    after = _header(peek.at(follows, 4))
+    after = frame_header(peek.at(follows, 4))
     return after is not None and (after.version, after.layer) == (header.version, header.layer)
 
 
@@ -191,7 +194,7 @@ def begins(peek: Peek, position: int, frames: int) -> bool:
     for _ in range(frames):
         if not _is_frame(peek, position, peek.size):
             return False
-        header = _header(peek.at(position, 4))
+        header = frame_header(peek.at(position, 4))
         assert header is not None
         position += header.length
         if position >= peek.size:
@@ -229,19 +232,20 @@ def after_tags(peek: Peek, position: int, end: int) -> int:
             return min(position, end)
 
 
-def _info_offset(header: _Header, mono: bool) -> int:
+def info_offset(header: FrameHeader, mono: bool) -> int:
+    """Return where in a frame the mark of an Info frame stands: behind the side information."""
     return (
         4
         + {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[header.version == 3, mono]
     )
 
 
-def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None:
+def counted_frames(peek: Peek, position: int, header: FrameHeader, data: bytes) -> int | None:
     """Read how many frames an Xing, Info or VBRI frame counts; 0 where it does not say or is none."""
     if header.layer != 1:
         return None
     frame = peek.at(position, min(header.length, 64))
-    offset = _info_offset(header, data[3] >> 6 == 3)
+    offset = info_offset(header, data[3] >> 6 == 3)
     for at in {offset, offset + 2}:  # two bytes of checksum shift it, in some encoders' files
         if frame[at : at + 4] in (b"Xing", b"Info"):
             flags, count = struct.unpack(">II", frame[at + 4 : at + 12].ljust(8, b"\0"))
@@ -253,14 +257,14 @@ def _info(peek: Peek, position: int, header: _Header, data: bytes) -> int | None
 
 def _is_plain(section: _Section) -> bool:
     """Tell whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
-    offset = _info_offset(section.header, section.mono)
+    offset = info_offset(section.header, section.mono)
     marked = section.info[offset : offset + 4] in (b"Xing", b"Info")
     return marked and not any(section.info[4:offset]) and not _absurd_gaps(section)
 
 
 def _absurd_gaps(section: _Section) -> bool:
     """Tell whether the delay and padding that are stated are more than any encoder's, and cost sound."""
-    offset = _info_offset(section.header, section.mono) + _GAPS
+    offset = info_offset(section.header, section.mono) + GAPS
     gaps = int.from_bytes(section.info[offset : offset + 3], "big")
     return max(gaps >> 12, gaps & 0xFFF) > _LONGEST_GAP
 
@@ -270,7 +274,7 @@ def _part(section: _Section, tags: list[range]) -> Part:
     header, samples = section.header, section.frames * section.header.samples
     if header.layer != 1:
         return Part((*tags, *section.pieces), samples)
-    offset = _info_offset(header, section.mono)
+    offset = info_offset(header, section.mono)
     total_bytes = sum(len(piece) for piece in section.pieces)
     frame = bytearray(section.info)
     kept = bytes(frame[offset : offset + 4]) in (b"Xing", b"Info") and frame[offset + 7] & 1
@@ -285,6 +289,6 @@ def _part(section: _Section, tags: list[range]) -> Part:
     if frame[offset + 7] & 2:
         frame[offset + 12 : offset + 16] = struct.pack(">I", total_bytes + len(frame))
     if _absurd_gaps(section):
-        frame[offset + _GAPS : offset + _GAPS + 3] = bytes(3)
+        frame[offset + GAPS : offset + GAPS + 3] = bytes(3)
     pieces: tuple[Piece, ...] = (*tags, bytes(frame), *section.pieces)
     return Part(pieces)

@@ -24,6 +24,7 @@ from slimclean.audio.encodings import (
     vorbis_nominal,
 )
 from slimclean.audio.formats import AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
 from slimclean.errors import AudioError
@@ -148,6 +149,8 @@ class AudioWriter:
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
             self._sink.close()
+            if self.info.format == "MP3":
+                add_info_frame(self._whole.temporary, self.frames)
             self._check()
             if self._source is not None:
                 is_film = self.info.format in MUXERS and tracks.is_film(self._source)
@@ -168,7 +171,7 @@ class AudioWriter:
         else:
             with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
                 frames = written.frames
-            whole = frames == self.frames or self.info.lossy
+            whole = frames == self.frames or (self.info.lossy and self.info.format != "MP3")
         if not whole:
             raise AudioError(f"cannot write {self.path} ({frames} of {self.frames} frames arrived)")
 

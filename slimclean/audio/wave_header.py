@@ -54,6 +54,8 @@ class WaveHeader:
     others: bytes
     behind: int = 0
     """Bytes of the chunks behind the sound."""
+    ahead: bytes = b""
+    """Bytes from behind the header that were read to tell what they are."""
 
     @property
     def frame_bytes(self) -> int:
@@ -76,8 +78,13 @@ def read_header(source: Bytes) -> WaveHeader | None:
             riff_size, size = sizes if sizes and size == UNKNOWN else (_number(head[4:]), size)
             behind = riff_size + 8 - (len(source.taken) + size + size % 2)
             header = _header(fmt, others, size, exact=sizes is not None)
-            fits = header is not None and header.size is not None and 0 < behind <= _LARGEST_REST
-            return replace(header, behind=behind) if header and fits else header
+            if header is None or not 0 < behind <= _LARGEST_REST:
+                return header
+            if size == 0:
+                ahead = source.exactly(8)
+                empty = _is_chunk(ahead, behind)
+                return replace(header, size=0 if empty else None, behind=behind if empty else 0, ahead=ahead)
+            return header if header.size is None else replace(header, behind=behind)
         if size > _LARGEST_HEADER:
             return None
         body = source.exactly(size + size % 2)
@@ -92,6 +99,11 @@ def read_header(source: Bytes) -> WaveHeader | None:
         elif name not in OF_THE_SOUND | PADDING:
             others += start + body
     return None
+
+
+def _is_chunk(head: bytes, room: int) -> bool:
+    """Tell whether a chunk of at most `room` bytes begins with these eight."""
+    return len(head) == 8 and all(0x20 <= byte < 0x7F for byte in head[:4]) and 8 + _number(head[4:]) <= room
 
 
 def _number(data: bytes) -> int:

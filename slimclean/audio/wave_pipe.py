@@ -9,6 +9,7 @@ do those behind it where the header says how much they are; what the new sound m
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,10 +17,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from slimclean.audio import riff
 from slimclean.audio.chunk_contents import changed_in_place, changes
 from slimclean.audio.chunks import OF_THE_SOUND
 from slimclean.audio.formats import LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
+from slimclean.audio.view import Peek
 from slimclean.audio.wave_header import (
     BITS,
     EXTENSIBLE,
@@ -38,6 +41,10 @@ READ_BYTES = 1 << 16
 """At most, at a time; what is there is taken at once."""
 LONGEST_S = 1.0
 """Of a block."""
+_MISSED_S = 0.05
+"""More sound than that is missed."""
+_LOOKED_AT = 1 << 20
+"""Bytes behind the sound, for whether it goes on."""
 
 
 def flows(form: OutputForm) -> bool:
@@ -59,7 +66,9 @@ class WaveSource:
         self.problem = ""
         self.behind = b""
         self._header = header
-        self._read = getattr(stream, "read1", stream.read)
+        self._last = b""
+        self._ahead = header.ahead
+        self._more = getattr(stream, "read1", stream.read)
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
         """Yield consecutive blocks [C, T], at least one, on request mixed down.
@@ -80,6 +89,7 @@ class WaveSource:
             whole = len(data) // frame * frame
             rest = data[whole:]
             if whole:
+                self._last = (self._last + data[:whole])[-(READ_BYTES // frame * frame) :]
                 block = self._decoded(data[:whole])
                 yield mixdown(block) if mono else block
         if seen < frame:
@@ -89,12 +99,19 @@ class WaveSource:
             self.problem = f"truncated: {seen} of {size} bytes of sound are there"
         self._read_behind()
 
+    def _read(self, count: int) -> bytes:
+        if self._ahead:
+            found, self._ahead = self._ahead[:count], self._ahead[count:]
+            return found
+        return bytes(self._more(count))
+
     def _read_behind(self) -> None:
         """Keep the chunks that belong to the file; read on to the end: no writer meets a closed pipe."""
         pad = (self._header.size or 0) % 2
         wanted = pad + self._header.behind
-        found, left_out = bytearray(), 0
+        found, left_out, after = bytearray(), 0, b""
         while data := self._read(READ_BYTES):
+            after += data[: max(0, _LOOKED_AT - len(after))]
             there = data[: wanted - len(found)]
             found += there
             rest = data[len(there) :]
@@ -104,8 +121,26 @@ class WaveSource:
             left_out += len(found[pad:])
         else:
             self.behind = bytes(found[pad:])
-        if left_out:
+        missed_s = left_out / self._header.frame_bytes / self.info.sample_rate
+        if missed_s > _MISSED_S and not self.problem and self._goes_on(after):
+            told = self.info.frames / self.info.sample_rate
+            self.problem = f"its header says {told:.2f} s of sound and more follows; give it as a file"
+        elif left_out:
             self.warnings.append(f"{left_out} bytes behind the sound were left out")
+
+    def _goes_on(self, after: bytes) -> bool:
+        """Tell whether what comes `after` the sound is more of it, as of a file with this end."""
+        size, frame, fmt = self._header.size or 0, self._header.frame_bytes, self._header.fmt
+        sound = self._last[frame:] if (len(self._last) - size) % 2 else self._last
+        form = joined([(b"fmt ", fmt)])
+        riff_size = 4 + len(form) + 8 + len(sound) + size % 2 + self._header.behind
+        head = struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE") + form
+        end = head + struct.pack("<4sI", b"data", len(sound)) + sound + after
+        try:
+            wave = riff.scan(Peek(io.BytesIO(end)))
+        except AudioError:
+            return False
+        return wave is not None and len(wave.data) > wave.declared
 
     def _decoded(self, data: bytes) -> np.ndarray:
         """Return the bytes -> [C, T]."""

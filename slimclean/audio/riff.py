@@ -198,6 +198,8 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
             if after == position != data.stop:
                 regular = False  # an odd chunk without its pad byte
             position = after
+    if not found and fmt and peek.at(position, 4) == b"data":
+        raise AudioError("truncated: it ends where its header says how much sound there is")
     regular = regular and (bool(ds64) or walk.tag in (b"RIFF", b"RIFX"))
     if not found or len(fmt) < 16:
         return None

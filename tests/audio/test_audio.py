@@ -170,6 +170,17 @@ def test_what_is_cut_short_is_never_taken_for_whole(tmp_path):
     assert audio.read(path)[0].shape == (1, 96_000)  # the recorder died; its header says 0 bytes
 
 
+@pytest.mark.parametrize("container", ["WAV", "RF64"])
+def test_a_header_that_is_cut_short_is_no_empty_recording(tmp_path, container):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, voice(0.1), 16_000, "PCM_16", format=container)
+    data = path.read_bytes()
+    for size in range(1, data.index(b"data") + 8):
+        path.write_bytes(data[:size])
+        with pytest.raises(AudioError):
+            audio.read(path)
+
+
 def test_a_flac_from_a_pipe_is_read(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, voice(0.5), 16_000)

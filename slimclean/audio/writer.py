@@ -63,6 +63,10 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     return stored
 
 
+_SYSTEM_ERROR = 2
+"""libsndfile's code for whatever the system said."""
+
+
 class AudioWriter:
     """Writes blocks to a temporary file beside `path`; `commit` checks it and renames it into place.
 
@@ -84,10 +88,12 @@ class AudioWriter:
             raise AudioError(f"cannot write {path} ({_reason(error)})") from error
         try:
             self._sink = self._open()
-        except BaseException as error:
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            why = self._why(error)
             self._whole.__exit__(None, None, None)
-            if isinstance(error, soundfile.LibsndfileError | OSError | ValueError):
-                raise AudioError(f"cannot write {path} ({_reason(error)})") from error
+            raise AudioError(f"cannot write {path} ({why})") from error
+        except BaseException:
+            self._whole.__exit__(None, None, None)
             raise
 
     def _open(self) -> soundfile.SoundFile | film.Film:
@@ -196,7 +202,18 @@ class AudioWriter:
         try:
             yield
         except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"cannot write {self.path} ({_reason(error)})") from error
+            raise AudioError(f"cannot write {self.path} ({self._why(error)})") from error
+
+    def _why(self, error: Exception) -> str:
+        """Return the reason; libsndfile keeps the system's to itself, so the system is asked once more."""
+        of_system = isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR
+        if of_system and self._whole.temporary != self.path:
+            try:
+                with self._whole.temporary.open("ab") as file:  # which is about to be removed
+                    file.write(bytes(BLOCK_FRAMES))
+            except OSError as told:
+                return _reason(told)
+        return _reason(error)
 
 
 def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:

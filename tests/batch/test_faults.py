@@ -239,8 +239,27 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     result = enhance_file(Task(tmp_path / "a.wav", tmp_path / "b.wav"), identity_enhancer())
     assert result.status == "failed"
-    assert "cannot write" in result.error
+    assert result.error == f"cannot write {tmp_path / 'b.wav'} (No space left on device)"
     assert not (tmp_path / "b.wav").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_the_system_says_why_nothing_can_be_written(tmp_path, suffix):
+    """A file that may not grow any more, of which libsndfile says "System error"."""
+    import resource
+
+    source = tmp_path / "in.wav"
+    soundfile.write(source, np.random.default_rng(0).uniform(-1, 1, 64_000), 16_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        row = enhance_file(Task(source, tmp_path / f"out{suffix}"), identity_enhancer())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert row.status == "failed"
+    assert "File too large" in row.error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.wav"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -55,6 +55,8 @@ def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: s
     except (pesq.PesqError, ValueError) as error:
         reason = error.args[0] if error.args else error
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
+        if not estimate.any():
+            text = "the estimate is silent"  # which it finds out by a NaN
         raise UndefinedMetricError(f"PESQ: {text or 'no utterance'}") from error
 
 

@@ -193,7 +193,7 @@ def score_pair(pair: ScorePair, metrics: Sequence[str] = CORE, *, align: bool = 
     except MissingDependencyError:
         raise
     except Exception as error:  # whatever one pair does, the others go on
-        score.error = reason(error)
+        return Score(pair.name, error=reason(error))
     return score
 
 

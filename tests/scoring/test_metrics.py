@@ -38,6 +38,12 @@ def test_si_sdr_of_a_copy_and_of_silence():
         si_sdr(x, np.zeros_like(x))
 
 
+def test_pesq_of_silence_says_so():
+    pytest.importorskip("pesq")
+    with pytest.raises(UndefinedMetricError, match="PESQ: the estimate is silent"):
+        pesq_wb(voice(1.0), np.zeros(16_000))
+
+
 def test_the_level_in_pauses_is_that_of_what_is_left_there():
     rng = np.random.default_rng(0)
     said = np.where(np.arange(64_000) // 8_000 % 2 == 0, rng.normal(size=64_000), 0)

@@ -170,6 +170,18 @@ def test_a_muted_channel_improves_nothing(tmp_path):
     assert score_pair(pair, OURS).values["si_sdr_db_improvement"] is None
 
 
+def test_a_pair_that_failed_half_way_has_no_values(tmp_path):
+    """Nor does it count in any mean."""
+    for name in ("clean", "enhanced"):
+        soundfile.write(tmp_path / f"{name}.wav", voice(0.5), 16_000)
+    (tmp_path / "noisy.wav").write_bytes(b"no sound")
+    (pair,) = pair_up(tmp_path / "clean.wav", tmp_path / "enhanced.wav", tmp_path / "noisy.wav")
+    score = score_pair(pair, OURS)
+    assert (score.status, score.values, score.before) == ("failed", {}, {})
+    assert score.error
+    assert {row["n"] for row in summarise([score], OURS)} == {0}
+
+
 @needs_pesq
 def test_undefined_is_empty_and_says_why(tmp_path):
     for name in ("r", "e"):

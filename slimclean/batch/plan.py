@@ -23,8 +23,8 @@ from slimclean.errors import UsageError
 
 STREAM = Path("-")
 """Standard input as a source, standard output as a destination."""
-NO_REPORTS = (".json", ".html", ".htm", ".xlsx", ".ods")
-"""Names that promise what a report is not."""
+REPORTS = (".csv", ".jsonl")
+"""How names of reports end."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,16 @@ def _in_place(task: Task) -> Task:
 
 
 def read_list(path: Path, text: str) -> list[Path]:
-    """Read the paths in `text`, which came from `path`: one a line, # begins a comment, or between NULs."""
+    """Read the paths in `text`, which came from `path`: one a line, or between NULs.
+
+    A line that begins with # is a comment, unless something of that name exists. Lines end in LF or CRLF alone:
+    the other characters at which `str.splitlines` splits may be part of a name.
+    """
     if "\0" in text:
         lines = text.split("\0")
     else:
-        lines = [line for line in text.removeprefix("\ufeff").splitlines() if not line.startswith("#")]
+        lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+        lines = [line for line in lines if not line.startswith("#") or exists(Path(line))]
     found = [Path(line) for line in lines if line.strip()]
     if not found:
         raise UsageError(f"{path}: lists no recordings")
@@ -283,8 +288,16 @@ def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
         recordings = {*map(real_path.named, files), *map(real_path, files)}
         if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
-        if Path(options.report) == STREAM or Path(options.report).suffix.lower() in NO_REPORTS:
-            raise UsageError(f"the report {options.report} has to be a file whose name ends in .csv or .jsonl")
+        if not _can_be_report(Path(options.report)):
+            wanted = f"a file whose name ends in {' or '.join(REPORTS)}"
+            raise UsageError(f"cannot write the report {options.report}: it has to be {wanted}")
+
+
+def _can_be_report(path: Path) -> bool:
+    if path == STREAM or is_folder(path):
+        return False
+    is_device = exists(path) and not is_file(path)  # such as /dev/stdout, or a pipe
+    return is_device or path.suffix.lower() in REPORTS
 
 
 def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:

@@ -14,6 +14,7 @@ import typer
 
 from slimclean import __version__
 from slimclean.cli.benchmark import benchmark
+from slimclean.cli.common import Group, one_line_errors
 from slimclean.cli.compare import compare
 from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
@@ -23,9 +24,11 @@ from slimclean.cli.presets import presets
 from slimclean.cli.report import report
 from slimclean.cli.score import score
 from slimclean.cli.settings import ConfigurableCommand
+from slimclean.cli.streams import flush_output, open_closed
 from slimclean.cli.train import train
 
 app = typer.Typer(
+    cls=Group,
     help="Clean speech recordings in batches, spending compute where it pays.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,10 +41,21 @@ for command in (presets, compare, score, report, plot, evaluate, benchmark, mode
 
 def main() -> None:
     """Run the command line. Typer exits with 2 for wrong usage and 130 for an interrupt."""
+    open_closed()
     if not sys.warnoptions:  # what libraries tell programmers; -W shows it
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # to worker processes
-    app()
+    try:
+        with one_line_errors():
+            app()
+    except typer.Exit as end:  # of printing alone: Typer makes `SystemExit` of what commands raise
+        code: object = end.exit_code
+    except SystemExit as end:
+        code = end.code
+    except BrokenPipeError:  # of the help that no arguments get
+        code = 1
+    flushed = flush_output(quiet=bool(code))
+    sys.exit(code or int(not flushed))  # type: ignore[arg-type]
 
 
 def _show_version(wanted: bool) -> None:

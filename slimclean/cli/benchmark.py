@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, Precision, Threads, one_line_errors, show, use_threads
+from slimclean.cli.common import (
+    STREAM,
+    Device,
+    Model,
+    Precision,
+    Threads,
+    one_line_errors,
+    show_rows,
+    use_threads,
+)
 
 
 def benchmark(
@@ -24,7 +33,7 @@ def benchmark(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV; - for stdout.")] = None,
 ) -> None:
     """Time enhancement on this machine: speed, cost and shares per setting.
 
@@ -42,7 +51,7 @@ def benchmark(
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
-        from slimclean.scoring.tables import check_file, table, write_rows
+        from slimclean.scoring.tables import check_file, table
 
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)
@@ -51,13 +60,11 @@ def benchmark(
         else:
             waveform, rate = audio.read(input_)
             name = input_.name
-        if csv is not None:
+        if csv is not None and csv != STREAM:
             check_file(csv, [input_])
         rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
-        if csv is not None:
-            write_rows(csv, rows)
-        show(
+        about = (
             f"{name}: {waveform.shape[-1] / rate:.1f} s at {rate} Hz; torch {torch.__version__}, {place.type}, "
             f"threads: {torch.get_num_threads()}, fastest of {repeats}"
         )
-        print(table(rows))
+        show_rows(rows, csv, f"{about}\n{table(rows)}")

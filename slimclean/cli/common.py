@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from slimclean.errors import SlimcleanError, UsageError
 
@@ -27,7 +29,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use in one pr
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
 ]
-
+STREAM = Path("-")
+"""Standard input or output."""
+CLICK_USAGE: type[Any] = typer.BadParameter.__mro__[1]
+"""What Click raises for wrong usage; newer Typers hold a Click of their own."""
 
 _OPTIONS = {
     "attenuation_limit_db": "--atten-lim-db",
@@ -54,8 +59,15 @@ def with_source(message: str) -> str:
 
 
 def with_options(message: str) -> str:
-    """Name parameters as options: "`target_uf` takes ..." becomes "--target-uf takes ..."."""
-    return re.sub(r"`([a-z_]+)`", lambda m: _OPTIONS.get(m[1], "--" + m[1].replace("_", "-")), message)
+    """Name parameters as options: "`target_uf` takes ..." becomes "--target-uf takes ...".
+
+    They stand alone as words do; what is part of a longer one, such as `mono`.wav, is the name of a file.
+    """
+    return re.sub(
+        r"(?<![^\s(])`([a-z_]+)`(?=[\s,;:)]|\.?$)",
+        lambda m: _OPTIONS.get(m[1], "--" + m[1].replace("_", "-")),
+        message,
+    )
 
 
 def one_line(text: str) -> str:
@@ -63,16 +75,68 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def show(text: str) -> None:
-    """Print to stdout, with a ? for each character that its encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print to stdout, or `file`, with a ? for each character that its encoding lacks."""
+    encoding = (file or sys.stdout).encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=file)
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], output: Path | None, text: str) -> None:
+    """Write `rows` as CSV to `output`, which may be stdout, and print `text`: to stderr, then."""
+    from slimclean.scoring.tables import csv_text, write_rows
+
+    if output == STREAM:
+        sys.stdout.buffer.write(csv_text(rows).encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+    elif output is not None:
+        write_rows(output, rows)
+    show(text, sys.stderr if output == STREAM else None)
 
 
 def complain(message: str, file: str = "") -> None:
     """Print one line to stderr, of the recording `file` where there is one."""
-    about = f"{one_line(file)}: " if file else ""
-    print(f"slimclean: {about}{one_line(with_options(message))}", file=sys.stderr)
+    _tell(f"{file}: {with_options(message)}" if file else with_options(message))
+
+
+def _tell(line: str) -> None:
+    print(f"slimclean: {one_line(line)}", file=sys.stderr)
+
+
+def usage_message(error: Any) -> str:
+    """Return what `error` of Click or Typer says, without "Invalid value" where we wrote the message."""
+    is_ours = type(error) is typer.BadParameter and error.param is None and error.param_hint is None
+    return str(error.message if is_ours else error.format_message())
+
+
+class Group(TyperGroup):
+    """Commands whose errors are one line, those of Typer too, which would draw a box around them."""
+
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
+        """Parse the options before the command; without any argument, there is help."""
+        if not args:
+            return super().make_context(info_name, args, *others, **extra)
+        with _one_line_usage():
+            return super().make_context(info_name, args, *others, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run the command."""
+        with _one_line_usage():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line_usage() -> Iterator[None]:
+    try:
+        yield
+    except CLICK_USAGE as error:
+        _tell(usage_message(error))
+        raise typer.Exit(2) from error
+
+
+def is_given(ctx: Any, *names: str) -> bool:
+    """Tell whether each of these parameters is on the command line, not from a file, a preset or a default."""
+    sources = map(ctx.get_parameter_source, names)
+    return all(source is not None and source.name == "COMMANDLINE" for source in sources)
 
 
 @contextmanager
@@ -90,9 +154,12 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def parse_uf(text: str) -> Uf:
+def parse_uf(text: str, ctx: Any) -> Uf:
+    """Read --uf. Raises where --target-uf, beside it on the command line, would have no effect."""
     if text == "auto":
         return "auto"
+    if is_given(ctx, "uf", "target_uf"):
+        raise typer.BadParameter(f"--target-uf goes with --uf auto, not {text}")
     try:
         return float(text)
     except ValueError as error:

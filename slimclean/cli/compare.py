@@ -14,6 +14,7 @@ from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_error
 
 
 def compare(
+    ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
@@ -40,7 +41,7 @@ def compare(
     Example: slimclean compare take.wav --enhanced clean/take.wav -o take.html
     """
     with one_line_errors():
-        parsed_uf = parse_uf(uf)
+        parsed_uf = parse_uf(uf, ctx)
         from slimclean.audio.atomic import shared_mode
         from slimclean.scoring.tables import check_file
         from slimclean.show.compare import read_stretch, write_comparison

@@ -15,19 +15,21 @@ import typer
 
 from slimclean.cli import reports
 from slimclean.cli.common import (
+    STREAM,
     Device,
     Model,
     Precision,
     TargetUf,
     Threads,
     UfText,
+    is_given,
     one_line_errors,
     parse_bit_rate,
     parse_uf,
     use_threads,
 )
 from slimclean.cli.progress import Progress
-from slimclean.cli.settings import held, table
+from slimclean.cli.settings import held, list_inputs, table
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options, Watch
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from slimclean.batch.report import FileResult
     from slimclean.enhancer import Enhancer
 
-STREAM = Path("-")
 BATCH_LUFS = -16.0
 
 _STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Running"
@@ -157,7 +158,7 @@ def enhance(
     ] = -1.0,
     input_list: Annotated[
         Path | None,
-        typer.Option(help="File with one path a line, or - for stdin.", rich_help_panel=_RUN),
+        typer.Option(help="File with one path a line, # for comments, or - for stdin.", rich_help_panel=_RUN),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and the options that hold.", rich_help_panel=_RUN)
@@ -192,8 +193,10 @@ def enhance(
     Example: slimclean enhance ./recordings -o ./clean --html report.html
     """
     with one_line_errors():
-        parsed_uf = parse_uf(uf)
+        parsed_uf = parse_uf(uf, ctx)
         lufs, per = _parse_loudness(loudness, loudness_per)
+        if loudness == "batch" and loudness_per != "batch" and is_given(ctx, "loudness", "loudness_per"):
+            raise typer.BadParameter(f"--loudness batch goes with --loudness-per batch, not {loudness_per}")
         if lufs is None:
             _refuse_given(ctx, "true_peak", "loudness_per")
         from slimclean.audio import OutputForm
@@ -229,7 +232,7 @@ def enhance(
             scheduler=scheduler,
             loudness_per=per,  # type: ignore[arg-type]
         )
-        inputs = _inputs(paths or [], input_list)
+        inputs = _inputs(ctx, paths or [], input_list)
         reports.check(plots, html, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
@@ -267,8 +270,7 @@ def enhance(
 def _refuse_given(ctx: typer.Context, *names: str) -> None:
     """Raise where one of these is on the command line: it goes with --loudness, and does nothing alone."""
     for name in names:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if is_given(ctx, name):
             raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --loudness")
 
 
@@ -276,11 +278,8 @@ def _is_named_otherwise(ctx: typer.Context, output: str | None) -> bool:
     """Tell whether --output, of the command line, names a file, and --format comes from a file or a preset."""
     from slimclean.audio import WRITABLE
 
-    format_is_given, output_is_given = (
-        (source := ctx.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
-        for name in ("format_", "output")
-    )
-    return output_is_given and not format_is_given and Path(output or "").suffix.lower() in WRITABLE
+    asked = is_given(ctx, "output") and not is_given(ctx, "format_")
+    return asked and Path(output or "").suffix.lower() in WRITABLE
 
 
 def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:
@@ -295,14 +294,11 @@ def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:
         raise typer.BadParameter(f"--loudness takes a number in LUFS, batch or off, not {text!r}") from error
 
 
-def _inputs(paths: list[Path], input_list: Path | None) -> list[Path]:
+def _inputs(ctx: typer.Context, paths: list[Path], input_list: Path | None) -> list[Path]:
     if input_list is not None:
-        from slimclean.batch.pipe import read_text
-        from slimclean.batch.plan import read_list
-
         if input_list == STREAM and STREAM in paths:
             raise typer.BadParameter("standard input is either a recording or the list of inputs")
-        paths = [*paths, *read_list(input_list, read_text(input_list, sys.stdin.buffer))]
+        paths = [*paths, *list_inputs(ctx, input_list)]
     if not paths:
         raise typer.BadParameter("give recordings, folders, - or --input-list")
     return paths

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, one_line_errors
+from slimclean.cli.common import STREAM, Device, Model, one_line_errors, show_rows
 
 PAIRS_PER_PROCESS = 8
 """At least: a process takes seconds to start."""
@@ -17,7 +17,9 @@ def evaluate(
     clean: Annotated[Path, typer.Argument(help="Folder of clean references.", exists=True, file_okay=False)],
     noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
     model: Model = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")
+    ] = None,
     mos: Annotated[
         bool, typer.Option("--mos", help="Also DNSMOS: signal, background, overall, P.808 (extra `mos`).")
     ] = False,
@@ -43,7 +45,7 @@ def evaluate(
         from slimclean.scoring import evaluation
         from slimclean.scoring.dnsmos import require_speechmos
         from slimclean.scoring.metrics import MOS, SCORED
-        from slimclean.scoring.tables import check_file, table, write_rows
+        from slimclean.scoring.tables import check_file, table
         from slimclean.show.curve import plot_curve, with_advantage
         from slimclean.show.plot import require_matplotlib
 
@@ -55,13 +57,11 @@ def evaluate(
             require_speechmos()
         inputs = [path for folder in (clean, noisy) for path in list_folder(folder).recordings]
         for path in (output, plot):
-            if path is not None:
+            if path is not None and not path == output == STREAM:
                 check_file(path, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
-        if output is not None:
-            write_rows(output, rows)
-        print(table(rows))
+        show_rows(rows, output, table(rows))
         if plot is not None:
             plot_curve(rows, plot)

@@ -11,6 +11,7 @@ from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_error
 
 
 def plot(
+    ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG.")],
     enhanced: Annotated[
@@ -31,7 +32,7 @@ def plot(
     Example: slimclean plot take.wav --enhanced clean/take.wav -o take.png
     """
     with one_line_errors():
-        parsed_uf = parse_uf(uf)
+        parsed_uf = parse_uf(uf, ctx)
         from slimclean.enhancer import Enhancer
         from slimclean.scoring.tables import check_file
         from slimclean.show.comparison import compare, preview

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slimclean.cli.common import STREAM
+from slimclean.errors import UsageError
+
 if TYPE_CHECKING:
     from slimclean.batch.plan import Task
     from slimclean.batch.report import FileResult
@@ -26,6 +29,8 @@ def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> No
         if not dry_run:
             check_file(html)
     if plots is not None:
+        if plots == STREAM:
+            raise UsageError("`plots` takes a folder, not -")
         from slimclean.show.plot import require_matplotlib
 
         require_matplotlib()

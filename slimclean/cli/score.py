@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import complain, one_line_errors, show
+from slimclean.cli.common import STREAM, complain, one_line_errors, show_rows
 from slimclean.errors import UsageError
 
 
@@ -26,7 +26,9 @@ def score(
     no_reference: Annotated[
         Path | None, typer.Option(help="Score this folder or file alone, by DNSMOS.", exists=True)
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair; - for stdout.")
+    ] = None,
     metrics: Annotated[
         str, typer.Option(help="Comma-separated: measures, core (PESQ-WB, STOI, SI-SDR), all, mos.")
     ] = "core,pause_db",
@@ -71,7 +73,7 @@ def score(
             score_pairs,
             summarise,
         )
-        from slimclean.scoring.tables import check_file, table, write_rows
+        from slimclean.scoring.tables import check_file, table
 
         names = metric_names(f"{metrics},mos" if mos else metrics, alone=no_reference is not None)
         columns = columns_of(names, improvement=noisy is not None)
@@ -91,17 +93,13 @@ def score(
             *(path for p in pairs for path in (p.reference, p.estimate, p.noisy)),
         ]
         for path in (output, plot):
-            if path is not None:
+            if path is not None and not path == output == STREAM:
                 check_file(path, inputs)
         scores = score_pairs(pairs, names, align=align, jobs=jobs or -1)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group
-        if output is not None:
-            write_rows(output, [score.row(columns) for score in scores])
-        if groups is None:
-            show(table(summarise(scores, columns)))
-        else:
-            show(table(summarise_by_group(scores, columns)))
+        summary = summarise(scores, columns) if groups is None else summarise_by_group(scores, columns)
+        show_rows([score.row(columns) for score in scores], output, table(summary))
         if plot is not None:
             from slimclean.show.plot import plot_scores
 

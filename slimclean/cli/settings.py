@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from slimclean.cli.common import SOURCES, one_line_errors, with_source
+from slimclean.cli.common import SOURCES, is_given, one_line_errors, usage_message, with_source
 from slimclean.errors import UsageError
 
 FILE_NAME = "slimclean.toml"
@@ -29,6 +29,8 @@ _TAKEN = {"uf": "auto or a number", "loudness": "a number in LUFS, batch or off"
 """What an option takes where that is more than text."""
 _SOURCES, _OPTIONS = "slimclean.sources", "slimclean.options"
 """Where options come from, by the names of parameters and by their own."""
+_LISTS = "slimclean.lists"
+"""What the lists of inputs hold that were read."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class ConfigurableCommand(TyperCommand):
 
     def _set_defaults(self, ctx: Any, given: Mapping[str, Any]) -> None:
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
-        file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(given.get("input_list"))])
+        file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(ctx, given)])
         values = _read(file, self._kinds(parameters)) if file else {}
         sources = dict.fromkeys(values, str(file))
         preset = given.get("preset") or values.get("preset")
@@ -124,24 +126,19 @@ class ConfigurableCommand(TyperCommand):
 @contextlib.contextmanager
 def _told(ctx: Any) -> Iterator[None]:
     """Make errors name the file or preset that an option comes from, in one line."""
-    given = {_option(p) for p in ctx.command.params if _from_command_line(ctx, p)}
+    given = {_option(p) for p in ctx.command.params if is_given(ctx, p.name or "")}
     sources = {name: source for name, source in ctx.meta.get(_OPTIONS, {}).items() if name not in given}
     token = SOURCES.set(sources)
     try:
         yield
     except typer.BadParameter as error:
-        message = " ".join(error.format_message().split())
+        message = usage_message(error)
         if (told := with_source(message)) == message:
             raise
         with one_line_errors():
             raise UsageError(told) from error
     finally:
         SOURCES.reset(token)
-
-
-def _from_command_line(ctx: Any, parameter: Any) -> bool:
-    source = ctx.get_parameter_source(parameter.name or "")
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _option(parameter: Any) -> str:
@@ -176,16 +173,27 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _listed(input_list: str | None) -> list[str]:
-    """Return the paths in the file of --input-list; a pipe can be read only once, which is later."""
-    if input_list is None or not os.path.isfile(input_list):  # noqa: PTH113
+def _listed(ctx: Any, given: Mapping[str, Any]) -> list[str]:
+    """Return the paths in --input-list where the file of options may lie beside them."""
+    path = given.get("input_list")
+    is_recording = path == "-" and "-" in (given.get("paths") or ())  # which is refused later
+    if path is None or given.get("config") or given.get("help") or is_recording:
         return []
+    return list(map(str, list_inputs(ctx, Path(path))))
+
+
+def list_inputs(ctx: Any, path: Path) -> list[Path]:
+    """Return the paths that the list `path` holds, - for standard input; a pipe can be read only once.
+
+    Raises `UsageError` for a list that cannot be read or is empty.
+    """
     from slimclean.batch.pipe import read_text
     from slimclean.batch.plan import read_list
 
-    with contextlib.suppress(UsageError):  # which is told when the list is read for good
-        return list(map(str, read_list(Path(input_list), read_text(Path(input_list), sys.stdin.buffer))))
-    return []
+    lists: dict[Path, list[Path]] = ctx.meta.setdefault(_LISTS, {})
+    if path not in lists:
+        lists[path] = read_list(path, read_text(path, sys.stdin.buffer))
+    return lists[path]
 
 
 def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
@@ -234,12 +242,8 @@ def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
         value = ctx.params.get(parameter.name or "")
         if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE:
             continue
-        source = ctx.get_parameter_source(parameter.name or "")
-        place = (
-            "command line"
-            if source and source.name == "COMMANDLINE"
-            else sources.get(parameter.name, "default")
-        )
+        by_hand = is_given(ctx, parameter.name or "")
+        place = "command line" if by_hand else sources.get(parameter.name, "default")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         yield _option(parameter), text, place
 

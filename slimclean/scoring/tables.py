@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,18 +28,27 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
     try:
         with replacing(path) as temporary, open_text(temporary) as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-            writer.writeheader()
-            writer.writerows(rows)
+            file.write(csv_text(rows))
     except OSError as error:
         raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Format rows of the same keys as CSV, a header first."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
     """Raise `SlimcleanError` where `path` could not be written: known before hours of work.
 
-    Raises `UsageError` where it is one of `inputs`, which would be lost.
+    Raises `UsageError` where it is one of `inputs`, which would be lost, and for -, which is no file's name.
     """
+    if path == Path("-"):
+        raise UsageError("- is standard output; give the name of a file here")
     if os.path.realpath(path) in {os.path.realpath(one) for one in inputs if one is not None}:
         raise UsageError(f"{path} is one of the inputs, which would be lost")
     try:

@@ -20,7 +20,7 @@ from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.audio.chunks import content, walk
 from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
-from slimclean.batch.plan import Task
+from slimclean.batch.plan import Task, read_list
 from slimclean.batch.recording import enhance_file
 from slimclean.chunking import LIVE_DELAY_S
 from slimclean.errors import UsageError
@@ -86,6 +86,17 @@ def test_lists_come_from_files_and_streams(tmp_path):
     assert read_text(STREAM, Stream(b"b.wav")) == "b.wav"
     with pytest.raises(UsageError, match="No such file"):
         read_text(tmp_path / "absent", Stream())
+
+
+def test_lists_hold_any_name(tmp_path, monkeypatch):
+    """One that begins like a comment, and those with characters at which Python would split lines."""
+    monkeypatch.chdir(tmp_path)
+    Path("#1 intro.wav").touch()
+    names = ["#1 intro.wav", "a\u2028b.wav", "a\x85b.wav", "a\x0cb.wav", "a\x0bb\x1c.wav", "a\rb.wav"]
+    for end in ("\n", "\r\n"):
+        text = end.join(["# of today", f"#{'-' * 300}", "", *names])
+        assert read_list(Path("l"), text) == read_list(Path("l"), text + end) == list(map(Path, names))
+    assert read_list(Path("l"), "a.wav\r") == [Path("a.wav")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
@@ -222,6 +233,34 @@ def test_what_is_no_chunk_behind_the_sound_is_left_out_with_a_warning():
         assert "100 bytes behind the sound were left out" in result.warnings
         assert out[:8] == b"RIFF" + struct.pack("<I", len(out) - 8)
         assert out[44 + 16_000 :] == chunk(b"JUNK", bytes(92))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("riff_is_right", [True, False])
+def test_sound_that_goes_on_behind_a_size_that_is_too_small_is_a_failure(bits, riff_is_right):
+    sound = pcm(1.0) if bits == 16 else (128 + 90 * voice(1.0)).astype(np.uint8).tobytes()
+    told = len(sound) // 4 + 1 if bits == 8 else len(sound) // 4
+    given = riff(wave_format(bits=bits), chunk(b"data", sound, size=told))
+    if not riff_is_right:
+        given = given[:4] + struct.pack("<I", 36 + told) + given[8:]
+    result, _ = flowed(given)
+    assert (result.status, result.error) == (
+        "failed",
+        "its header says 0.25 s of sound and more follows; give it as a file",
+    )
+
+
+def test_no_sound_and_chunks_behind_it():
+    """A size of 0 is unknown where sound follows, and none where a chunk does that the header counts."""
+    given = riff(wave_format(), chunk(b"data", b""), TITLE)
+    result, out = flowed(given)
+    assert result.status == "enhanced", result.error
+    assert result.duration_s == 0
+    assert out == given
+    result, out = flowed(riff(wave_format(), chunk(b"data", pcm(0.5), size=0)))
+    assert result.status == "enhanced", result.error
+    assert result.duration_s == 0.5
+    assert len(out) == 44 + 16_000
 
 
 CUE = chunk(b"cue ", struct.pack("<III4sIII", 1, 7, 4000, b"data", 0, 0, 4000))

@@ -19,7 +19,13 @@ def test_parameters_become_options():
     assert with_options("`target_uf` takes 1") == "--target-uf takes 1"
     assert with_options("`in_place` goes without `extension`") == "--in-place goes without --format"
     assert with_options("`attenuation_limit_db` takes 1") == "--atten-lim-db takes 1"
+    assert with_options("give (an `output`), or `model`.") == "give (an --output), or --model."
     assert with_options("no `parameter one` in it, nor `Here`") == "no `parameter one` in it, nor `Here`"
+
+
+def test_names_of_files_are_not_taken_for_parameters():
+    for name in ("`mono`.wav", "a/`mono`", "take-`mono`", "'`mono`'"):
+        assert with_options(f"{name}: leave out `mono`") == f"{name}: leave out --mono"
 
 
 def test_the_line_of_a_recording_that_failed_names_options(tmp_path, weights):

@@ -1,0 +1,34 @@
+"""Standard input, output and error, any of which may be closed or full."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from slimclean.cli.common import complain
+
+
+def open_closed() -> None:
+    """Replace standard streams that are closed: input and output fail when used, what is told goes nowhere.
+
+    Called first, this takes their descriptors too, so that no file gets one that a library writes to.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY), encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def flush_output(*, quiet: bool) -> bool:
+    """Write what is left for standard output; where that fails, say so unless `quiet`, and drop it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not quiet and not isinstance(error, BrokenPipeError):
+            complain(error.strerror or str(error), "standard output")
+        # For Python, which tries again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""What the command line refuses, each in one line, and what it does with closed streams and `-`."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import run, voice
+from typer.testing import CliRunner
+
+from slimclean.cli import app, main
+from slimclean.cli.settings import PRESETS
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+
+
+@pytest.fixture
+def take(tmp_path, monkeypatch):
+    """A recording `takes/take.wav` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("takes").mkdir()
+    soundfile.write("takes/take.wav", voice(0.5), 16_000)
+    return Path("takes/take.wav")
+
+
+def refused(*arguments):
+    """Return the one line that a wrong request gets."""
+    done = run(*arguments)
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("slimclean: ")
+    return line.removeprefix("slimclean: ")
+
+
+def test_wrong_usage_is_one_line(take):
+    assert refused("enhance", take, "--true-peak", "-3") == "--true-peak goes with --loudness"
+    assert refused("enhance", take, "--jobs", "-1").startswith("Invalid value for '--jobs' / '-j': ")
+    assert "--threads" in refused("enhance", take, "--threads", "0")
+    assert "Invalid value for --uf: " in refused("enhance", take, "--uf", "x")
+    assert "'missing\\n`mono`.wav' does not exist" in refused("score", take, "missing\n`mono`.wav")
+    assert "No such option: --nonsense" in refused("enhance", "--nonsense")
+    assert "No such option: --nonsense" in refused("--nonsense")
+    assert "Missing argument 'FILE'" in refused("compare")
+    assert "enhance" in refused("enhanc", take)
+
+
+def test_help_is_help_still():
+    for arguments in ([], ["--help"], ["enhance", "--help"]):
+        done = run(*arguments)
+        assert "Usage:" in done.output
+        assert "slimclean: " not in done.output
+
+
+def test_options_that_would_have_no_effect_are_refused(take):
+    both = ["--uf", "0.3", "--target-uf", "0.4"]
+    for command in (["enhance", take], ["compare", take], ["plot", take, "-o", "p.png"]):
+        assert refused(*command, *both) == "--target-uf goes with --uf auto, not 0.3"
+    per = ["--loudness-per", "file"]
+    assert "goes with --loudness-per batch" in refused("enhance", take, "--loudness", "batch", *per)
+    assert run("enhance", take, "--uf", "auto", "--target-uf", "0.4", "--dry-run").exit_code == 0
+    assert "target-uf" in PRESETS["podcast"].options
+    assert run("enhance", take, "--uf", "0.3", "--preset", "podcast", "--dry-run").exit_code == 0
+    Path("takes/slimclean.toml").write_text('uf = 0.3\nloudness-per = "file"\n')
+    assert run("enhance", take, "--target-uf", "0.4", "--loudness", "batch", "--dry-run").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["takes", "takes/", "r.csv", "pl.txt", "plain"])
+def test_a_report_is_a_file_of_rows(take, name):
+    Path("r.csv").mkdir()
+    for more in ([], ["--dry-run"]):
+        assert "name ends in .csv or .jsonl" in refused("enhance", take, "--report", name, *more)
+
+
+@posix
+def test_a_report_may_go_to_a_device(take):
+    assert run("enhance", take, "--report", "/dev/null", "--dry-run").exit_code == 0
+
+
+def test_a_list_from_standard_input_is_one_from_a_file(take):
+    """A file named - is not it, and slimclean.toml beside what it lists holds."""
+    Path("takes/slimclean.toml").write_text("dry = 0.2\n")
+    Path("-").write_text("other.wav\n")
+    done = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--dry-run"], input=f"{take}\n")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"enhance\t{take}\t")
+    assert any(line.split()[:2] == ["dry", "0.2"] for line in done.stderr.splitlines())
+    helped = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--help"], input="")
+    assert helped.exit_code == 0
+
+
+def test_a_file_that_begins_like_a_comment_is_listed(take):
+    take.rename("#1 intro.wav")
+    Path("list.txt").write_text("# of today\n#1 intro.wav\n")
+    done = run("enhance", "--input-list", "list.txt", "--dry-run")
+    assert done.stdout.startswith("enhance\t#1 intro.wav\t"), done.output
+
+
+def test_scores_go_to_standard_output(take):
+    done = run("score", take, take, "--metrics", "si_sdr_db", "-o", "-")
+    assert done.exit_code == 0, done.output
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert row["status"] == "scored"
+    assert "si_sdr_db" in done.stderr
+    assert not Path("-").exists()
+
+
+def test_speeds_go_to_standard_output(take, weights, monkeypatch):
+    rows = [{"uf": "0.5", "rtf": 0.25}, {"uf": "1", "rtf": 0.5}]
+    monkeypatch.setattr("slimclean.scoring.benchmark.benchmark", lambda *_, **__: rows)
+    done = run("benchmark", "--input", take, "-m", weights, "--threads", "1", "--csv", "-")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == ["uf,rtf", "0.5,0.25", "1,0.5"]
+    assert "take.wav: 0.5 s at 16000 Hz" in done.stderr
+    assert not Path("-").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["score", "--metrics", "si_sdr_db", "--plot", "-"], ["enhance", "--plots", "-"], ["plot", "-o", "-"],
+     ["compare", "-o", "-"], ["enhance", "--html", "-"], ["enhance", "--report", "-"]],
+)  # fmt: skip
+def test_what_cannot_go_to_standard_output_is_refused(take, arguments):
+    if "plot" in arguments[-2] or arguments[0] == "plot":
+        pytest.importorskip("matplotlib")
+    command, *options = arguments
+    refused(command, take, *([take] if command == "score" else []), *options)
+    assert not Path("-").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["presets"], ["--version"], ["enhance", "--help"], []])
+@pytest.mark.parametrize("buffering", [1, -1])
+def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys, buffering, arguments):
+    monkeypatch.setattr(sys, "argv", ["slimclean", *arguments])
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    with open("/dev/full", "w", buffering) as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("No space left on device")
+
+
+@posix
+def test_closed_streams(take, weights):
+    """Input and output that are needed are one line; without standard error, the work is done."""
+
+    def shell(arguments):
+        command = f"{sys.executable} -m slimclean enhance -m {weights} {arguments}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    code, told = shell("- -o - <&-")
+    assert (code, told.splitlines()[0]) == (1, "slimclean: -: Bad file descriptor")
+    code, told = shell(f"{take} -o - >&-")
+    assert (code, told.splitlines()[0]) == (1, f"slimclean: {take}: Bad file descriptor")
+    assert shell(f"{take} -o c1.wav 2>&-") == (0, "")
+    assert soundfile.info("c1.wav").frames == 8_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 NAMES = (
     ("TITLE", "TIT2", "\xa9nam", "INAM", "title"),
@@ -37,6 +38,8 @@ STALE_FRAMES = ("RVA2", "RVAD", "RGAD", "EQU2", "EQUA", "TLEN", "TSIZ", "MLLT", 
 
 MOST_S = 0xFFFF_FFFE / 1000
 """The latest time that a chapter of ID3 can have."""
+LEAST_CHAPTER_S = 0.0015
+"""A chapter that is no longer says nothing of its end: some programs write 1 ms for an end they do not know."""
 _KINDS = range(21)
 
 
@@ -56,13 +59,21 @@ class Picture:
             self.mime = "image/png" if self.data.startswith(b"\x89PNG") else "image/jpeg"
 
 
+class Chapter(NamedTuple):
+    """A part of a recording, from `start_s` to `end_s`, times in seconds; None: nobody says where it ends."""
+
+    start_s: float
+    title: str
+    end_s: float | None = None
+
+
 @dataclass
 class Attached:
-    """What lies beside the sound: texts by Vorbis comment name, pictures, chapters as (start in s, title)."""
+    """What lies beside the sound: texts by Vorbis comment name, pictures, and chapters in their order."""
 
     texts: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    chapters: list[tuple[float, str]] = field(default_factory=list)
+    chapters: list[Chapter] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Names of what only the source's own kind of tags can hold."""
     damaged: list[str] = field(default_factory=list)
@@ -70,3 +81,21 @@ class Attached:
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.pictures or self.chapters)
+
+    def sort_chapters(self) -> None:
+        """Put the chapters into the order of their beginnings."""
+        self.chapters.sort(key=lambda chapter: (chapter.start_s, chapter.title))
+
+    def chapter_ends_s(self, length_s: float) -> list[float]:
+        """Return where each chapter ends, in s, in `length_s` seconds of sound, and not before it begins.
+
+        That is its own end where it has one, else the beginning of the next, and at last the end of the sound.
+        """
+        ends_s = []
+        following_s = [*(chapter.start_s for chapter in self.chapters[1:]), length_s]
+        for chapter, next_s in zip(self.chapters, following_s, strict=False):
+            end_s = chapter.end_s
+            if end_s is None or not end_s > chapter.start_s + LEAST_CHAPTER_S:
+                end_s = next_s
+            ends_s.append(max(chapter.start_s, min(end_s, length_s)))
+        return ends_s

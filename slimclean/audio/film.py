@@ -21,7 +21,7 @@ from slimclean.audio.attached import Attached
 from slimclean.audio.containers import CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS, compression_level, to_ogg
 from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, without
+from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, add_chapters, without
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tracks import (
     header_first,
@@ -78,7 +78,7 @@ class Film:
         self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
         self._held = np.zeros((0, info.channels))
         self._step = _step(info)
-        self._bits = self._encoded = 0
+        self._bits = self._encoded = self._given = 0
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
@@ -95,6 +95,7 @@ class Film:
 
     def write(self, samples: np.ndarray) -> None:
         """Append [T, C] in the encoder's own kind of number (see `sample_format`)."""
+        self._given += len(samples)
         if self._ogg is not None:
             self._ogg.write(samples)
             return
@@ -137,6 +138,8 @@ class Film:
                 self._mux(self._sound.encode(None))
             if self._others is not None:
                 self._others.copy_until(None)
+            else:  # the header is written, but only now it is known where the last chapter ends
+                add_chapters(self._attached, self._out, self._given / self.info.sample_rate)
             self._out.close()
         self.abandon()
 
@@ -234,14 +237,6 @@ class Film:
                 self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
         if old is None:
             return
-        old_codec = old.codec_context.codec.canonical_name
-        if (
-            old_codec != info.codec
-            and info.codec == self._container.codecs[0]
-            and self._others is not None
-            and self._others.same_kind
-        ):
-            self.warnings.append(f"its sound, {old_codec}, cannot be encoded here: {info.codec} instead")
         self._sound.metadata.update(without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
         self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
 

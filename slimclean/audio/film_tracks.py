@@ -141,36 +141,34 @@ class OtherTracks:
 
 
 def add_attached(attached: Attached, out: Any, container: Container) -> None:
-    """Add texts, chapters and pictures of a source that is no film."""
+    """Add texts and pictures of a source that is no film."""
     for name, value in attached.texts:
         if name == "TRACKNUMBER" and "mov" in container.demuxers and not _is_16_bit(value):
             continue  # FFmpeg would write another number
         key = _KEYS.get(name, name.lower())
         out.metadata[key] = "; ".join(filter(None, [out.metadata.get(key), value]))
-    starts = [round(1000 * start_s) for start_s, _ in attached.chapters]
-    out.set_chapters(
-        [
-            {
-                "id": k,
-                "start": start,
-                "end": end,
-                "time_base": Fraction(1, 1000),
-                "metadata": {"title": title},
-            }
-            for k, (start, end, (_, title)) in enumerate(
-                zip(
-                    starts,
-                    [*starts[1:], *(start + 1 for start in starts[-1:])],
-                    attached.chapters,
-                    strict=True,
-                )
-            )
-        ]
-    )
     if container.muxer == "matroska":
         for picture in attached.pictures:
             kind = picture.mime.removeprefix("image/").replace("jpeg", "jpg")
             out.add_attachment(f"cover.{kind}", picture.mime, picture.data)
+
+
+def add_chapters(attached: Attached, out: Any, length_s: float) -> None:
+    """Add the chapters of a source that is no film to `length_s` seconds of sound, all of which is written."""
+    ends_s = attached.chapter_ends_s(length_s)
+    chapters = []
+    for number, (chapter, end_s) in enumerate(zip(attached.chapters, ends_s, strict=True)):
+        start = round(1000 * chapter.start_s)
+        chapters.append(
+            {
+                "id": number,
+                "start": start,
+                "end": max(start + 1, round(1000 * end_s)),
+                "time_base": Fraction(1, 1000),
+                "metadata": {"title": chapter.title},
+            }
+        )
+    out.set_chapters(chapters)
 
 
 def _is_16_bit(text: str) -> bool:

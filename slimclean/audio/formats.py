@@ -48,6 +48,7 @@ class AudioInfo:
     `codec` and `channel_layout` have FFmpeg's names, `bit_rate` is that of lossy sound in bit/s,
     `bits_per_sample` counts the bits that hold sound, `channel_mask` is that of a WAVE header, `track`
     which of several sound tracks this is, from 1, and `start_s` the time on a film's clock of the first sample.
+    `replaced` names the encoding of the input where an output in the same container has another, unasked.
     """
 
     sample_rate: int
@@ -63,6 +64,7 @@ class AudioInfo:
     channel_mask: int | None = field(default=None, compare=False)
     track: int | None = field(default=None, compare=False)
     start_s: Fraction = field(default=Fraction(0), compare=False)
+    replaced: str | None = field(default=None, compare=False)
 
     @property
     def duration_s(self) -> float:
@@ -133,10 +135,14 @@ class OutputForm:
         return None if lossy else BY_EXTENSION[self.extension].key
 
     def unused(self, stored: AudioInfo) -> list[str]:
-        """Return what is remarked of an output like `stored`, to which not all of this applies."""
-        if self.bit_rate is None or stored.bit_rate is not None:
-            return []
-        return [f"`bit_rate` is not used: {stored.format} with {stored.subtype} has none"]
+        """Return what is remarked of an output like `stored`: where it is not as it came, or as asked for."""
+        remarks = []
+        if stored.replaced:
+            new = stored.codec or stored.subtype
+            remarks.append(f"its sound, {stored.replaced}, cannot be encoded here: {new} instead")
+        if self.bit_rate is not None and stored.bit_rate is None:
+            remarks.append(f"`bit_rate` is not used: {stored.format} with {stored.subtype} has none")
+        return remarks
 
 
 def _check_holds(container: Container, subtype: str) -> None:
@@ -188,7 +194,25 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
         check_bit_rate(codec, form.bit_rate, out.channels, out.sample_rate)
     if codec not in ENCODINGS or ENCODINGS[codec].kbits is None:
         out = replace(out, bit_rate=None)
-    return replace(out, codec=codec)
+    return replace(out, codec=codec, replaced=None if form.subtype else _replaced(info, out, codec, wanted))
+
+
+def _replaced(info: AudioInfo, out: AudioInfo, codec: str | None, wanted: Container | None) -> str | None:
+    """Return the name of the encoding of `info` where `out`, whose encoding is another, has its container.
+
+    `codec` is that of `out`. An extension that stands for an encoding, such as .opus, asks for that.
+    """
+    names = {"MATROSKA": ("matroska", "webm")}.get(info.format, (info.format.lower(),))
+    same = out.format == info.format or (out.format == "WAV" and info.format in ("WAVEX", "RF64"))
+    same = same or (wanted is not None and any(name in wanted.demuxers for name in names))
+    if not same or (wanted is not None and wanted.subtype):
+        return None
+    in_ogg = info.format == "OGG" and not info.lossy  # libsndfile names the bits of FLAC there
+    old = info.codec or ("flac" if in_ogg else codec_of(info.format, info.subtype))
+    is_pcm = re.match(r"pcm_[suf]\d", old or "") and out.subtype.startswith(("PCM", "FLOAT", "DOUBLE"))
+    if is_pcm or (old == codec if old else info.subtype == out.subtype):
+        return None
+    return old or info.subtype
 
 
 def _container_of(info: AudioInfo) -> Container | None:

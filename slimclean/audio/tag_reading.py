@@ -13,7 +13,16 @@ from typing import Any
 import soundfile
 
 from slimclean.audio import chunks
-from slimclean.audio.attached import CHANNEL_MASK, MOST_S, NAMES, STALE, STALE_FRAMES, Attached, Picture
+from slimclean.audio.attached import (
+    CHANNEL_MASK,
+    MOST_S,
+    NAMES,
+    STALE,
+    STALE_FRAMES,
+    Attached,
+    Chapter,
+    Picture,
+)
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
@@ -30,9 +39,9 @@ def read(source: Path) -> Attached:
     found.texts = [
         each for each in found.texts if not STALE.match(each[0]) and each[0] not in dropped and each[1]
     ]
-    if nonsense := [title for start_s, title in found.chapters if not 0 <= start_s <= MOST_S]:
+    if nonsense := [each.title for each in found.chapters if not 0 <= each.start_s <= MOST_S]:
         found.damaged += [f"the chapter {title}".strip() for title in nonsense]
-        found.chapters = [each for each in found.chapters if 0 <= each[0] <= MOST_S]
+        found.chapters = [each for each in found.chapters if 0 <= each.start_s <= MOST_S]
     found.damaged = list(dict.fromkeys(found.damaged))
     return found
 
@@ -54,7 +63,7 @@ def _read(source: Path, found: Attached) -> None:
     given: Any = open_tags(source) if has_mutagen() else None
     if given is None and has_mutagen() and _is_tagged(source):
         found.damaged.append("some of its tags")  # what others read of them follows
-    if given is not None and type(given).__name__ not in ("MP4",) and given.tags is not None:
+    if given is not None and type(given).__name__ not in ("MP4",):
         _read_mutagen(given, found)
     elif given is not None and given.tags is not None:
         _read_mp4(given, found)
@@ -99,7 +108,8 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
             for chapter in container.chapters():
                 base = chapter["time_base"] or 0
                 title = _utf8(chapter["metadata"].get("title", ""))
-                found.chapters.append((float(chapter["start"] * base), title))
+                start_s, end_s = (float(chapter[key] * base) for key in ("start", "end"))
+                found.chapters.append(Chapter(start_s, title, end_s))
             if chapters_only:
                 return
             known = {"track": "TRACKNUMBER", "album_artist": "ALBUMARTIST", "encoded_by": "ENCODED-BY"}
@@ -128,12 +138,13 @@ def _read_mutagen(given: Any, found: Attached) -> None:
     import mutagen.flac
     import mutagen.id3
 
-    tags = given.tags
+    tags = given.tags if given.tags is not None else []
     if isinstance(tags, mutagen.id3.ID3):
-        _read_id3(tags, found)
+        _read_id3(tags, found, _of_id3v2(given.filename))
         return
     if isinstance(given, mutagen.flac.FLAC):
         found.pictures += [Picture(p.data, p.mime, p.type, p.desc) for p in given.pictures]
+        found.lost += [CUE_SHEET] if given.cuesheet else []
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
@@ -142,10 +153,10 @@ def _read_mutagen(given: Any, found: Attached) -> None:
                 picture = picture_in(text)
                 found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
             elif re.fullmatch(r"CHAPTER\d+", name):
-                found.chapters.append((_seconds(text), _first(pairs, name + "NAME")))
+                found.chapters.append(Chapter(_seconds(text), _first(pairs, name + "NAME")))
             elif not re.fullmatch(r"CHAPTER\d+NAME", name):
                 found.texts.append((_ASF.get(name, name), text))
-    found.chapters.sort()
+    found.sort_chapters()
 
 
 def picture_in(comment: str) -> Any:
@@ -155,10 +166,16 @@ def picture_in(comment: str) -> Any:
     return mutagen.flac.Picture(base64.b64decode(comment))
 
 
+ID3V1_BYTES = (30, 28, 4)
+"""Where ID3v1 cuts a text: also a comment before the number of the track, and a year."""
+ID3V1_PAGES = ("latin-1", "utf-8", "cp1251", "cp932")
+"""The code pages of programs that wrote it."""
 _ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
         "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
 
 
+CUE_SHEET = "the cue sheet"
+"""What is said of the one that a FLAC may have, for which other kinds have no place."""
 PICTURE = "METADATA_BLOCK_PICTURE"
 """The comment that holds a picture in Ogg."""
 
@@ -172,12 +189,44 @@ def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
     return next((str(value) for key, value in pairs if str(key).upper() == name), "")
 
 
-def _read_id3(tags: Any, found: Attached) -> None:
+def _of_id3v2(path: str | Path) -> Any:
+    """Return the frames of ID3v2 at the beginning of `path`, without those of ID3v1; None for none."""
+    import mutagen.id3
+
+    try:
+        return mutagen.id3.ID3(path, load_v1=False)
+    except mutagen.MutagenError:
+        return None
+
+
+def _read_id3(tags: Any, found: Attached, of_v2: Any = None) -> None:
+    """Read frames of ID3. Those that are not `of_v2` are of ID3v1, and left out where they repeat others."""
     by_frame = {names[1]: names[0] for names in NAMES}
-    for frame in tags.values():
+    of_v1 = []
+    known: list[tuple[str, str]] = []
+    for key, frame in tags.items():
+        if of_v2 is not None and key not in of_v2:
+            of_v1.append(frame)
+            continue
         with _guarded(frame.FrameID, found):
             _read_frame(frame, by_frame, found)
-    found.chapters.sort()
+            known += [("COMMENT", str(text)) for text in frame.text] if frame.FrameID == "COMM" else []
+    known += found.texts
+    for frame in of_v1:
+        with _guarded(frame.FrameID, found):
+            added = Attached()
+            _read_frame(frame, by_frame, added)
+            for name, text in added.texts:
+                if not any(name == key and _repeats(str(frame.text[0]), whole) for key, whole in known):
+                    found.texts.append((name, text))
+    found.sort_chapters()
+
+
+def _repeats(short: str, whole: str) -> bool:
+    """Tell whether `short`, bytes of ID3v1 taken for Latin-1, is `whole` or the part of it that fits there."""
+    raw = short.encode("latin-1", "replace")
+    pages = (whole.encode(page, "replace") for page in ID3V1_PAGES)
+    return any(raw == page[:cut].split(b"\0")[0].strip() for page in pages for cut in ID3V1_BYTES)
 
 
 def _read_frame(frame: Any, by_frame: dict[str, str], found: Attached) -> None:
@@ -186,7 +235,8 @@ def _read_frame(frame: Any, by_frame: dict[str, str], found: Attached) -> None:
         found.pictures.append(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
     elif kind == "CHAP":
         titles = frame.sub_frames.getall("TIT2")
-        found.chapters.append((frame.start_time / 1000, str(titles[0]) if titles else ""))
+        start_s, end_s = frame.start_time / 1000, frame.end_time / 1000
+        found.chapters.append(Chapter(start_s, str(titles[0]) if titles else "", end_s))
         if frame.sub_frames.getall("APIC") and "pictures of chapters" not in found.lost:
             found.lost.append("pictures of chapters")
     elif kind == "TXXX":

@@ -39,9 +39,9 @@ def write(attached: Attached, written: Path, family: str, info: AudioInfo) -> li
     for name, value in attached.texts:
         key = re.sub(r"[^ -<>-}]", "_", name) or "COMMENT"
         new.tags.append((key, value))
-    for number, (start_s, title) in enumerate(attached.chapters, 1):
-        new.tags.append((f"CHAPTER{number:03d}", _clock(start_s)))
-        new.tags.append((f"CHAPTER{number:03d}NAME", title))
+    for number, chapter in enumerate(attached.chapters, 1):
+        new.tags.append((f"CHAPTER{number:03d}", _clock(chapter.start_s)))
+        new.tags.append((f"CHAPTER{number:03d}NAME", chapter.title))
     usual = {1: 0x4, 2: 0x3}.get(info.channels)
     if info.channel_mask and info.channel_mask != usual and isinstance(new, mutagen.flac.FLAC):
         new.tags.append((CHANNEL_MASK, f"0x{info.channel_mask:04X}"))
@@ -112,17 +112,16 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[
         taken.add(described)
         add("APIC", encoding=3, mime=one.mime, type=one.kind, desc=described, data=one.data)
     names = [f"chp{number}" for number in range(len(attached.chapters))]
-    ends = [*(start_s for start_s, _ in attached.chapters[1:]), *(None for _ in names[-1:])]
-    for name, (start_s, title), end_s in zip(names, attached.chapters, ends, strict=True):
-        stop = round(1000 * (end_s if end_s is not None else max(start_s, length_s)))
+    ends_s = attached.chapter_ends_s(length_s)
+    for name, chapter, end_s in zip(names, attached.chapters, ends_s, strict=True):
         tags.add(
             id3.CHAP(
                 element_id=name,
-                start_time=round(1000 * start_s),
-                end_time=stop,
+                start_time=round(1000 * chapter.start_s),
+                end_time=round(1000 * end_s),
                 start_offset=0xFFFF_FFFF,
                 end_offset=0xFFFF_FFFF,
-                sub_frames=[id3.TIT2(encoding=3, text=[title])],
+                sub_frames=[id3.TIT2(encoding=3, text=[chapter.title])],
             )
         )
     if names:

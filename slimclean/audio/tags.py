@@ -18,7 +18,7 @@ from slimclean.audio import chunks
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, STALE, STALE_FRAMES, Attached
 from slimclean.audio.containers import MUXERS
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_reading import PICTURE, has_mutagen, open_tags, picture_in, read
+from slimclean.audio.tag_reading import CUE_SHEET, PICTURE, has_mutagen, open_tags, picture_in, read
 from slimclean.audio.tag_writing import ID3, MP4, VORBIS, add_pictures, chunks_for, id3_of, write
 
 ID3V1_BYTES = 128
@@ -235,10 +235,40 @@ def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> list[str]:
     warnings = _damaged(damaged)
     if new_flac:
         warnings += add_pictures(new, pictures)
-        if old_flac and given.cuesheet and info.sample_rate == given.info.sample_rate:
-            new.metadata_blocks.append(given.cuesheet)
+        if old_flac and given.cuesheet:
+            warnings += _copy_cue_sheet(given, new, info)
+    elif old_flac and given.cuesheet:
+        warnings.append(f"{info.format} does not hold {CUE_SHEET}")
     new.save()
     return warnings
+
+
+def _copy_cue_sheet(given: Any, new: Any, info: AudioInfo) -> list[str]:
+    """Copy the cue sheet of a FLAC, its positions at the new sample rate; return warnings.
+
+    That of a compact disc counts its sectors of 588 samples at 44.1 kHz, and holds at no other rate (RFC 9639,
+    8.7).
+    """
+    import mutagen.flac
+
+    sheet, rate = given.cuesheet, info.sample_rate
+    old_rate = int(given.info.sample_rate)
+    if rate != old_rate:
+        if sheet.compact_disc:
+            return [f"{CUE_SHEET} is not kept: it is of a compact disc, which has 44100 Hz, not {rate}"]
+
+        def moved(samples: int) -> int:
+            return min(round(samples * rate / old_rate), info.frames)
+
+        for track in sheet.tracks:
+            old_start = track.start_offset
+            track.start_offset = moved(old_start)
+            track.indexes = [
+                mutagen.flac.CueSheetTrackIndex(number, moved(old_start + offset) - track.start_offset)
+                for number, offset in track.indexes
+            ]
+    new.metadata_blocks.append(sheet)
+    return []
 
 
 def _has_id3(source: Path) -> bool:
@@ -257,17 +287,12 @@ def _has_id3(source: Path) -> bool:
 
 
 def _copy_id3(source: Path, written: Path) -> None:
-    """ID3 in the version that it had, and APE tags behind the sound."""
+    """Copy ID3 in the versions that it had, and APE tags behind the sound."""
     import mutagen.apev2
     import mutagen.id3
 
     try:
-        old = mutagen.id3.ID3(source, translate=False)
-        version = 3 if old.version[1] == 3 else 4
-        if old.version[1] not in (3, 4):
-            old = mutagen.id3.ID3(source)
-        if old.version[0] == 1:  # which is raw bytes in any code page, and is copied as such below
-            old = id3_of(mutagen.id3.ID3(), read(source))
+        old, version = _id3v2(source)
         _drop_stale(old)
         old.save(written, v1=0, v2_version=version, padding=lambda _: 1024)
     except mutagen.id3.ID3NoHeaderError:
@@ -284,6 +309,23 @@ def _copy_id3(source: Path, written: Path) -> None:
     for key in [key for key in ape if STALE.match(key)]:
         del ape[key]
     ape.save(written)
+
+
+def _id3v2(source: Path) -> tuple[Any, int]:
+    """Return what `source` has in ID3v2, else in ID3v1, and whether to write it as version 2.3 or 2.4.
+
+    ID3v1, which is copied as it is, adds nothing to ID3v2.
+    """
+    import mutagen.id3
+
+    try:
+        old = mutagen.id3.ID3(source, translate=False, load_v1=False)
+    except (mutagen.id3.ID3NoHeaderError, mutagen.id3.ID3UnsupportedVersionError):
+        mutagen.id3.ID3(source)  # raises where there is no ID3v1 either
+        return id3_of(mutagen.id3.ID3(), read(source)), 4  # as texts: it is raw bytes in any code page
+    if old.version[1] in (3, 4):
+        return old, int(old.version[1])
+    return mutagen.id3.ID3(source, load_v1=False), 4
 
 
 def _drop_stale(id3: Any) -> None:

@@ -711,16 +711,103 @@ def test_frames_that_only_id3_holds_are_named_in_a_warning(tmp_path, name):
     assert "does not hold" not in enhanced(tmp_path / "a.mp3", tmp_path / "c.mp3").warnings
 
 
-@pytest.mark.parametrize("name", ["b.mp3", "b.wav"])
+def chapters_of(path):
+    """(start, end, title) of each, times in s, as FFmpeg has them."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as file:
+        return [
+            (
+                float(one["start"] * one["time_base"]),
+                float(one["end"] * one["time_base"]),
+                one["metadata"]["title"],
+            )
+            for one in file.chapters()
+        ]
+
+
+IN_FILMS = ["b.m4a", "b.mp4", "b.mov", "b.mka", "b.mkv", "b.webm"]
+
+
+@pytest.mark.parametrize("name", ["b.mp3", "b.wav", *IN_FILMS])
 def test_the_last_chapter_ends_with_the_recording(tmp_path, name):
-    from mutagen import File, flac
+    from mutagen import flac
 
     tagged = flac.FLAC(written(tmp_path / "a.flac", 44_100))
-    tagged["CHAPTER001"], tagged["CHAPTER001NAME"] = "00:00:00.000", "One"
+    for number, start in enumerate(("00:00:00.000", "00:00:00.200"), 1):
+        tagged[f"CHAPTER{number:03d}"], tagged[f"CHAPTER{number:03d}NAME"] = start, f"Part {number}"
     tagged.save()
     enhanced(tmp_path / "a.flac", tmp_path / name, OutputForm(sample_rate=48_000))
-    (chapter,) = File(tmp_path / name).tags.getall("CHAP")
-    assert (chapter.start_time, chapter.end_time) == (0, 500)
+    assert chapters_of(tmp_path / name) == [(0, 0.2, "Part 1"), (0.2, 0.5, "Part 2")]
+
+
+@pytest.mark.parametrize("name", ["b.mp3", "b.wav", "b.m4a", "b.mka"])
+@pytest.mark.parametrize(("told_s", "end_s"), [(0.4, 0.4), (0xFFFF_FFFF / 1000, 0.5), (0.201, 0.5)])
+def test_the_last_chapter_keeps_an_end_of_its_own(tmp_path, name, told_s, end_s):
+    """Nothing ends after the sound, and what ends as soon as it begins has no end of its own."""
+    from mutagen import id3
+
+    written(tmp_path / "a.mp3", 48_000, format="MP3")
+    tags = id3.ID3()
+    for number, (start_s, stop_s) in enumerate(((0, 0.1), (0.2, told_s))):
+        title = [id3.TIT2(encoding=3, text=[f"Part {number}"])]
+        start, stop = round(1000 * start_s), round(1000 * stop_s)
+        tags.add(id3.CHAP(element_id=f"c{number}", start_time=start, end_time=stop, sub_frames=title))
+    tags.save(tmp_path / "a.mp3")
+    if name == "b.mp3":  # whose tags are copied as they are
+        enhanced(tmp_path / "a.mp3", tmp_path / "a.mkv")
+    enhanced(tmp_path / ("a.mkv" if name == "b.mp3" else "a.mp3"), tmp_path / name)
+    first, last = chapters_of(tmp_path / name)
+    assert last == (0.2, pytest.approx(end_s, abs=0.002), "Part 1")
+    # In M4A a chapter ends where the next one begins.
+    assert first == (0, 0.2 if name == "b.m4a" else 0.1, "Part 0")
+
+
+def id3v1_tag(title=b"", comment=b""):
+    """A tag of version 1.1, for track 3, whose texts it cuts."""
+    texts = title[:30].ljust(30, b"\0") + bytes(60), comment[:28].ljust(28, b"\0")
+    return b"TAG" + texts[0] + b"2024" + texts[1] + b"\0\3\xff"
+
+
+LONG = "Gespräche über Gott, die Welt und den ganzen Rest"
+
+
+@pytest.mark.parametrize("page", ["latin-1", "utf-8"])
+@pytest.mark.parametrize("frame", ["TXXX:comment", "COMM:", "COMM:Notiz"])
+@pytest.mark.parametrize("comment", [LONG, LONG[:9]])
+def test_what_id3v1_repeats_is_not_added(tmp_path, comment, frame, page):
+    from mutagen import id3
+
+    source, (kind, name) = tmp_path / "a.mp3", frame.split(":")
+    tags = id3.ID3()
+    tags.add(id3.TIT2(encoding=3, text=["T"]))
+    language = {"lang": "deu"} if kind == "COMM" else {}
+    tags.add(id3.Frames[kind](encoding=3, desc=name, text=[comment], **language))
+    tags.save(written(source, 44_100, format="MP3"), v1=0)
+    v1 = id3v1_tag(b"T", comment.encode(page))
+    source.write_bytes(source.read_bytes() + v1)
+    enhanced(source, tmp_path / "b.mp3")
+    assert set(id3.ID3(tmp_path / "b.mp3", load_v1=False)) == set(id3.ID3(source, load_v1=False))
+    assert (tmp_path / "b.mp3").read_bytes().endswith(v1)
+    enhanced(source, tmp_path / "b.flac")
+    assert sorted(mutagen.File(tmp_path / "b.flac").tags) == sorted(
+        [("TITLE", "T"), (name.upper() or "COMMENT", comment), ("DATE", "2024"), ("TRACKNUMBER", "3")]
+    )
+
+
+def test_what_only_id3v1_says_goes_along(tmp_path):
+    from mutagen import id3
+
+    source = written(tmp_path / "a.mp3", 44_100, format="MP3")
+    tags = id3.ID3()
+    tags.add(id3.COMM(encoding=3, lang="deu", desc="", text=[LONG]))
+    tags.save(source, v1=0)
+    source.write_bytes(source.read_bytes() + id3v1_tag("Интервью".encode("cp1251"), LONG[:9].encode("latin-1")))
+    enhanced(source, tmp_path / "b.flac")
+    new = mutagen.File(tmp_path / "b.flac").tags
+    assert (new["title"], new["comment"]) == (["Интервью"], [LONG, LONG[:9]])  # a comment of 9 was not cut
+    enhanced(source, tmp_path / "b.mp3")
+    assert list(id3.ID3(tmp_path / "b.mp3", load_v1=False)) == ["COMM::deu"]
+    assert (tmp_path / "b.mp3").read_bytes()[-128:] == source.read_bytes()[-128:]
 
 
 @pytest.mark.parametrize("end", [PCM, AMBISONIC])

@@ -143,6 +143,64 @@ def test_a_picture_that_flac_cannot_hold_costs_nothing_else(tmp_path):
     assert "a picture of more than 16 MB is not kept" in result.warnings
 
 
+def cue_sheet(path, *, disc, title="T"):
+    """A FLAC of half a second with tracks from 0 and from sample 5880 on, the latter with a pause of 588."""
+    from mutagen.flac import FLAC, CueSheet, CueSheetTrack, CueSheetTrackIndex
+
+    file = FLAC(written(path, 44_100, format="FLAC"))
+    sheet = CueSheet(None)
+    sheet.compact_disc, sheet.lead_in_samples = disc, 88_200 if disc else 0
+    for number, start in ((1, 0), (2, 5880)):
+        track = CueSheetTrack(number, start, b"DEABC2400001")
+        track.indexes = [CueSheetTrackIndex(0, 0), CueSheetTrackIndex(1, 588)]
+        sheet.tracks.append(track)
+    sheet.tracks.append(CueSheetTrack(170 if disc else 255, file.info.total_samples))
+    file.metadata_blocks.append(sheet)
+    if title:
+        file["TITLE"] = title
+    file.save()
+    return path
+
+
+@pytest.mark.parametrize("disc", [True, False])
+def test_a_cue_sheet_is_kept_in_flac(tmp_path, disc):
+    source = cue_sheet(tmp_path / "a.flac", disc=disc)
+    assert "cue sheet" not in enhanced(source, tmp_path / "b.flac").warnings
+    assert mutagen.File(tmp_path / "b.flac").cuesheet == mutagen.File(source).cuesheet
+
+
+def test_a_cue_sheet_follows_the_sample_rate(tmp_path):
+    source = cue_sheet(tmp_path / "a.flac", disc=False)
+    result = enhanced(source, tmp_path / "b.flac", OutputForm(sample_rate=24_000))
+    assert "cue sheet" not in result.warnings
+    new = mutagen.File(tmp_path / "b.flac")
+    tracks = [(one.track_number, one.start_offset, one.indexes) for one in new.cuesheet.tracks]
+    indexes = [(0, 0), (1, 320)]
+    assert tracks == [(1, 0, indexes), (2, 3200, indexes), (255, new.info.total_samples, [])]
+    assert {one.isrc for one in new.cuesheet.tracks[:2]} == {b"DEABC2400001"}
+
+
+def test_a_cue_sheet_of_a_compact_disc_is_named_where_the_rate_changes(tmp_path):
+    source = cue_sheet(tmp_path / "a.flac", disc=True)
+    result = enhanced(source, tmp_path / "b.flac", OutputForm(sample_rate=24_000))
+    assert "the cue sheet is not kept" in result.warnings
+    assert mutagen.File(tmp_path / "b.flac").cuesheet is None
+    assert mutagen.File(tmp_path / "b.flac").tags["title"] == ["T"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [*((name, "T") for name in [*NAMES[1:], "b.mka", "b.webm", "b.mov"]), ("b.ogg", ""), ("b.wav", "")],
+)
+def test_a_cue_sheet_that_does_not_go_in_is_named(tmp_path, name, title):
+    if name in ("b.m4a", "b.mkv", "b.mka", "b.webm", "b.mov"):
+        pytest.importorskip("av")
+    source = cue_sheet(tmp_path / "a.flac", disc=False, title=title)
+    warnings = enhanced(source, tmp_path / name, OutputForm(sample_rate=48_000)).warnings
+    assert warnings.count("the cue sheet") == 1
+    assert "does not hold" in warnings
+
+
 @pytest.mark.parametrize("name", ["b.flac", "b.mp3", "b.wav", "b.caf"])
 def test_tags_that_mutagen_cannot_read_are_read_by_others(tmp_path, monkeypatch, name):
     pytest.importorskip("av")

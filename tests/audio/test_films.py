@@ -205,6 +205,22 @@ def test_the_row_has_what_the_reader_noticed(tmp_path):
     assert "starts 0.50 s late" in result.warnings
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "told"),
+    [
+        ("a.caf", "alac", "alac, cannot be encoded here: PCM_24 instead"),
+        ("a.mka", "wmav2", "wmav2, cannot be encoded here: flac instead"),
+        ("a.wav", "wmav2", "wmav2, cannot be encoded here: PCM_16 instead"),
+    ],
+)
+def test_the_row_tells_of_an_encoding_that_becomes_another(tmp_path, name, codec, told):
+    muxed(tmp_path / name, codec, sound(1), RATE, bit_rate=64_000)
+    result = enhance_file(Task(tmp_path / name, tmp_path / f"b-{name}"), identity_enhancer())
+    assert result.status == "enhanced", result.error
+    assert result.warnings.count("cannot be encoded here") == 1
+    assert f"its sound, {told}" in result.warnings
+
+
 def test_a_clock_that_starts_hours_late_is_taken_from_there(tmp_path):
     """As in a cut of a long stream; not ten hours of silence."""
     path = tmp_path / "a.mkv"

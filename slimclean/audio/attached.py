@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -99,3 +101,12 @@ class Attached:
                 end_s = next_s
             ends_s.append(max(chapter.start_s, min(end_s, length_s)))
         return ends_s
+
+
+@contextlib.contextmanager
+def guarded(name: str, found: Attached) -> Iterator[None]:
+    """Let what goes wrong inside cost the tag called `name` and nothing else."""
+    try:
+        yield
+    except Exception:  # mutagen and its parsers raise all kinds
+        found.damaged.append(name)

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from slimclean.audio.attached import (
     MOST_S,
     NAMES,
     STALE,
-    STALE_FRAMES,
     Attached,
     Chapter,
     Picture,
+    guarded,
 )
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
+from slimclean.audio.id3_reading import of_id3v2, read_id3
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tracks import COVER
 
@@ -33,7 +34,7 @@ from slimclean.audio.tracks import COVER
 def read(source: Path) -> Attached:
     """Return what is attached to `source`, as far as its kind can be read here; raises nothing."""
     found = Attached()
-    with _guarded("the rest of the tags", found):
+    with guarded("the rest of the tags", found):
         _read(source, found)
     dropped = (CHANNEL_MASK, "")
     found.texts = [
@@ -44,15 +45,6 @@ def read(source: Path) -> Attached:
         found.chapters = [each for each in found.chapters if 0 <= each.start_s <= MOST_S]
     found.damaged = list(dict.fromkeys(found.damaged))
     return found
-
-
-@contextlib.contextmanager
-def _guarded(name: str, found: Attached) -> Iterator[None]:
-    """Let what goes wrong inside cost the tag called `name` and nothing else."""
-    try:
-        yield
-    except Exception:  # mutagen and its parsers raise all kinds
-        found.damaged.append(name)
 
 
 def _read(source: Path, found: Attached) -> None:
@@ -140,7 +132,7 @@ def _read_mutagen(given: Any, found: Attached) -> None:
 
     tags = given.tags if given.tags is not None else []
     if isinstance(tags, mutagen.id3.ID3):
-        _read_id3(tags, found, _of_id3v2(given.filename))
+        read_id3(tags, found, of_id3v2(given.filename))
         return
     if isinstance(given, mutagen.flac.FLAC):
         found.pictures += [Picture(p.data, p.mime, p.type, p.desc) for p in given.pictures]
@@ -148,7 +140,7 @@ def _read_mutagen(given: Any, found: Attached) -> None:
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
-        with _guarded(name, found):
+        with guarded(name, found):
             if name == PICTURE:
                 picture = picture_in(text)
                 found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
@@ -166,10 +158,6 @@ def picture_in(comment: str) -> Any:
     return mutagen.flac.Picture(base64.b64decode(comment))
 
 
-ID3V1_BYTES = (30, 28, 4)
-"""Where ID3v1 cuts a text: also a comment before the number of the track, and a year."""
-ID3V1_PAGES = ("latin-1", "utf-8", "cp1251", "cp932")
-"""The code pages of programs that wrote it."""
 _ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
         "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
 
@@ -189,83 +177,10 @@ def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
     return next((str(value) for key, value in pairs if str(key).upper() == name), "")
 
 
-def _of_id3v2(path: str | Path) -> Any:
-    """Return the frames of ID3v2 at the beginning of `path`, without those of ID3v1; None for none."""
-    import mutagen.id3
-
-    try:
-        return mutagen.id3.ID3(path, load_v1=False)
-    except mutagen.MutagenError:
-        return None
-
-
-def _read_id3(tags: Any, found: Attached, of_v2: Any = None) -> None:
-    """Read frames of ID3. Those that are not `of_v2` are of ID3v1, and left out where they repeat others."""
-    by_frame = {names[1]: names[0] for names in NAMES}
-    of_v1 = []
-    known: list[tuple[str, str]] = []
-    for key, frame in tags.items():
-        if of_v2 is not None and key not in of_v2:
-            of_v1.append(frame)
-            continue
-        with _guarded(frame.FrameID, found):
-            _read_frame(frame, by_frame, found)
-            known += [("COMMENT", str(text)) for text in frame.text] if frame.FrameID == "COMM" else []
-    known += found.texts
-    for frame in of_v1:
-        with _guarded(frame.FrameID, found):
-            added = Attached()
-            _read_frame(frame, by_frame, added)
-            for name, text in added.texts:
-                if not any(name == key and _repeats(str(frame.text[0]), whole) for key, whole in known):
-                    found.texts.append((name, text))
-    found.sort_chapters()
-
-
-def _repeats(short: str, whole: str) -> bool:
-    """Tell whether `short`, bytes of ID3v1 taken for Latin-1, is `whole` or the part of it that fits there."""
-    raw = short.encode("latin-1", "replace")
-    pages = (whole.encode(page, "replace") for page in ID3V1_PAGES)
-    return any(raw == page[:cut].split(b"\0")[0].strip() for page in pages for cut in ID3V1_BYTES)
-
-
-def _read_frame(frame: Any, by_frame: dict[str, str], found: Attached) -> None:
-    kind = frame.FrameID
-    if kind == "APIC":
-        found.pictures.append(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
-    elif kind == "CHAP":
-        titles = frame.sub_frames.getall("TIT2")
-        start_s, end_s = frame.start_time / 1000, frame.end_time / 1000
-        found.chapters.append(Chapter(start_s, str(titles[0]) if titles else "", end_s))
-        if frame.sub_frames.getall("APIC") and "pictures of chapters" not in found.lost:
-            found.lost.append("pictures of chapters")
-    elif kind == "TXXX":
-        found.texts += [(frame.desc.upper(), _right(str(text), frame)) for text in frame.text]
-    elif kind in ("COMM", "USLT"):
-        plain = kind == "USLT" or frame.desc in ("", "ID3v1 Comment")
-        name = by_frame[kind] if plain else frame.desc.upper()
-        texts = frame.text if isinstance(frame.text, list) else [frame.text]
-        found.texts += [(name, _right(str(text), frame)) for text in texts]
-    elif kind.startswith("T") and kind not in STALE_FRAMES and hasattr(frame, "text"):
-        values = frame.genres if kind == "TCON" else frame.text
-        found.texts += [(by_frame.get(kind, kind), _right(str(text), frame)) for text in values]
-    elif kind.startswith("W"):
-        found.texts.append((by_frame.get(kind, kind), frame.url))
-    elif kind not in ("CTOC", *STALE_FRAMES) and kind not in found.lost:
-        found.lost.append(kind)  # TIPL and TMCL, lists of people, among them
-
-
-def _right(text: str, frame: Any) -> str:
-    """Old programs put bytes of any code page where ID3 has Latin-1."""
-    if getattr(frame, "encoding", None) != 0:
-        return text
-    return decoded([text.encode("latin-1", "replace")])[0] if not text.isascii() else text
-
-
 def _read_mp4(given: Any, found: Attached) -> None:
     by_atom = {names[2]: names[0] for names in NAMES if names[2]}
     for key, value in given.tags.items():
-        with _guarded(key, found):
+        with guarded(key, found):
             _read_atom(key, value, by_atom, found)
 
 
@@ -322,7 +237,7 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             except mutagen.MutagenError:
                 continue
             beside = Attached()
-            _read_id3(tags, beside)
+            read_id3(tags, beside)
             known = {name for name, _ in found.texts}
             found.texts += [(name, text) for name, text in beside.texts if name not in known]
             found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost

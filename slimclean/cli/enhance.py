@@ -188,7 +188,8 @@ def enhance(
     Sample rate, channels, length, encoding and tags stay as they are. A
     recording that fails is reported and does not stop the others.
 
-    Exit code: 0 all fine, 1 a recording failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all fine, 1 a recording or picture failed, 2 wrong usage,
+    130 interrupted.
 
     Example: slimclean enhance ./recordings -o ./clean --html report.html
     """
@@ -262,8 +263,8 @@ def enhance(
         if not quiet:
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
             print(f"slimclean: {summary(results, full, left_out)}", file=sys.stderr)
-        reports.write(results, enhancer, pictures, html)
-    if any(result.status == "failed" for result in results):
+        drawn = reports.write(results, enhancer, pictures, html)
+    if not drawn or any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
 

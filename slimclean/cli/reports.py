@@ -70,17 +70,20 @@ def look(
 
 def write(
     results: Sequence[FileResult], enhancer: Enhancer, pictures: Mapping[str, Path], html: Path | None
-) -> None:
-    """Draw what the run did not, and write the page `html`; what cannot be drawn is a line on stderr."""
+) -> bool:
+    """Draw what the run did not, and write the page `html`; tell whether everything could be drawn.
 
-    def complain(message: str) -> None:
-        print(f"slimclean: {message}", file=sys.stderr)
-
+    What cannot is a line on stderr.
+    """
+    missing: list[str] = []
     if pictures:
         from slimclean.show.plot import plot_results
 
-        plot_results(results, pictures, enhancer, complain)
+        plot_results(results, pictures, enhancer, missing.append)
     if html is not None:
         from slimclean.show.page import write_report
 
-        write_report(results, html, enhancer, complain)
+        write_report(results, html, enhancer, missing.append)
+    for message in missing:
+        print(f"slimclean: {message}", file=sys.stderr)
+    return not missing

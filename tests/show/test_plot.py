@@ -173,6 +173,17 @@ def test_enhance_draws_a_picture_per_recording(tmp_path, weights):
 
 
 @needs_matplotlib
+def test_a_picture_that_cannot_be_written_fails_the_run_and_no_recording(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.3), 16_000)
+    (tmp_path / "p" / "a.png").mkdir(parents=True)
+    done = run("enhance", tmp_path / "a.wav", "-m", weights, "--plots", tmp_path / "p")
+    assert done.exit_code == 1
+    assert done.stderr.count("no picture: ") == 1
+    assert "1 enhanced" in done.stderr
+    assert (tmp_path / "a-enhanced.wav").exists()
+
+
+@needs_matplotlib
 def test_what_an_earlier_run_made_is_drawn_without_its_uf(tmp_path, weights):
     soundfile.write(tmp_path / "a.wav", voice(0.3), 16_000)
     run("enhance", tmp_path / "a.wav", "-m", weights)

@@ -6,16 +6,23 @@ logarithm, one router serves every target, it hears a second each way, and it kn
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slimclean.dsp import SAMPLE_RATE
 from slimclean.model.config import TAPS, ModelConfig
 from slimclean.model.gru import DiagonalGRU
 from slimclean.model.slimmable import FrameWidths
 
 LOG_FLOOR = 1e-3
 """Added before the logarithm: about -60 dB below the nominal input level."""
+
+LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+"""What the filters listen to at first."""
 
 LOOK_AHEAD_FRAMES = 1
 """A `DiagonalGRU` also hears the next frame, which the backbone's kernels reach anyway."""
@@ -57,6 +64,9 @@ class Router(nn.Module):
         self.config = config
         channels, ufs = config.router_channels, len(config.ufs)
         self.conv = nn.Conv1d(1, channels, config.router_kernel, config.router_stride)
+        with torch.no_grad():
+            self.conv.weight[:, 0] = _filters(channels, config.router_kernel)
+        nn.init.zeros_(cast(Tensor, self.conv.bias))
         if config.router_dilations:
             self.context = Context(channels, config.router_dilations)
         else:
@@ -157,6 +167,18 @@ def together(responses: Tensor, power: Tensor) -> Tensor:
     share = power + torch.finfo(power.dtype).tiny
     share = share / share.sum(1, keepdim=True)
     return (responses * share[..., None]).sum(1)
+
+
+def _filters(channels: int, kernel: int) -> Tensor:
+    """Make filters to begin with, [C, kernel] of norm 1: windowed cosines, then sines, evenly spaced in mel.
+
+    From filters drawn at random the router learns what a pause is more slowly, and less of it.
+    """
+    low, high = (math.log1p(f / 700) for f in (LOWEST_HZ, HIGHEST_HZ))
+    hz = 700 * torch.expm1(torch.linspace(low, high, (channels + 1) // 2))
+    phase = 2 * torch.pi / SAMPLE_RATE * hz[:, None] * (torch.arange(kernel) - (kernel - 1) / 2)
+    window = torch.hann_window(kernel + 2, periodic=False)[1:-1]
+    return F.normalize(torch.cat([phase.cos(), phase.sin()])[:channels] * window, dim=1)
 
 
 def _shifts_for(targets: tuple[float, ...], ufs: tuple[float, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -281,6 +282,21 @@ def test_a_pause_runs_at_the_smallest_uf_whatever_the_target():
     plain = torch.cat([base[..., :-1], torch.full_like(base[..., -1:], -1)], -1)
     others = router.likeliest(router.priced(plain, torch.tensor([0.1, 1.0])))
     assert choice[~pause].equal(others[~pause])
+
+
+def test_a_new_router_listens_evenly_in_mel():
+    """White noise is as loud in all of its filters; a tone is loudest in those that are nearest in pitch."""
+    router = Router(dataclasses.replace(SMALL, router_channels=15))
+    torch.manual_seed(0)
+    responses = router.responses(torch.randn(1, 2048 * SMALL.frame_hop)).mean((0, 1))
+    assert responses.max() < 1.1 * responses.min()
+    hz = 700 * (10 ** (torch.linspace(1.0, 9.0, 40) / 9 * math.log10(1 + 7600 / 700)) - 1)
+    tones = torch.sin(2 * torch.pi * hz[:, None] * torch.arange(4096) / 16_000)
+    cosines = router.responses(tones).mean(1)[:, :8]
+    loudest = cosines.argmax(1)
+    assert (loudest.diff() >= 0).all()
+    assert loudest[-1] == 7
+    assert loudest.bincount(minlength=8)[2:7].min() >= 3
 
 
 def test_a_new_router_hears_no_pauses_and_one_forgets_them():

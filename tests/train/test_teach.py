@@ -34,7 +34,7 @@ def test_the_router_learns_where_width_pays(monkeypatch):
     saved = torch.from_numpy(loud.astype(np.float32))[..., None] * (torch.tensor(SMALL.ufs) - SMALL.ufs[0])
     with torch.no_grad():
         network.router.target_shift.zero_()
-    monkeypatch.setattr(teach, "EPOCHS", 120)
+    monkeypatch.setattr(teach, "EPOCHS", 40)
     teach._fit(network.router, noisy, saved, rng)
     calibrate(network, [x.numpy() for x in noisy])
     levelled = [x / level_curve(x, 16_000) for x in noisy.numpy()]  # as it is heard, there and in `Enhancer`
@@ -53,7 +53,7 @@ def test_the_router_learns_what_a_pause_is(monkeypatch):
     noisy = (tone + rng.normal(0, 0.3, tone.shape)).astype(np.float32)
     heard = listening(noisy, tone.astype(np.float32), hop, rate)
     savings = torch.rand(*speaks.shape, len(SMALL.ufs))
-    monkeypatch.setattr(teach, "EPOCHS", 60)
+    monkeypatch.setattr(teach, "EPOCHS", 30)
     teach._fit(network.router, torch.from_numpy(noisy), savings, rng, heard)
     found = (network.router.base_logits(torch.from_numpy(noisy))[..., -1] > 0).numpy()
     assert found[heard.pause.numpy()].mean() > 0.9

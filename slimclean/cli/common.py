@@ -154,11 +154,11 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def parse_uf(text: str, ctx: Any) -> Uf:
-    """Read --uf. Raises where --target-uf, beside it on the command line, would have no effect."""
+def parse_uf(text: str, ctx: Any = None) -> Uf:
+    """Read --uf. Raises where --target-uf, beside it on the command line of `ctx`, would have no effect."""
     if text == "auto":
         return "auto"
-    if is_given(ctx, "uf", "target_uf"):
+    if ctx is not None and is_given(ctx, "uf", "target_uf"):
         raise typer.BadParameter(f"--target-uf goes with --uf auto, not {text}")
     try:
         return float(text)

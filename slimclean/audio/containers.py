@@ -60,9 +60,11 @@ def _foreign(
 
 _MOV = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2")
 _PCM = (
-    "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_u8", "pcm_s8",
-    "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_alaw", "pcm_mulaw",
+    "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_u8", "pcm_f32le",
+    "pcm_f64le",
 )  # fmt: skip
+_MORE_PCM = ("pcm_s8", "pcm_f32be", "pcm_f64be", "pcm_alaw", "pcm_mulaw")
+"""What QuickTime holds besides."""
 _MATROSKA = ("flac", "aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "vorbis", "wavpack", "tta", *_PCM)
 
 CONTAINERS = (
@@ -114,7 +116,7 @@ CONTAINERS = (
         (".mov",),
         demuxers=_MOV,
         muxer="mov",
-        codecs=("aac", "alac", "ac3", "eac3", "mp3", *_PCM),
+        codecs=("aac", "alac", "ac3", "eac3", "mp3", *_PCM, *_MORE_PCM),
         clock="absolute",
     ),
     _foreign("3GP", ".3gp .3g2", ",".join(_MOV), clock="absolute"),

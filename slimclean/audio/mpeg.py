@@ -25,6 +25,8 @@ _KBITS = {
 """By version (2.5 is like 2) and the header's two bits of layer, where 3 is layer I."""
 GAPS, _LONGEST_GAP = 141, 2880
 """Where in an Info frame 12 bits each tell of samples before and behind the sound, and the most they may be."""
+DECODER_DELAY = 529
+"""Samples that libmpg123 leaves out at the beginning where there is an Info frame."""
 SEARCH_BYTES = 1 << 20
 """How far into a file the first frame may lie."""
 
@@ -291,4 +293,5 @@ def _part(section: _Section, tags: list[range]) -> Part:
     if _absurd_gaps(section):
         frame[offset + GAPS : offset + GAPS + 3] = bytes(3)
     pieces: tuple[Piece, ...] = (*tags, bytes(frame), *section.pieces)
-    return Part(pieces)
+    # Who wrote no such frame had them in mind.
+    return Part(pieces) if kept else Part(pieces, samples, DECODER_DELAY)

@@ -11,6 +11,7 @@ from slimclean.errors import AudioError
 _UNKNOWN = 0xFFFF_FFFF
 _STREAMED = 0x7F00_0000
 """From this size on, a size of 32 bits stands for "unknown" in files that were written to a pipe."""
+_EXTENSIBLE, _FLOAT = b"\xfe\xff", b"\3\0"
 _W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 """How the names of W64's chunks go on after four letters."""
 
@@ -93,23 +94,32 @@ def _check_sphere(peek: Peek) -> None:
 
 
 def _w64(peek: Peek) -> Structure | None:
-    """libsndfile reads what follows the sound as sound: chunks are kept from it, the rest is told of."""
-    position = 40
+    """Return the file as libsndfile has to see it.
+
+    It takes what follows the sound for sound, and floating point for whole numbers where the format is an
+    extensible one, as FFmpeg's is.
+    """
+    position, tag, stop = 40, None, peek.size
+    warnings: tuple[str, ...] = ()
     while position + 24 <= peek.size:
         name, (size,) = peek.at(position, 16), struct.unpack("<Q", peek.at(position + 16, 8))
-        stop = position + size
+        body, end = position + 24, position + size
+        if name.startswith(b"fmt ") and (peek.at(body, 2), peek.at(body + 24, 2)) == (_EXTENSIBLE, _FLOAT):
+            tag = body
         if name.startswith(b"data"):
-            if size <= 24 or stop >= peek.size - 7:
-                return None
-            if peek.at(-(-stop // 8) * 8 + 4, 12) == _W64_NAME:
-                return Structure((Part((range(stop),)),))
-            said, there = size - 24, peek.size - position - 24
-            warning = f"its header says {said} bytes of sound, {there} are there and were read"
-            return Structure((Part((range(peek.size),)),), (warning,))
+            if size > 24 and end < peek.size - 7:
+                if peek.at(-(-end // 8) * 8 + 4, 12) == _W64_NAME:
+                    stop = end
+                else:
+                    said, there = size - 24, peek.size - body
+                    warnings = (f"its header says {said} bytes of sound, {there} are there and were read",)
+            break
         if size < 24:
             return None
         position += -(-size // 8) * 8
-    return None
+    if tag is not None:
+        return Structure((Part((range(tag), _FLOAT, range(tag + 2, stop))),), warnings)
+    return Structure((Part((range(stop),)),), warnings) if warnings or stop < peek.size else None
 
 
 def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:

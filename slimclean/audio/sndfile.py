@@ -55,6 +55,7 @@ class SndfileSource:
         if info.lossy and frames:
             self.info = replace(self.info, bit_rate=round(path.stat().st_size * 8 / self.info.duration_s))
         self._index, self._seen = 0, 0
+        self._missing = self._parts[0].missing
         self._adapt = _Adapter(info, file.samplerate, file.channels)
 
     def _open(self, part: Part) -> tuple[soundfile.SoundFile, View | None]:
@@ -106,6 +107,11 @@ class SndfileSource:
 
     def _read(self, frames: int) -> np.ndarray:
         frames = min(frames, max(1, MOST_VALUES // self._file.channels))
+        if self._missing:
+            silent = min(frames, self._missing)
+            self._missing -= silent
+            self._seen += silent
+            return np.zeros((silent, self._file.channels), np.float32)
         try:
             with quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
                 block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)
@@ -140,6 +146,7 @@ class SndfileSource:
             return False
         _close(self._file, self._view)
         self._file, self._view = self._open(self._parts[self._index])
+        self._missing = self._parts[self._index].missing
         file = self._file
         form = (file.samplerate, file.channels)
         self._adapt = _Adapter(self.info, *form)

@@ -20,10 +20,14 @@ Piece = bytes | range
 
 @dataclass(frozen=True)
 class Part:
-    """What decodes by itself: the pieces that make it a whole file, and its length where that is sure."""
+    """What decodes by itself: the pieces that make it a whole file, and its length where that is sure.
+
+    The first `missing` samples of that the decoder leaves out: they are silence.
+    """
 
     pieces: tuple[Piece, ...]
     samples: int | None = None
+    missing: int = 0
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class WaveSource:
             wave = riff.scan(Peek(io.BytesIO(end)))
         except AudioError:
             return False
-        return wave is not None and len(wave.data) > wave.declared
+        return wave is not None and (len(wave.data) > wave.declared or wave.next is not None)
 
     def _decoded(self, data: bytes) -> np.ndarray:
         """Return the bytes -> [C, T]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,11 @@ def test_an_encoding_that_was_asked_for_is_not_told(name, subtype):
 )  # fmt: skip
 def test_an_encoding_that_stays_or_that_another_container_asks_for_is_not_told(container, subtype, codec, name):
     assert remarks(container, subtype, codec, name)[1] == []
+
+
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_f32be"])
+def test_matroska_gets_flac_for_pcm_that_pyav_cannot_put_there(codec):
+    info = AudioInfo(8_000, 1, 0, "MATROSKA", codec.upper(), codec=codec)
+    stored = output_info(info, Path("a.mka"))
+    assert (stored.codec, stored.replaced) == ("flac", codec)
+    assert output_info(replace(info, format="MOV"), Path("a.mov")).codec == codec

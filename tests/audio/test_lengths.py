@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import made
 import numpy as np
 import pytest
-from conftest import identity_enhancer
+import soundfile
+from conftest import identity_enhancer, voice
 from made import (
     chunk,
     counting,
@@ -468,3 +469,40 @@ def test_nothing_but_marks_ends_soon(tmp_path, name, content):
     with pytest.raises(AudioError, match=r"not a readable|damaged|more than"):
         audio.read(path)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_an_mp3_without_an_info_frame_keeps_its_time(tmp_path, rate):
+    """What encoder and decoder put before the sound, 576 and 529 samples, is there as it is elsewhere."""
+    x = voice(1.5, rate)
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, x, rate)
+    data = path.read_bytes()
+    first = data.index(b"\xff\xfb") if rate == 44_100 else data.index(b"\xff\xf3")
+    path.write_bytes(data[data.index(data[first : first + 2], first + 4) :])
+    found = audio.read(path)[0][0]
+    assert len(found) % (1152 if rate == 44_100 else 576) == 0
+    assert audio.probe(path).frames == len(found)
+    assert np.argmax(np.correlate(found, x[: len(x) // 2], "valid")) == 576 + 529
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("FLOAT", 32), ("DOUBLE", 64)])
+@pytest.mark.parametrize("behind", [False, True])
+def test_floating_point_in_w64_as_ffmpeg_writes_it(tmp_path, kind, bits, behind):
+    """In an extensible format, which libsndfile takes for whole numbers."""
+
+    def part(name: bytes, content: bytes) -> bytes:
+        guid = name + bytes.fromhex("f3acd3118cd100c04f8edb8a")
+        return guid + struct.pack("<Q", 24 + len(content)) + content + bytes(-len(content) % 8)
+
+    x = np.stack([voice(0.5), voice(0.5, seed=1)])
+    guid = bytes.fromhex("0300000000001000800000aa00389b71")
+    block = 2 * bits // 8
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 2, 16_000, 16_000 * block, block, bits, 22, bits, 3) + guid
+    body = part(b"fmt ", form) + part(b"data", x.T.astype(f"<f{bits // 8}").tobytes())
+    body += part(b"levl", bytes(16)) if behind else b""
+    head = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000") + struct.pack("<Q", 40 + len(body))
+    path = tmp_path / "a.w64"
+    path.write_bytes(head + b"wave" + bytes.fromhex("f3acd3118cd100c04f8edb8a") + body)
+    np.testing.assert_array_equal(audio.read(path)[0], x)
+    assert audio.probe(path).subtype == kind

@@ -250,6 +250,15 @@ def test_sound_that_goes_on_behind_a_size_that_is_too_small_is_a_failure(bits, r
     )
 
 
+def test_another_wav_behind_the_first_is_a_failure():
+    one = riff(wave_format(), chunk(b"data", pcm(0.5)))
+    result, _ = flowed(one + one)
+    assert (result.status, result.error) == (
+        "failed",
+        "its header says 0.50 s of sound and more follows; give it as a file",
+    )
+
+
 def test_no_sound_and_chunks_behind_it():
     """A size of 0 is unknown where sound follows, and none where a chunk does that the header counts."""
     given = riff(wave_format(), chunk(b"data", b""), TITLE)

@@ -1,4 +1,4 @@
-"""CAF, AIFF, AU and W64 files whose size of sound was left open, or is less than there is."""
+"""Containers of libsndfile whose sound is more than it would find: of open or wrong size, or in many blocks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _UNKNOWN = 0xFFFF_FFFF
 _STREAMED = 0x7F00_0000
 """From this size on, a size of 32 bits stands for "unknown" in files that were written to a pipe."""
 _EXTENSIBLE, _FLOAT = b"\xfe\xff", b"\3\0"
+_VOC_CONTINUED, _VOC_NEW_FORMAT = 2, 9
+_VOC_TOGETHER = 256
+"""Blocks that are read as one, whose size has 24 bits: those of FFmpeg have 4 KiB."""
 _W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 """How the names of W64's chunks go on after four letters."""
 
@@ -29,6 +32,8 @@ def scan(peek: Peek) -> Structure | None:
     if head.startswith(b"NIST_1A"):
         _check_sphere(peek)
         return None
+    if head.startswith(b"Creative Voice File"):
+        return _voc(peek)
     if head[8:12] in (b"AIFF", b"AIFC"):
         return _aiff(peek)
     if head[:4] in (b".snd", b"dns.") and len(head) == 24:
@@ -120,6 +125,38 @@ def _w64(peek: Peek) -> Structure | None:
     if tag is not None:
         return Structure((Part((range(tag), _FLOAT, range(tag + 2, stop))),), warnings)
     return Structure((Part((range(stop),)),), warnings) if warnings or stop < peek.size else None
+
+
+def _voc(peek: Peek) -> Structure | None:
+    """Return sound of 16 bits and more in parts of one block each, which is all that libsndfile reads of it.
+
+    FFmpeg writes a block of new format, of type 9, and continues it in others, of type 2.
+    """
+    position = int.from_bytes(peek.at(20, 2), "little")
+    header, form = peek.at(0, position), b""
+    blocks: list[range] = []
+    while position + 4 <= peek.size and (kind := peek.at(position, 1)[0]):
+        start = position + 4
+        stop = start + int.from_bytes(peek.at(position + 1, 3), "little")
+        if stop > peek.size:
+            raise AudioError(f"truncated: {peek.size - start} of {stop - start} bytes of a block are there")
+        if kind == _VOC_NEW_FORMAT and not form:
+            form, start = peek.at(start, 12), start + 12
+        elif kind != _VOC_CONTINUED or not form:
+            return None
+        blocks.append(range(start, stop))
+        position = stop
+    if len(blocks) < 2:
+        return None
+    parts = []
+    for first in range(0, len(blocks), _VOC_TOGETHER):
+        some = blocks[first : first + _VOC_TOGETHER]
+        size = len(form) + sum(map(len, some))
+        if size >= 1 << 24:
+            return None
+        head = bytes([_VOC_NEW_FORMAT]) + size.to_bytes(3, "little") + form
+        parts.append(Part((header + head, *some, b"\0")))
+    return Structure(tuple(parts))
 
 
 def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:

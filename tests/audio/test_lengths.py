@@ -506,3 +506,22 @@ def test_floating_point_in_w64_as_ffmpeg_writes_it(tmp_path, kind, bits, behind)
     path.write_bytes(head + b"wave" + bytes.fromhex("f3acd3118cd100c04f8edb8a") + body)
     np.testing.assert_array_equal(audio.read(path)[0], x)
     assert audio.probe(path).subtype == kind
+
+
+@pytest.mark.parametrize("block", [4096, 4098])
+def test_a_voc_in_many_blocks_is_what_it_is_in_one(tmp_path, block):
+    path = tmp_path / "a.voc"
+    soundfile.write(path, np.stack([voice(20.0), voice(20.0, seed=1)], axis=1), 16_000, "PCM_16")
+    whole = audio.read(path)[0]
+    data = path.read_bytes()
+    start = int.from_bytes(data[20:22], "little")
+    assert data[start] == 9
+    sound = data[start + 16 : start + 4 + int.from_bytes(data[start + 1 : start + 4], "little")]
+    pieces = [sound[k : k + block] for k in range(0, len(sound), block)]
+    split = data[:start] + b"\x09" + (12 + len(pieces[0])).to_bytes(3, "little") + data[start + 4 : start + 16]
+    split += pieces[0] + b"".join(b"\2" + len(p).to_bytes(3, "little") + p for p in pieces[1:])
+    path.write_bytes(split + b"\0")
+    np.testing.assert_array_equal(audio.read(path)[0], whole)
+    path.write_bytes(split[:-100])
+    with pytest.raises(AudioError, match="truncated"):
+        audio.read(path)

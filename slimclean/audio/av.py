@@ -26,7 +26,7 @@ LATEST_START_S = 10
 """A film whose first picture and sound both start later than this was cut from something longer."""
 _REMARKED_S = 0.5
 _WMA_DELAY_S = 0.1
-"""WMA's decoder leaves out its first two frames, and counts them."""
+"""WMA's decoder leaves out its first two frames, and counts them, in whatever container."""
 _MOST_BYTES = 1 << 29
 _OGG_HEADERS = 3
 """So many packets at the beginning of a link of a chain are headers, which are not decoded again."""
@@ -117,7 +117,8 @@ class AvSource:
             length = round(stream.duration * stream.time_base * self.info.sample_rate)
         self._clock = None
         if kind:
-            delay_s = _WMA_DELAY_S if form == "asf" else GAP_S
+            is_wma = form == "asf" or codec.name.startswith("wma")
+            delay_s = _WMA_DELAY_S if is_wma else GAP_S
             self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
         told = form not in _RAW and stream.duration and stream.time_base
         self._told_s = float(stream.duration * stream.time_base) if told else 0.0

@@ -140,6 +140,7 @@ def test_raw_aac_of_two_rates_goes_on_in_the_first(tmp_path):
         ("a.avi", "libmp3lame", 44_100, "avi"),
         ("a.flv", "aac", 44_100, "flv"),
         ("a.wma", "wmav2", 44_100, "asf"),
+        ("wma.mka", "wmav2", 44_100, "matroska"),
         ("speex.spx", "libspeex", 16_000, "ogg"),
         ("ac3.mp3", "ac3", 48_000, "ac3"),
         ("aac.wave", "aac", 48_000, "adts"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, one_line_errors
+from slimclean.cli.common import Device, Model, complain, one_line_errors
 
 
 def report(
@@ -44,6 +43,6 @@ def report(
         results = read_report(report)
         write_report(results, output, Enhancer(model=model, device=device), complaints.append)
     for complaint in complaints:
-        print(f"slimclean: {complaint}", file=sys.stderr)
+        complain(complaint)
     if complaints:
         raise typer.Exit(1)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimclean.cli.common import STREAM
+from slimclean.cli.common import STREAM, complain
 from slimclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,5 +84,5 @@ def write(
 
         write_report(results, html, enhancer, missing.append)
     for message in missing:
-        print(f"slimclean: {message}", file=sys.stderr)
+        complain(message)
     return not missing

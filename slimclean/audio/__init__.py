@@ -4,7 +4,7 @@ Reading and writing go block by block, in memory that does not grow with a recor
 
     which files       folder, names (pairs), kinds (by their first bytes)
     what can be what  formats (containers, what an output is like), encodings
-    how long it is    mpeg, ogg, flac, riff, open_size, extent: the structure, since headers may be wrong; view
+    how long it is    mpeg, ogg, flac, riff, headers, extent: the structure, since headers may be wrong; view
     reading           reader, and behind it sndfile, av with tracks and clock, quiet; mixdown
     writing           writer, and behind it film, mpeg_info and atomic; where it flows wave_pipe, wave_header
     beside the sound  tags, with attached, tag_reading, id3_reading, tag_writing, chunks with

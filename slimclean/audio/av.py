@@ -117,8 +117,8 @@ class AvSource:
             length = round(stream.duration * stream.time_base * self.info.sample_rate)
         self._clock = None
         if kind:
-            is_wma = form == "asf" or codec.name.startswith("wma")
-            delay_s = _WMA_DELAY_S if is_wma else GAP_S
+            of_windows = form == "asf" or codec.name.startswith("wma")
+            delay_s = _WMA_DELAY_S if of_windows else GAP_S
             self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
         told = form not in _RAW and stream.duration and stream.time_base
         self._told_s = float(stream.duration * stream.time_base) if told else 0.0

@@ -17,7 +17,7 @@ from slimclean.audio import riff
 from slimclean.audio.chunk_contents import changes
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
-from slimclean.audio.view import Peek
+from slimclean.audio.view import Peek, is_chunk_name
 
 FAMILIES = {b"RIFF": "wave", b"RF64": "wave", b"BW64": "wave", b"RIFX": "big-endian wave", b"FORM": "aiff"}
 """Forms of files, and of which kind each is: chunks are copied within a kind."""
@@ -76,7 +76,7 @@ def walk(path: Path) -> Chunks:
             name, size, start = peek.at(position, 4), steps.number(position + 4), position + 8
             if start > peek.size or name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
                 break  # the end, or another file laid behind this one
-            named = all(0x20 <= byte < 0x7F for byte in name)
+            named = is_chunk_name(name)
             if heard and not named:
                 break  # sound behind a size that is too small
             if name == b"data" and size == 0xFFFF_FFFF and data_bytes is not None:

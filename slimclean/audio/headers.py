@@ -1,11 +1,11 @@
-"""Containers of libsndfile whose sound is more than it would find: of open or wrong size, or in many blocks."""
+"""Headers that libsndfile misreads, but for WAV: sizes left open or wrong, formats, sound in many blocks."""
 
 from __future__ import annotations
 
 import re
 import struct
 
-from slimclean.audio.view import Part, Peek, Structure
+from slimclean.audio.view import Part, Peek, Structure, is_chunk_name
 from slimclean.errors import AudioError
 
 _UNKNOWN = 0xFFFF_FFFF
@@ -72,17 +72,14 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
     if size > there:
         raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
     stop = body + size
-    if size >= 0 and (there - size < 12 or any(_is_name(peek.at(at, 4)) for at in (stop, stop + size % 2))):
+    if size >= 0 and (
+        there - size < 12 or any(is_chunk_name(peek.at(at, 4)) for at in (stop, stop + size % 2))
+    ):
         return None
     after = place + struct.calcsize(form)
     filled = peek.at(0, place) + struct.pack(form, there) + peek.at(after, body - after)
     warning = f"its header says {size} bytes of sound, {there} are there and were read"
     return Structure((Part((filled, range(body, peek.size))),), (warning,) if size >= 0 else ())
-
-
-def _is_name(data: bytes) -> bool:
-    """Tell whether this can be the name of a chunk."""
-    return all(0x20 <= byte < 0x7F for byte in data)
 
 
 def _check_sphere(peek: Peek) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slimclean.audio import chunks, flac, mpeg, ogg, open_size, riff
+from slimclean.audio import chunks, flac, headers, mpeg, ogg, riff
 from slimclean.audio.containers import FOREIGN
 from slimclean.audio.formats import LAYOUTS, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.kinds import kind_of
@@ -152,7 +152,7 @@ def _open(path: Path, track: int | None) -> Source:
         elif kind.family == "flac":
             structure = flac.scan(peek, kind.start)
         elif kind.family == "sndfile":
-            structure = open_size.scan(peek)
+            structure = headers.scan(peek)
         elif kind.family == "mpeg":
             structure = mpeg.scan(peek)
             if structure is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slimclean.audio.view import BLOCK_BYTES, Part, Peek, Structure
+from slimclean.audio.view import BLOCK_BYTES, Part, Peek, Structure, is_chunk_name
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -89,7 +89,7 @@ class Walk:
     def is_chunk(self, position: int) -> bool:
         """Tell whether a chunk that fits into the file begins here."""
         head = self.peek.at(position, 8)
-        if len(head) < 8 or not all(0x20 <= byte < 0x7F for byte in head[:4]):
+        if len(head) < 8 or not is_chunk_name(head[:4]):
             return False
         return head[:4] == b"data" or position + 8 + self.number(position + 4) <= self.peek.size + 1
 

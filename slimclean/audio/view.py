@@ -78,6 +78,11 @@ class Peek:
         return -1
 
 
+def is_chunk_name(data: bytes) -> bool:
+    """Tell whether these can be the letters of a chunk's name."""
+    return all(0x20 <= byte < 0x7F for byte in data)
+
+
 class View(io.RawIOBase):
     """Pieces of a file as a file of their own, for libsndfile. Never raises: callbacks of C cannot."""
 

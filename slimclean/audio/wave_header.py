@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from slimclean.audio.chunks import OF_THE_SOUND, PADDING
 from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
+from slimclean.audio.view import is_chunk_name
 
 UNKNOWN = 0xFFFF_FFFF
 UNKNOWN_FROM = 0x7FFF_0000
@@ -103,7 +104,7 @@ def read_header(source: Bytes) -> WaveHeader | None:
 
 def _is_chunk(head: bytes, room: int) -> bool:
     """Tell whether a chunk of at most `room` bytes begins with these eight."""
-    return len(head) == 8 and all(0x20 <= byte < 0x7F for byte in head[:4]) and 8 + _number(head[4:]) <= room
+    return len(head) == 8 and is_chunk_name(head[:4]) and 8 + _number(head[4:]) <= room
 
 
 def _number(data: bytes) -> int:
@@ -135,7 +136,7 @@ def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader 
 def whole_chunks(data: bytes) -> list[tuple[bytes, bytes]] | None:
     """Return names and contents of whole chunks; None for what is something else."""
     at, found = 0, []
-    while at + 8 <= len(data) and all(0x20 <= byte < 0x7F for byte in data[at : at + 4]):
+    while at + 8 <= len(data) and is_chunk_name(data[at : at + 4]):
         end = at + 8 + _number(data[at + 4 :])
         if end > len(data):
             return None

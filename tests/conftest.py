@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import typer.testing
 from typer.testing import CliRunner
 
 from slimclean.cli import app
@@ -19,6 +21,7 @@ from slimclean.model.demucs import Enhanced, uf_per_frame
 from slimclean.train.sources import Library, load_library, scan_folder
 
 SMALL = ModelConfig(hidden=4, router_channels=8)
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # built once, not in each test
 
 
 def small_network() -> SlimmableDemucs:
@@ -44,6 +47,11 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+@functools.cache
+def _small_engine() -> Engine:
+    return Engine(small_network())
+
+
 class StubEngine:
     """An engine for `Enhancer` with the router of the small network, that gives `effect` of what it gets."""
 
@@ -52,7 +60,7 @@ class StubEngine:
 
     def __init__(self, effect: Callable[[torch.Tensor], torch.Tensor] = lambda noisy: noisy) -> None:
         self.effect = effect
-        self.route = Engine(small_network()).route
+        self.route = _small_engine().route
 
     def __call__(self, noisy: torch.Tensor, uf: float | torch.Tensor) -> Enhanced:
         return Enhanced(self.effect(noisy), uf_per_frame(noisy, uf, SMALL.frame_hop))
@@ -65,6 +73,11 @@ def identity_enhancer(*arguments, effect=lambda noisy: noisy, **options) -> Enha
 
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:
     """Something like speech: harmonics under a syllable envelope, float32 [T], peak 0.5."""
+    return _voice(seconds, sample_rate, seed).copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _voice(seconds: float, sample_rate: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)

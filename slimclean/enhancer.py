@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -144,7 +145,7 @@ class Enhancer:
         if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= MAX_CHANNELS):
             raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
         low, high = SAMPLE_RATES_HZ
-        if sample_rate != int(sample_rate) or not low <= sample_rate <= high:
+        if not math.isfinite(sample_rate) or sample_rate != int(sample_rate) or not low <= sample_rate <= high:
             raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
         sample_rate = int(sample_rate)
         channels = np.atleast_2d(x)

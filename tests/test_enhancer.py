@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_what_is_no_waveform_is_refused(small, x):
         Enhancer(network=small)(x, 16_000)
 
 
-@pytest.mark.parametrize("rate", [0, -1, 44_100.5, 10**7])
+@pytest.mark.parametrize("rate", [0, -1, 44_100.5, 10**7, math.nan, math.inf])
 def test_what_is_no_rate_is_refused(small, rate):
     with pytest.raises(AudioError, match="sample rate"):
         Enhancer(network=small)(voice(0.1), rate)

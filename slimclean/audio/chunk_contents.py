@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from slimclean.audio.formats import AudioInfo
+from slimclean.audio.formats import AudioInfo, valid_bits
 
 NOT_MEASURED = 0x7FFF
 """A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
@@ -97,7 +97,7 @@ def _broadcast(body: bytes, info: AudioInfo, scale: float, order: str) -> bytes:
     if history and not history.endswith(b"\r\n"):
         history += b"\r\n"
     mode = {1: "mono", 2: "stereo"}.get(info.channels, "multitrack")
-    width = f",W={bits}" if (bits := _bits(info)) else ""
+    width = f",W={bits}" if (bits := valid_bits(info)) else ""
     history += f"A=PCM,F={info.sample_rate}{width},M={mode},T=slimclean\r\n".encode()
     history += b"\0" * (len(history) % 2)
     return bytes(new[:_HISTORY]) + history
@@ -113,7 +113,7 @@ def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
         return int(found[1]) if found else None
 
     replaced(b"FILE_SAMPLE_RATE", info.sample_rate)
-    if bits := _bits(info):
+    if bits := valid_bits(info):
         replaced(b"AUDIO_BIT_DEPTH", bits)
     if scale == 1:
         return body
@@ -157,8 +157,3 @@ def _markers(body: bytes, scaled: Callable[[int], int]) -> bytes:
         struct.pack_into(">I", new, at + 2, scaled(position))
         at += 6 + (new[at + 6] + 2) // 2 * 2
     return bytes(new)
-
-
-def _bits(info: AudioInfo) -> int:
-    stored = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
-    return info.bits_per_sample or stored.get(info.subtype, 0)

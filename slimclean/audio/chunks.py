@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from slimclean.audio import riff
 from slimclean.audio.chunk_contents import changes
-from slimclean.audio.formats import AudioInfo
+from slimclean.audio.formats import WAV_BYTES, AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
 from slimclean.audio.view import Peek, is_chunk_name
 
@@ -30,7 +30,6 @@ SMALL = 1 << 26
 """Bytes of a chunk that is looked into; a larger one is copied as it is."""
 AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
 """The end of the format GUID of ambisonic sound."""
-WAV_BYTES = (1 << 32) - (1 << 16)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,11 @@ _CODECS = {
     "AAC": "aac", "ALAC": "alac",
 }  # fmt: skip
 """What `subtype` takes, and FFmpeg's name for it."""
-_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+"""Bits of a sample in the encodings that lose none."""
+_STORED_BITS = BITS | {"ULAW": 8, "ALAW": 8}
+WAV_BYTES = (1 << 32) - (1 << 16)
+"""What a WAV or AIFF file can hold, its header's sizes being 32 bits wide."""
 BIT_RATES = (4_000, 4_000_000)
 
 
@@ -231,7 +235,7 @@ def _by_ffmpeg(info: AudioInfo, container: Container, subtype: str | None) -> Au
     if found := re.match(r"pcm_[suf](\d+)", codec):
         bits = int(found[1])
     elif codec in ENCODINGS and ENCODINGS[codec].kbits is None:
-        bits = 24 if _bits(info) > 16 else 16
+        bits = 24 if valid_bits(info) > 16 else 16
     return replace(
         info,
         format=container.key,
@@ -255,7 +259,7 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
         and not info.lossy
         and not (subtype or info.bit_rate or (wanted and wanted.subtype))
     ):
-        return replace(info, subtype="FLAC", endian="FILE", bits_per_sample=24 if _bits(info) > 16 else 16)
+        return replace(info, subtype="FLAC", endian="FILE", bits_per_sample=24 if valid_bits(info) > 16 else 16)
     if wanted and wanted.subtype and info.subtype != wanted.subtype:
         out = replace(info, format=container, subtype=wanted.subtype, endian="FILE")
     elif not same or not _is_written(container, info.subtype):
@@ -284,11 +288,22 @@ def _subtype(info: AudioInfo, container: str) -> str:
     """Return the encoding in another container that keeps what `info` holds, or that container's default."""
     there = [name for name in soundfile.available_subtypes(container) if _is_written(container, name)]
     floating = info.subtype in ("FLOAT", "DOUBLE") or (info.codec or "").startswith("pcm_f")
-    deep = ("FLOAT", "PCM_24") if floating else ("PCM_24",) if _bits(info) > 16 else ()
+    deep = ("FLOAT", "PCM_24") if floating else ("PCM_24",) if valid_bits(info) > 16 else ()
     choices: tuple[str, ...] = (info.subtype, *deep, soundfile.default_subtype(container))
     return next(choice for choice in choices if choice in there)
 
 
-def _bits(info: AudioInfo) -> int:
+def valid_bits(info: AudioInfo) -> int:
     """Return how many bits of a sample hold sound; 0 where the encoding is lossy."""
-    return info.bits_per_sample or _BITS.get(info.subtype, 0)
+    return info.bits_per_sample or BITS.get(info.subtype, 0)
+
+
+def check_size(info: AudioInfo, frames: int) -> None:
+    """Raise `AudioError` where a file like `info` cannot hold so many samples per channel."""
+    if not info.format.startswith(("WAV", "AIFF")):
+        return
+    if frames * info.channels * _STORED_BITS.get(info.subtype, 0) // 8 > WAV_BYTES:
+        raise AudioError(
+            f"more than 4 GB do not fit into {info.format[:4].rstrip('E')}; "
+            "set `extension` flac or `extension` rf64"
+        )

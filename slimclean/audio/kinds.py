@@ -54,4 +54,11 @@ def is_marked(path: Path) -> bool:
     except OSError:
         return False
     container = container_of(head)
-    return container is not None and any(len(mark) >= SURE_BYTES for _, mark in container.marks)
+    if container is None or (_is_text(head) and container.name != "SPHERE"):
+        return False
+    return any(len(mark) >= SURE_BYTES for _, mark in container.marks)
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell whether no byte is a control character but for tabs and ends of lines."""
+    return not any(byte < 0x20 and byte not in b"\t\n\r\f" for byte in head)

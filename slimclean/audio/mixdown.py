@@ -7,21 +7,30 @@ import numpy as np
 OPPOSITE = -0.5
 """Channels that correlate less are taken to be wired the other way round: their mean is 6 dB softer."""
 FADE_S = 0.01
+LISTENED_S = (0.1, 0.5)
+"""Channels are compared over this much at least, and over that much of what came before a block beside it."""
 
 
 class Mixdown:
-    """The mean of the channels, block by block; a channel that is opposite to the first is turned before."""
+    """The mean of the channels, block by block; a channel that is opposite to the first is turned before.
+
+    Blocks may have any length: what came before a short one is heard with it.
+    """
 
     def __init__(self, channels: int, sample_rate: int) -> None:
         self._signs = np.ones(channels, np.float32)
         self._fade = max(1, round(FADE_S * sample_rate))
+        self._least, self._kept = (round(seconds * sample_rate) for seconds in LISTENED_S)
+        self._recent = np.zeros((channels, 0))
         self._begun = False
         self.turned: set[int] = set()
         """The channels that were turned anywhere, from 0."""
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """`block` [C, T] as [1, T]."""
-        signs = self._measured(block)
+        x = np.concatenate([self._recent, block.astype(np.float64)], axis=1)
+        self._recent = x[:, max(0, x.shape[1] - self._kept) :].copy()
+        signs = self._measured(x)
         if not self._begun or block.shape[1] == 0:
             self._signs, self._begun = signs, self._begun or bool(block.any())
         mixed = np.asarray((block * signs[:, None]).mean(0, keepdims=True), np.float32)
@@ -33,13 +42,12 @@ class Mixdown:
         self.turned |= set(np.flatnonzero(signs < 0).tolist())
         return mixed
 
-    def _measured(self, block: np.ndarray) -> np.ndarray:
+    def _measured(self, x: np.ndarray) -> np.ndarray:
         """Return the sign of each channel by its correlation with the first that is not silent."""
         signs = self._signs.copy()
-        x = block.astype(np.float64)
         power = np.square(x).sum(1)
         heard = np.flatnonzero(power > 0)
-        if len(heard) < 2:
+        if len(heard) < 2 or x.shape[1] < self._least:
             return signs
         first = heard[0]
         for channel in heard[1:]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from slimclean.audio.chunks import OF_THE_SOUND, PADDING
-from slimclean.audio.formats import MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
+from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
 from slimclean.audio.view import is_chunk_name
 
 UNKNOWN = 0xFFFF_FFFF
@@ -24,7 +24,6 @@ _SUBTYPES = {
     (PCM, 8): "PCM_U8", (PCM, 16): "PCM_16", (PCM, 24): "PCM_24", (PCM, 32): "PCM_32",
     (FLOAT, 32): "FLOAT", (FLOAT, 64): "DOUBLE",
 }  # fmt: skip
-BITS = {subtype: bits for (_, bits), subtype in _SUBTYPES.items()}
 
 
 class Bytes:

@@ -20,11 +20,10 @@ import numpy as np
 from slimclean.audio import riff
 from slimclean.audio.chunk_contents import changed_in_place, changes
 from slimclean.audio.chunks import OF_THE_SOUND
-from slimclean.audio.formats import LOUDEST, OutputForm
+from slimclean.audio.formats import BITS, LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.view import Peek
 from slimclean.audio.wave_header import (
-    BITS,
     EXTENSIBLE,
     FLOAT,
     PCM,

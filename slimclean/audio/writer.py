@@ -23,7 +23,7 @@ from slimclean.audio.encodings import (
     to_ogg,
     vorbis_nominal,
 )
-from slimclean.audio.formats import AudioInfo, OutputForm, file_name, output_info
+from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, file_name, output_info
 from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 BLOCK_FRAMES = 1 << 16
 """Frames encoded at a time. libsndfile's Vorbis encoder needs stack in proportion to them."""
-WAV_BYTES = (1 << 32) - (1 << 16)
-"""What a WAV file can hold, its header's sizes being 32 bits wide."""
-
 LOSSY = frozenset(codec for codec, encoding in ENCODINGS.items() if encoding.kbits is not None)
-_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | None = None) -> AudioInfo:
@@ -56,6 +52,7 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     if stored.codec in LOSSY:
         measured = _bit_rate(source, info, stored) if info.lossy else None
         stored = replace(stored, bit_rate=(form.bit_rate if form else None) or measured or stored.bit_rate)
+    check_size(stored, info.frames * stored.sample_rate // info.sample_rate)
     if stored.format in MUXERS:
         film.check(stored, source if tracks.is_film(source) else None)
     elif stored.format == "OGG" and stored.subtype == "FLAC":
@@ -134,12 +131,7 @@ class AudioWriter:
         scale = encoder_scale(self._codec, self.info.bit_rate or film_rate)
         self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if bits is not None else 0
         self.frames += block.shape[1]
-        stored_bits = bits or 32
-        if (
-            self.info.format.startswith("WAV")
-            and self.frames * self.info.channels * stored_bits // 8 > WAV_BYTES
-        ):
-            raise AudioError("more than 4 GB do not fit into WAV; set `extension` flac or `extension` rf64")
+        check_size(self.info, self.frames)
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_FRAMES):
                 samples = numbered(block[:, start : start + BLOCK_FRAMES], kind, bits)
@@ -240,9 +232,9 @@ def _numbers(info: AudioInfo) -> tuple[str, int | None]:
         return kind, None if (info.codec or "").startswith("pcm_f") else 0
     if info.subtype in ("FLOAT", "DOUBLE"):
         return "flt", None
-    bits = _BITS.get(info.subtype)
-    if bits is None:  # lossy, companded, ADPCM
+    if not info.subtype.startswith("PCM"):  # lossy, companded, ADPCM
         return "flt", 0
+    bits = BITS[info.subtype]
     return "s16" if bits <= 16 else "s32", min(bits, info.bits_per_sample or bits)
 
 

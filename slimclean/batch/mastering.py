@@ -2,7 +2,7 @@
 
     blocks --> spool, meter          then: spool --> gain --> [limiter] --> meter --> the real writer
 
-The spool is a temporary file of 32-bit floats beside the output (11 MB a minute at 48 kHz in stereo), so memory
+The spool is a temporary file of 32-bit floats beside the output (23 MB a minute at 48 kHz in stereo), so memory
 does not grow with the length. Glossary: C channels, T samples.
 """
 
@@ -245,8 +245,9 @@ def _limited(
     done = _written(limiter.stream(spool.blocks(gain_db)), spool.info, writer)
     notes = []
     if limiter.reduction_db > NOTICED_DB:
+        target = f" for {target_lufs:.3g} LUFS" if math.isfinite(target_lufs) else ""
         notes.append(
-            f"limited: {needed_db:+.1f} dB for {target_lufs:.3g} LUFS would have taken the true peak to "
+            f"limited: {needed_db:+.1f} dB{target} would have taken the true peak to "
             f"{reached_dbtp:+.1f} dBTP; peaks lowered by up to {limiter.reduction_db:.1f} dB, "
             f"{limiter.share:.1%} of the time"
         )

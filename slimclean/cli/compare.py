@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf
+from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf, show
 
 
 def compare(
@@ -59,7 +59,7 @@ def compare(
 
             enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
             write_comparison(page, file.name, before, enhancer, mode=shared_mode([file]))
-    print(page)
+    show(str(page))
     if output is None and has_screen():
         webbrowser.open(page.absolute().as_uri())
 

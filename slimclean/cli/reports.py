@@ -58,7 +58,8 @@ def look(
     from slimclean.show.look import Look
     from slimclean.show.page import SHOWN
 
-    on_page = {task.source for task in tasks[:SHOWN]} if html is not None else set()
+    startable = [task.source for task in tasks if not task.problem]
+    on_page = set(startable[:SHOWN]) if html is not None else set()
 
     def of(source: Path) -> Look | None:
         picture = pictures.get(os.path.abspath(source))  # noqa: PTH100

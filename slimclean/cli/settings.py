@@ -222,7 +222,7 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     fits, wanted = {
         bool: (isinstance(value, bool), "true or false"),
-        int: (number and float(value).is_integer(), "a whole number"),
+        int: (number and (isinstance(value, int) or value.is_integer()), "a whole number"),
         float: (number, "a number"),
         str: (number or isinstance(value, str), "text"),
         Path: (isinstance(value, str), "a path in quotes"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slimclean.cli.common import Device, one_line_errors, parse_numbers
+from slimclean.cli.common import Device, one_line_errors, parse_numbers, show
 from slimclean.errors import UsageError
 from slimclean.train.config import TrainConfig
 
@@ -199,7 +199,7 @@ def train(
             valid_count=valid_count,
             teach_count=(0 if freeze_router else 400) if teach_count is None else teach_count,
         )
-        print(path)
+        show(str(path))
 
 
 def _read_dilations(text: str | None) -> tuple[float, ...] | None:

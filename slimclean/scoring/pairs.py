@@ -110,9 +110,10 @@ def recordings_alone(estimate: Path, noisy: Path | None = None) -> list[ScorePai
 
 def metric_names(text: str, *, alone: bool = False) -> list[str]:
     """Resolve a comma-separated list with aliases, each measure once; `alone`: without references."""
-    if alone and set(text.split(",")) <= {"core", "pause_db", "mos"}:
-        text = "mos"
-    names = dict.fromkeys(name for part in text.split(",") for name in ALIASES.get(part, (part,)))
+    parts = [part.strip() for part in text.split(",")]
+    if alone and set(parts) <= {"core", "pause_db", "mos"}:
+        parts = ["mos"]
+    names = dict.fromkeys(name for part in parts for name in ALIASES.get(part, (part,)))
     if alone and (wrong := [name for name in names if name not in MOS]):
         raise UsageError(f"{wrong[0]} needs a reference; without one there are {', '.join(MOS)}")
     return list(names)

@@ -50,11 +50,15 @@ SIDES = ("before", "after")
 
 @dataclass(frozen=True)
 class Stretch:
-    """A piece of a recording: `waveform` [C, T] at `sample_rate` Hz, from `start_s` on."""
+    """A piece of a recording: `waveform` [C, T] at `sample_rate` Hz, from `start_s` on.
+
+    `channel_layout` is FFmpeg's name of what the channels are for, where the recording says that.
+    """
 
     waveform: np.ndarray
     sample_rate: int
     start_s: float = 0.0
+    channel_layout: str | None = None
 
     @property
     def duration_s(self) -> float:
@@ -80,7 +84,7 @@ def read_stretch(recording: Path, start_s: float = 0.0, seconds: float = SECONDS
     """Read at most `seconds` of a recording from `start_s` on; errors name the file."""
     try:
         with AudioReader(recording) as reader:
-            rate = reader.info.sample_rate
+            rate, layout = reader.info.sample_rate, reader.info.channel_layout
             first, last, seen = round(start_s * rate), round((start_s + seconds) * rate), 0
             pieces = []
             for block in reader.read_blocks():
@@ -95,7 +99,7 @@ def read_stretch(recording: Path, start_s: float = 0.0, seconds: float = SECONDS
         if not seen:
             raise UsageError(f"{recording}: holds no sound")
         raise UsageError(f"{recording}: ends at {seen / rate:.1f} s; give an earlier `start`")
-    return Stretch(waveform, rate, start_s)
+    return Stretch(waveform, rate, start_s, layout)
 
 
 def write_comparison(
@@ -165,7 +169,7 @@ def _flac(x: np.ndarray, rate: int) -> str:
 
 def _loudness(stretch: Stretch) -> Loudness | None:
     try:
-        meter = LoudnessMeter(stretch.sample_rate, len(stretch.waveform))
+        meter = LoudnessMeter(stretch.sample_rate, len(stretch.waveform), stretch.channel_layout)
     except MissingDependencyError:
         return None
     meter.add(stretch.waveform)

@@ -95,7 +95,7 @@ def _page(
     settings = sorted({_setting(result) for result in results if result.uf})
     yield f"<h1>slimclean report</h1>\n<p class='soft'>{escaped('; '.join(settings))}</p>\n"
     yield from _tiles(results)
-    shown = [k for k, r in enumerate(results) if r.status != "failed"][:SHOWN]
+    shown = _shown(results)
     yield from _table(results, set(shown))
     yield "<h2>Recordings</h2>\n"
     left_out = sum(r.status != "failed" for r in results) - len(shown)
@@ -104,6 +104,13 @@ def _page(
     for k in shown:
         yield from _recording(k, results[k], page, enhancer, failed)
     yield f"<script>{asset('page.js')}</script>\n</body>\n</html>\n"
+
+
+def _shown(results: Sequence[FileResult]) -> list[int]:
+    """Return which have a section of their own: the first, rather those that still have what is to be drawn."""
+    done = [k for k, result in enumerate(results) if result.status != "failed"]
+    drawable = [k for k in done if results[k].view is not None or results[k].output != results[k].file]
+    return sorted([*drawable, *sorted(set(done) - set(drawable))][:SHOWN])
 
 
 def _setting(result: FileResult) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slimclean.errors import UsageError
 
+STATE = "state.safetensors"
+"""The file in a run folder that the run continues from."""
 TASKS = ("routed", "full", "static")
 """What an example of a batch may be for, the costly ones first; see `tasks`."""
 
@@ -59,6 +62,12 @@ class TrainConfig:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.name in ("", Path(STATE).stem) or Path(self.name).name != self.name:
+            raise UsageError(f"`name` is that of a file in `out`, other than {STATE}, not {self.name!r}")
+        if not 0 < self.segment_s < math.inf:
+            raise UsageError(f"`segment_s` takes a number of seconds above 0, not {self.segment_s:g}")
+        if self.seed < 0:
+            raise UsageError(f"`seed` takes whole numbers from 0 on, not {self.seed}")
         low, high = self.targets
         if not 0 < low <= high <= 1:
             raise UsageError(f"`targets` are UFs in (0, 1] in rising order, not {low}, {high}")

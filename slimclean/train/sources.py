@@ -61,7 +61,7 @@ def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
             for row in rows
             if row["kind"] == kind and row["split"] == split
         ]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UsageError(f"{path}: not a manifest ({error})") from error
     if missing := [str(file) for file, _ in found if not file.is_file()]:
         raise UsageError(f"{path}: {missing[0]} is not there")

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from slimclean.errors import CheckpointError, SlimcleanError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
-from slimclean.train.config import TrainConfig
+from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.losses import EfficiencyLoss
 from slimclean.train.muon import Muon
-
-STATE = "state.safetensors"
-"""The file in a run folder that the run continues from."""
 
 ROW_FACTOR = 5
 """Times the learning rate at which the row convolution learns: its few weights start as the identity."""

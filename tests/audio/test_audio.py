@@ -240,4 +240,6 @@ def test_walk_skips_hidden_and_foreign_files(tmp_path):
     for name in ("b.wav", "a/c.FLAC", "notes.txt", ".hidden.wav", ".git/d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    for name, text in (("README", "MAC addresses of the recorders"), ("TODO", "The free text\tof it\r\n")):
+        (tmp_path / name).write_text(text)  # like Monkey's Audio, and like MP4
     assert [p.relative_to(tmp_path).as_posix() for p in audio.walk(tmp_path)] == ["b.wav", "a/c.FLAC"]

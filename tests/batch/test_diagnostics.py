@@ -8,6 +8,7 @@ import soundfile
 from conftest import identity_enhancer, voice
 
 from slimclean.audio import OutputForm
+from slimclean.audio.mixdown import FADE_S, LISTENED_S, Mixdown
 from slimclean.batch.diagnostics import Input, Voices, noise_reduction_db, warnings
 from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
@@ -137,6 +138,20 @@ def test_channels_that_cancel_are_turned_before_mixing(tmp_path, take, silent_s)
     assert "channels cancel: number 2 was turned round" in result.warnings
     after, _ = soundfile.read(tmp_path / "b.wav")
     np.testing.assert_allclose(after[len(lead) + 200 :], 0.95 * take[200:], atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 16, 1000, 5000])
+def test_how_a_take_is_cut_makes_no_channel_cancel(block):
+    """A block of one sample always correlates: what came before is heard with it."""
+    rng = np.random.default_rng(0)
+    alike, mixdown = rng.normal(0, 0.1, (2, 10_000)), Mixdown(2, RATE)
+    mixed = [mixdown(alike[:, at : at + block].astype(np.float32)) for at in range(0, 10_000, block)]
+    np.testing.assert_allclose(np.concatenate(mixed, axis=1)[0], alike.mean(0), atol=1e-6)
+    assert mixdown.remarks() == []
+    opposite, mixdown = alike[:1] * [[1], [-0.9]], Mixdown(2, RATE)
+    mixed = [mixdown(opposite[:, at : at + block].astype(np.float32)) for at in range(0, 10_000, block)]
+    after = round((LISTENED_S[0] + FADE_S) * RATE) + block
+    np.testing.assert_allclose(np.concatenate(mixed, axis=1)[0, after:], 0.95 * alike[0, after:], atol=1e-6)
 
 
 def test_channels_that_do_not_cancel_are_mixed_as_ever(tmp_path, take):

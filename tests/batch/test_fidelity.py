@@ -196,8 +196,13 @@ def test_in_place_replaces_the_input(tmp_path):
 
 
 def test_what_a_wav_file_cannot_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr("slimclean.audio.writer.WAV_BYTES", 1000)
+    """What is known before is refused before; FLAC has no limit, and companded sound needs half as much."""
+    monkeypatch.setattr("slimclean.audio.formats.WAV_BYTES", 2000)
     soundfile.write(tmp_path / "a.wav", voice(0.1), 16_000)
-    result = enhance_file(Task(tmp_path / "a.wav", tmp_path / "b.wav"), identity_enhancer())
-    assert "more than 4 GB" in result.error
+    for name, kind in (("b.wav", "WAV"), ("b.aiff", "AIFF")):
+        result = enhance_file(Task(tmp_path / "a.wav", tmp_path / name), identity_enhancer())
+        assert f"more than 4 GB do not fit into {kind}" in result.error
+        assert not (tmp_path / name).exists()
     enhance(tmp_path / "a.wav", tmp_path / "b.flac")
+    soundfile.write(tmp_path / "a.wav", voice(0.1), 16_000, "ULAW")
+    enhance(tmp_path / "a.wav", tmp_path / "b.wav")

@@ -54,6 +54,18 @@ def test_examples_become_as_loud_as_asked(tmp_path, source):
     assert result.loudness_in_lufs == pytest.approx(measured(source).integrated_lufs, abs=0.02)
 
 
+def test_a_clip_without_a_loudness_of_its_own_names_none(tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in/long.wav", 0.02 * voice(3.0), 16_000)
+    soundfile.write(tmp_path / "in/short.wav", voice(0.3), 16_000)
+    results = enhance_paths(
+        [tmp_path / "in"], tmp_path / "out/", form=OutputForm(loudness_lufs=-16), loudness_per="batch",
+        enhancer=identity_enhancer(uf=0.5),
+    )  # fmt: skip
+    assert "dB would have taken the true peak" in results[1].warnings
+    assert "inf" not in results[1].warnings
+
+
 @pytest.mark.parametrize("per", ["file", "batch"])
 def test_a_peak_that_the_encoding_raises_is_told(tmp_path, per):
     rng = np.random.default_rng(0)

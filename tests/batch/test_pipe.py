@@ -22,8 +22,10 @@ from slimclean.audio.chunks import content, walk
 from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
 from slimclean.batch.plan import Task, read_list
 from slimclean.batch.recording import enhance_file
-from slimclean.chunking import LIVE_DELAY_S
+from slimclean.batch.report import FileResult
+from slimclean.chunking import CONTEXT_S, FADE_S, HOP_S, LIVE_DELAY_S, LIVE_HOP_S, tail_s
 from slimclean.errors import UsageError
+from slimclean.model import ModelConfig
 
 
 class Stream(io.BytesIO):
@@ -164,6 +166,9 @@ def test_wav_flows_with_the_stated_delay(rate, channels, out_rate):
     result = enhance_pipe(STREAM, STREAM, (source, out), identity_enhancer(), OutputForm(sample_rate=out_rate))
     assert result.status == "enhanced", result.error
     assert LIVE_DELAY_S < 6.5
+    again_s = CONTEXT_S + FADE_S + tail_s(ModelConfig())
+    told = f"{again_s / HOP_S:.1%} more in a long recording and {again_s / LIVE_HOP_S:.0%} in a pipe"
+    assert told.replace("%", " %") in FileResult.__doc__
     assert max(out.behind_s) < LIVE_DELAY_S + 0.3
     assert len(out.behind_s) > 5
     x, found_rate = soundfile.read(io.BytesIO(out.getvalue()), always_2d=True)

@@ -125,6 +125,7 @@ def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
         ("mono = 1", "mono wants true or false, not 1"),
         ("jobs = 1.5", "jobs wants a whole number, not 1.5"),
         ("jobs = inf", "jobs wants a whole number, not inf"),
+        (f"jobs = -1{400 * '0'}", "slimclean.toml: Invalid value for '--jobs' / '-j': "),
         ("jobs = true", "jobs wants a whole number, not True"),
         ("report = 3", "report wants a path in quotes, not 3"),
         ("uf = true", "slimclean.toml: uf wants auto or a number, not True"),

@@ -50,7 +50,7 @@ def test_the_engine_equals_the_network(frames, batch, uf, seed):
     noisy = torch.randn(batch, frames * SMALL.frame_hop)
     lasting = {"frame by frame": 1, "in runs": TILE, "item by item": frames}
     if uf in lasting:
-        choices = torch.randint(4, (batch, frames)).repeat_interleave(lasting[uf], 1)[:, :frames]
+        choices = torch.randint(len(SMALL.ufs), (batch, frames)).repeat_interleave(lasting[uf], 1)[:, :frames]
         compare(network, noisy, torch.tensor(SMALL.ufs)[choices])
     else:
         compare(network, noisy, uf)
@@ -62,7 +62,7 @@ def test_the_engine_equals_the_network_at_full_size(uf):
     network = network_that_looks_ahead(ModelConfig())
     config = network.config
     frames = 2 * TILE + 70
-    ufs = torch.tensor(config.ufs)[torch.randint(4, (1, frames))] if uf == "map" else uf
+    ufs = torch.tensor(config.ufs)[torch.randint(len(SMALL.ufs), (1, frames))] if uf == "map" else uf
     compare(network, torch.randn(1, frames * config.frame_hop), ufs)
 
 

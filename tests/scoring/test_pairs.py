@@ -25,7 +25,16 @@ from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError, UndefinedMetricError, UsageError
 from slimclean.scoring import metrics
 from slimclean.scoring.metrics import MOS
-from slimclean.scoring.pairs import Score, columns_of, pair_up, score_pair, score_pairs, segments, summarise
+from slimclean.scoring.pairs import (
+    Score,
+    columns_of,
+    metric_names,
+    pair_up,
+    score_pair,
+    score_pairs,
+    segments,
+    summarise,
+)
 
 needs_pesq = pytest.mark.skipif(importlib.util.find_spec("pesq") is None, reason="pesq is not installed")
 OURS = ["si_sdr_db", "snr_db", "level_difference_db", "lag_samples"]
@@ -338,6 +347,8 @@ def test_outputs_that_cannot_be_written_are_known_before_the_work(sets, monkeypa
 
 
 def test_wrong_measures_are_usage_errors(sets):
+    assert metric_names("snr_db, stoi") == ["snr_db", "stoi"]
+    assert metric_names(" core", alone=True) == metric_names("mos")
     done = run(sets / "clean", sets / "enhanced", "--metrics", "loudness")
     assert done.exit_code == 2
     assert "no measure named loudness; there are pesq_wb" in done.stderr

@@ -6,6 +6,7 @@ import base64
 import http.server
 import io
 import json
+import os
 import queue
 import re
 import shutil
@@ -86,6 +87,19 @@ def test_numbers_say_what_was_measured(tmp_path, monkeypatch):
     assert data_of(tmp_path / "p.html")["before"]["matched_gain"] == pytest.approx(0.5, rel=0.01)
 
 
+def test_the_loudness_heeds_what_the_channels_are_for(tmp_path):
+    """What sounds in the subwoofer's channel alone counts for nothing, here as in a report."""
+    pytest.importorskip("av", reason="the meter needs PyAV")
+    x = np.zeros((6, 48_000), np.float32)
+    x[3] = voice(1, 48_000)
+    soundfile.write(tmp_path / "a.flac", x.T, 48_000)
+    stretch = read_stretch(tmp_path / "a.flac")
+    assert stretch.channel_layout == "5.1"
+    write_comparison(tmp_path / "p.html", "x", stretch, stretch)
+    row = re.search(r"Loudness \(integrated\)</th>(.*?)</tr>", (tmp_path / "p.html").read_text())[1]
+    assert not re.search(r"\d", row)
+
+
 def test_loud_surround_silence_and_high_rates(tmp_path):
     x = np.repeat(4 * voice(1, 96_000)[None], 6, axis=0)
     write_comparison(tmp_path / "p.html", "x", Stretch(x, 96_000), Stretch(0 * x[:1], 96_000))
@@ -134,6 +148,15 @@ def test_the_command(tmp_path, weights, monkeypatch):
         assert refused.exit_code in (1, 2)
         assert len(refused.stderr.splitlines()) == 1
     assert not has_screen()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+def test_a_name_that_is_no_text(tmp_path, weights):
+    name = os.fsdecode(b"caf\xe9.wav")
+    soundfile.write(os.fsencode(tmp_path / name), voice(0.2), 16_000)
+    command = [sys.executable, "-m", "slimclean", "compare", name, "-m", str(weights)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf?-compare.html\n", b"")
 
 
 RENDERED = """<script>

@@ -106,6 +106,14 @@ def test_only_some_get_pictures(tmp_path, results, monkeypatch):
     assert "2 more are in the table only" in text
 
 
+def test_those_that_were_replaced_get_none_while_others_have_theirs(tmp_path, results, monkeypatch):
+    monkeypatch.setattr("slimclean.show.page.SHOWN", 1)
+    gone, told = result(tmp_path / "page/in/b.wav", tmp_path / "page/in/b.wav"), []
+    write_report([gone, results[1]], tmp_path / "r.html", identity_enhancer(), told.append)
+    assert told == []
+    assert (tmp_path / "r.html").read_text().count("<section") == 1
+
+
 def test_recordings_that_are_gone_are_told(tmp_path, results):
     (tmp_path / "other" / "b.wav").unlink()
     told = []

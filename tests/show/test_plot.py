@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -287,3 +288,5 @@ def test_what_travels_to_a_worker_is_small():
     assert of(tasks[SHOWN].source) == Look(Path(f"p/{SHOWN}.png"), page=False)
     assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) is None
     assert reports.look(tasks, {}, None)(tasks[0].source) is None
+    tasks[0] = replace(tasks[0], problem="may not be read")
+    assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) == Look(None, page=True)

@@ -18,11 +18,10 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.train.calibrate import calibrate
-from slimclean.train.config import TrainConfig
+from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.log import Log
 from slimclean.train.loop import train
 from slimclean.train.run import train_from_files
-from slimclean.train.state import STATE
 
 SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}
 CONFIG: dict[str, Any] = {"segment_s": 0.128, "warmup_steps": 1, "workers": 1, "loaders": 0}
@@ -88,6 +87,12 @@ def test_a_run_keeps_the_sizes_that_it_began_with(folders, tmp_path):
 def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):
     with pytest.raises(UsageError, match="no corpus named nosuch; there are a, b"):
         train_from_files(TrainConfig(tmp_path, steps=0), **folders, corpus_weights=["nosuch=5"])
+
+
+def test_a_manifest_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "m.csv").write_bytes("path,kind,corpus,split\nG\xe4ste.wav,speech,a,train\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"m\.csv: not a manifest"):
+        train_from_files(TrainConfig(tmp_path), manifest=tmp_path / "m.csv")
 
 
 def test_a_folder_beside_a_manifest_is_refused(folders, tmp_path):

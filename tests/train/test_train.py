@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,19 @@ def test_static_ufs_and_targets_are_those_asked_for():
     assert 0.1 <= drawn.min() < 0.11
     assert 0.95 < drawn.max() <= 1
     assert drawn.median() == pytest.approx(0.1**0.5, abs=0.03)
-    for wrong in ({"targets": (0.5, 0.1)}, {"targets": (0.0, 1.0)}, {"static_ufs": (0.25, 2.0)}):
-        with pytest.raises(UsageError, match=next(iter(wrong))):
-            TrainConfig(Path("run"), **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"targets": (0.5, 0.1)}, {"targets": (0.0, 1.0)}, {"static_ufs": (0.25, 2.0)}, {"seed": -1},
+        {"segment_s": math.nan}, {"segment_s": 0.0}, {"name": "state"}, {"name": "a/b"}, {"name": ""},
+    ],
+)  # fmt: skip
+def test_what_is_no_way_to_train_is_refused(wrong):
+    """A checkpoint of the name of the run's state would overwrite that."""
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        TrainConfig(Path("run"), **wrong)
 
 
 def test_a_frozen_router_routes_and_stays_and_a_new_one_starts_beside_old_weights(libraries, tmp_path):

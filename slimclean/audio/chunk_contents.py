@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 
+from slimclean.audio.chunk_bytes import chunks_in
 from slimclean.audio.formats import AudioInfo, valid_bits
 
 NOT_MEASURED = 0x7FFF
@@ -44,12 +45,10 @@ def changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[
         """Scale a LIST of notes to markers: `ltxt` holds a length."""
         if body[:4] != b"adtl":
             return body
-        new, at = bytearray(body), 4
-        while at + 8 <= len(new):
-            size = number(body, at + 4)
-            if new[at : at + 4] == b"ltxt" and size >= 8 and at + 16 <= len(new):
-                struct.pack_into(order + "I", new, at + 12, scaled(number(body, at + 12)))
-            at += 8 + size + size % 2
+        new = bytearray(body)
+        for name, at, size in chunks_in(body, order, start=4):
+            if name == b"ltxt" and size >= 8 and at + 8 <= len(new):
+                struct.pack_into(order + "I", new, at + 4, scaled(number(body, at + 4)))
         return bytes(new)
 
     def sampler(body: bytes) -> bytes:

@@ -243,7 +243,7 @@ def info_offset(header: FrameHeader, mono: bool) -> int:
 
 
 def counted_frames(peek: Peek, position: int, header: FrameHeader, data: bytes) -> int | None:
-    """Read how many frames an Xing, Info or VBRI frame counts; 0 where it does not say or is none."""
+    """Read how many frames an Xing, Info or VBRI frame counts; 0 if it does not say, None if it is none."""
     if header.layer != 1:
         return None
     frame = peek.at(position, min(header.length, 64))
@@ -255,6 +255,34 @@ def counted_frames(peek: Peek, position: int, header: FrameHeader, data: bytes) 
     if frame[36:40] == b"VBRI":
         return int.from_bytes(frame[50:54], "big")
     return None
+
+
+def empty_info_frame(first: bytes, flags: int, size: int) -> bytearray:
+    """Make an Info frame for frames that begin like `first`, without a checksum, that states nothing.
+
+    `flags` say what stands in it: 1 how many frames, 2 how many bytes, 4 a table of contents, 8 a quality. It
+    has the least bit rate with which `size` bytes, from the mark on, fit.
+    """
+    offset = 4
+    for index in range(1, 15):
+        head = bytes([first[0], first[1] | 1, index << 4 | first[2] & 0x0C, first[3]])
+        if (header := frame_header(head)) is not None:
+            offset = info_offset(header, first[3] >> 6 == 3)
+            if header.length >= offset + size:
+                break
+    else:
+        raise AssertionError(f"no frame holds {size} bytes")
+    frame = bytearray(header.length)
+    frame[:4] = head
+    frame[offset : offset + 8] = b"Info" + struct.pack(">I", flags)
+    return frame
+
+
+def state_count(frame: bytearray, offset: int, frames: int, total_bytes: int) -> None:
+    """Write into an Info frame, whose mark is at `offset`, of how many frames and bytes it stands before."""
+    struct.pack_into(">I", frame, offset + 8, frames)
+    if frame[offset + 7] & 2:
+        struct.pack_into(">I", frame, offset + 12, total_bytes + len(frame))
 
 
 def _is_plain(section: _Section) -> bool:
@@ -271,6 +299,10 @@ def _absurd_gaps(section: _Section) -> bool:
     return max(gaps >> 12, gaps & 0xFFF) > _LONGEST_GAP
 
 
+_COUNTED = 12
+"""Bytes of an Info frame, from the mark on, that counts frames and nothing else."""
+
+
 def _part(section: _Section, tags: list[range]) -> Part:
     """Return the frames behind tags and an Info frame that counts them; layers I and II have no such frame."""
     header, samples = section.header, section.frames * section.header.samples
@@ -281,15 +313,9 @@ def _part(section: _Section, tags: list[range]) -> Part:
     frame = bytearray(section.info)
     kept = bytes(frame[offset : offset + 4]) in (b"Xing", b"Info") and frame[offset + 7] & 1
     if not kept:
-        # The first frame's own header, without a checksum; what is not the count stays zero.
-        frame = bytearray(header.length)
-        frame[:4] = section.first
-        frame[1] |= 1
-        frame[offset : offset + 8] = b"Info" + struct.pack(">I", 1)
+        frame = empty_info_frame(section.first, 1, _COUNTED)
     frame[4:offset] = bytes(offset - 4)
-    frame[offset + 8 : offset + 12] = struct.pack(">I", section.frames)
-    if frame[offset + 7] & 2:
-        frame[offset + 12 : offset + 16] = struct.pack(">I", total_bytes + len(frame))
+    state_count(frame, offset, section.frames, total_bytes)
     if _absurd_gaps(section):
         frame[offset + GAPS : offset + GAPS + 3] = bytes(3)
     pieces: tuple[Piece, ...] = (*tags, bytes(frame), *section.pieces)

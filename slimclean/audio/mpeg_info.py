@@ -11,7 +11,14 @@ import struct
 from pathlib import Path
 
 from slimclean.audio.insertion import make_room
-from slimclean.audio.mpeg import GAPS, FrameHeader, after_tags, counted_frames, frame_header, info_offset
+from slimclean.audio.mpeg import (
+    GAPS,
+    after_tags,
+    counted_frames,
+    empty_info_frame,
+    frame_header,
+    state_count,
+)
 from slimclean.audio.view import Peek
 
 DELAY = 576
@@ -49,29 +56,16 @@ def add_info_frame(path: Path, samples: int) -> None:
 
 def _info_frame(first: bytes, frames: int, total_bytes: int, padding: int) -> bytes:
     """Make the frame for `frames` others of `total_bytes`, the first of which begins with `first`."""
-    header, head = _large_enough(first)
-    offset = info_offset(header, first[3] >> 6 == 3)
     contents = bytes(256 * percent // 100 for percent in range(100))
-    frame = bytearray(header.length)
-    frame[:4] = head
-    frame[offset : offset + 16] = b"Info" + struct.pack(">III", _ALL, frames, total_bytes + len(frame))
+    frame = empty_info_frame(first, _ALL, _BYTES)
+    offset = frame.index(b"Info")
+    state_count(frame, offset, frames, total_bytes)
     frame[offset + 16 : offset + 116] = contents
     frame[offset + 120 : offset + 130] = b"LAME3.100" + bytes([_CONSTANT])
     frame[offset + GAPS : offset + GAPS + 3] = (DELAY << 12 | padding).to_bytes(3, "big")
     frame[offset + 148 : offset + 152] = struct.pack(">I", total_bytes + len(frame))
     frame[offset + 154 : offset + 156] = struct.pack(">H", _checksum(bytes(frame[: offset + 154])))
     return bytes(frame)
-
-
-def _large_enough(first: bytes) -> tuple[FrameHeader, bytes]:
-    """Return the smallest frame of the form of `first` that holds the mark and all that follows it."""
-    heads = (bytes([first[0], first[1] | 1, index << 4 | first[2] & 0x0C, first[3]]) for index in range(1, 15))
-    known = ((header, head) for head in heads if (header := frame_header(head)) is not None)
-    return next(
-        (header, head)
-        for header, head in known
-        if header.length >= info_offset(header, first[3] >> 6 == 3) + _BYTES
-    )
 
 
 def _checksum(data: bytes) -> int:

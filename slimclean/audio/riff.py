@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from slimclean.audio.chunk_bytes import chunk
 from slimclean.audio.view import BLOCK_BYTES, Part, Peek, Structure, is_chunk_name
 from slimclean.errors import AudioError
 
@@ -300,15 +301,15 @@ def _mended(peek: Peek, wave: Wave) -> Part:
     """Put `wave` behind a header that says how much it is; RF64 beyond 4 GiB, as libsndfile writes it."""
     fact = b""
     extra: list[bytes] = []
-    for chunk in wave.others:
-        name = peek.at(chunk.start, 4)
+    for place in wave.others:
+        name = peek.at(place.start, 4)
         if name == b"fact":
-            fact = peek.at(chunk.start, len(chunk))
-        elif name == b"LIST" and len(chunk) < _CHUNK_BYTES:
-            extra.append(peek.at(chunk.start, len(chunk)) + b"\0" * (len(chunk) % 2))
+            fact = peek.at(place.start, len(place))
+        elif name == b"LIST" and len(place) < _CHUNK_BYTES:
+            extra.append(peek.at(place.start, len(place)) + b"\0" * (len(place) % 2))
     block, order = wave.block, wave.order
     size = len(wave.data) // block * block if wave.codec in (_PCM, _FLOAT, _ALAW, _ULAW) else len(wave.data)
-    chunks = b"fmt " + struct.pack(order + "I", len(wave.fmt)) + wave.fmt + b"\0" * (len(wave.fmt) % 2) + fact
+    chunks = chunk(b"fmt ", wave.fmt, order) + fact
     chunks += b"".join(extra)
     large = wave.tag in (b"RF64", b"BW64") or size > 0xFFFF_0000
     if large:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from slimclean.audio.attached import (
     guarded,
 )
 from slimclean.audio.av import DEMUXERS
+from slimclean.audio.chunk_bytes import chunks_in
 from slimclean.audio.code_pages import decoded
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.id3_reading import of_id3v2, read_id3
@@ -246,12 +246,9 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
 
 
 def _info_parts(body: bytes, order: str) -> Iterable[tuple[str, bytes]]:
-    at = 0
-    while at + 8 <= len(body):
-        name, size = struct.unpack_from(order + "4sI", body, at)
-        if value := body[at + 8 : at + 8 + size].split(b"\0")[0]:
+    for name, at, size in chunks_in(body, order):
+        if value := body[at : at + size].split(b"\0")[0]:
             yield name.decode("latin-1"), value
-        at += 8 + size + size % 2
 
 
 def _seconds(text: str) -> float:

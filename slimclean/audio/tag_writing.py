@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, Attached
+from slimclean.audio.chunk_bytes import chunk
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tag_reading import PICTURE, has_mutagen, open_tags
 
@@ -202,8 +202,7 @@ def chunks_for(
         for name, value in attached.texts:
             if (key := by_name.get(name)) and key not in seen:
                 seen.add(key)
-                text = value.encode() + b"\0"
-                parts += struct.pack("<4sI", key.encode(), len(text)) + text + b"\0" * (len(text) % 2)
+                parts += chunk(key.encode(), value.encode() + b"\0")
         if parts:
             found.append((b"LIST", b"INFO" + parts))
     if has_mutagen() and attached:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -27,7 +26,7 @@ _SUBTYPES = {
 
 
 class Bytes:
-    """Reads a stream in full where bytes are counted, and remembers them until told to forget."""
+    """Reads a stream in full where bytes are counted, and remembers them in `taken`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -130,22 +129,3 @@ def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader 
         rate, channels, size // block if known else 0, "WAV", subtype, bits_per_sample=valid, channel_mask=mask
     )
     return WaveHeader(info, size if known else None, fmt, others)
-
-
-def whole_chunks(data: bytes) -> list[tuple[bytes, bytes]] | None:
-    """Return names and contents of whole chunks; None for what is something else."""
-    at, found = 0, []
-    while at + 8 <= len(data) and is_chunk_name(data[at : at + 4]):
-        end = at + 8 + _number(data[at + 4 :])
-        if end > len(data):
-            return None
-        found.append((data[at : at + 4], data[at + 8 : end]))
-        at = end + end % 2
-    return found if at >= len(data) else None
-
-
-def joined(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return chunks as bytes again, each padded to even."""
-    return b"".join(
-        struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2) for name, body in chunks
-    )

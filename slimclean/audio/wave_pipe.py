@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from slimclean.audio import riff
+from slimclean.audio.chunk_bytes import chunk, whole_chunks
 from slimclean.audio.chunk_contents import changed_in_place, changes
 from slimclean.audio.chunks import OF_THE_SOUND
 from slimclean.audio.formats import BITS, LOUDEST, OutputForm
@@ -30,8 +31,6 @@ from slimclean.audio.wave_header import (
     UNKNOWN,
     UNKNOWN_FROM,
     WaveHeader,
-    joined,
-    whole_chunks,
 )
 from slimclean.audio.writer import numbered
 from slimclean.errors import AudioError
@@ -131,7 +130,7 @@ class WaveSource:
         """Tell whether what comes `after` the sound is more of it, as of a file with this end."""
         size, frame, fmt = self._header.size or 0, self._header.frame_bytes, self._header.fmt
         sound = self._last[frame:] if (len(self._last) - size) % 2 else self._last
-        form = joined([(b"fmt ", fmt)])
+        form = chunk(b"fmt ", fmt)
         riff_size = 4 + len(form) + 8 + len(sound) + size % 2 + self._header.behind
         head = struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE") + form
         end = head + struct.pack("<4sI", b"data", len(sound)) + sound + after
@@ -209,30 +208,28 @@ class WaveSink:
 
     def _corrected(self, behind: bytes) -> tuple[bytes, list[str]]:
         """Return chunks whose length is stated already, as they are of the new sound, and warnings."""
-        chunks: list[tuple[bytes, bytes]] = []
-        remarks = []
+        chunks, remarks = b"", []
         for name, body in whole_chunks(behind) or ():
             new = changed_in_place(name, body, self._change)
             if new is None:
                 remarks.append(
                     f"{name.decode().strip()} behind the sound stays as it was, for its length is fixed"
                 )
-            chunks.append((b"JUNK" if name in OF_THE_SOUND else name, body if new is None else new))
-        return joined(chunks)[: len(behind)], remarks
+            chunks += chunk(b"JUNK" if name in OF_THE_SOUND else name, body if new is None else new)
+        return chunks[: len(behind)], remarks
 
     def _before(self, others: bytes) -> bytes:
         """Return the chunks before the sound as they are of the new one."""
         if (chunks := whole_chunks(others)) is None:
             return others
-        return joined((name, self._change.get(name, bytes)(body)) for name, body in chunks)
+        return b"".join(chunk(name, self._change.get(name, bytes)(body)) for name, body in chunks)
 
     def _start(self, header: WaveHeader) -> bytes:
         size = None
         if header.size is not None:
             frames = round(header.info.frames * self.info.sample_rate / header.info.sample_rate)
             size = frames * self.info.channels * self._bits // 8
-        fmt = self._fmt + b"\0" * (len(self._fmt) % 2)
-        chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(self._fmt)) + fmt + self._before(header.others)
+        chunks = b"WAVE" + chunk(b"fmt ", self._fmt) + self._before(header.others)
         sizes = UNKNOWN, UNKNOWN
         if size is not None and size + len(chunks) + 8 + header.behind < UNKNOWN_FROM:
             self._pad, self._behind = b"\0" * (size % 2), header.behind

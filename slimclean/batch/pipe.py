@@ -17,9 +17,12 @@ from slimclean.audio import OutputForm
 from slimclean.audio.atomic import make_folder, remove_leftovers
 from slimclean.audio.wave_header import Bytes, WaveHeader, read_header
 from slimclean.audio.wave_pipe import WaveSink, WaveSource, flows
-from slimclean.batch.plan import STREAM, Task
+from slimclean.batch.options import Options, Watch
 from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome
-from slimclean.batch.report import FileResult
+from slimclean.batch.report import EXISTS, FileResult
+from slimclean.batch.report_file import report_of
+from slimclean.batch.resume import done_tasks
+from slimclean.batch.task import STREAM, Task
 from slimclean.batch.trace import Comparison, Look
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
@@ -33,6 +36,29 @@ class _How(NamedTuple):
     form: OutputForm
     progress: Progress
     look: Look | None
+
+
+def enhance_stream(
+    task: Task, streams: tuple[BinaryIO, BinaryIO], enhancer: Enhancer, options: Options, watch: Watch
+) -> FileResult:
+    """Do what `plan_stream` planned with the same options, and report it; see `enhance_pipe`."""
+    with report_of([task], options) as report:
+        if done_tasks([task], options):
+            result = FileResult(str(task.source), str(task.destination), "skipped", EXISTS)
+        else:
+            result = enhance_pipe(
+                task.source,
+                task.destination,
+                streams,
+                enhancer,
+                options.form,
+                watch.progressed,
+                options.look(task.source),
+            )
+        if report is not None:
+            report.add(result)
+    watch.finished(result)
+    return result
 
 
 def enhance_pipe(
@@ -119,12 +145,3 @@ def _spool(stream: BinaryIO, taken: bytes, folder: Path) -> Path:
         file.write(taken)
         shutil.copyfileobj(stream, file)
     return path
-
-
-def read_text(path: Path, stream: BinaryIO) -> str:
-    """Read the text of `path`, or of `stream` for `-`; bytes that are no UTF-8 survive as they are."""
-    try:
-        data = stream.read() if path == STREAM else path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    return data.decode("utf-8", "surrogateescape")

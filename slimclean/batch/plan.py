@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from slimclean import audio
@@ -16,30 +13,15 @@ from slimclean.audio import OutputForm, output_suffix
 from slimclean.audio.containers import same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
-from slimclean.batch.collisions import RealPaths, folded, real, refuse_collisions
+from slimclean.batch.collisions import RealPaths, real, refuse_collisions
+from slimclean.batch.inputs import expand, is_our_output
 from slimclean.batch.options import Options
 from slimclean.batch.report import tell_left_out
+from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
 
-STREAM = Path("-")
-"""Standard input as a source, standard output as a destination."""
 REPORTS = (".csv", ".jsonl")
 """How names of reports end."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One recording to enhance, where the result goes, and a clean reference where one was asked for.
-
-    What cannot be begun has a `problem`: a folder that may not be read. Where a folder was given, `tree`
-    holds that and the one that mirrors it.
-    """
-
-    source: Path
-    destination: Path
-    reference: Path | None = None
-    problem: str = ""
-    tree: tuple[Path, Path] | None = None
 
 
 def plan(
@@ -63,7 +45,7 @@ def plan(
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
-    paths = [found for path in paths for found in _expand(path)]
+    paths = [found for path in paths for found in expand(path)]
     into = Path(output) if output is not None else None
     file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
     alone = len(paths) == 1
@@ -105,51 +87,6 @@ def _in_place(task: Task) -> Task:
             raise UsageError(f"{task.source}: {problem}")
     tree = task.tree and (task.tree[0], task.tree[0])
     return replace(task, destination=task.source, tree=tree, problem=problem)
-
-
-def read_list(path: Path, text: str) -> list[Path]:
-    """Read the paths in `text`, which came from `path`: one a line, or between NULs.
-
-    A line that begins with # is a comment, unless something of that name exists. Lines end in LF or CRLF alone:
-    the other characters at which `str.splitlines` splits may be part of a name.
-    """
-    if "\0" in text:
-        lines = text.split("\0")
-    else:
-        lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
-        lines = [line for line in lines if not line.startswith("#") or exists(Path(line))]
-    found = [Path(line) for line in lines if line.strip()]
-    if not found:
-        raise UsageError(f"{path}: lists no recordings")
-    return found
-
-
-def _expand(path: Path) -> list[Path]:
-    if _is_named(path):
-        return [path]
-    if not any(character in str(path) for character in "*?["):
-        raise UsageError(f"{path}: no such file or directory")
-    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    found = [one for one in found if is_folder(one) or one.suffix.lower() in audio.EXTENSIONS]
-    walked = set(found)  # a folder brings what is in it
-    found = [one for one in found if walked.isdisjoint(one.parents)]
-    if not found:
-        raise UsageError(f"{path}: no recording matches")
-    inputs = [one for one in found if not is_our_output(one)]
-    if not inputs:
-        raise UsageError(f"{path}: matches only outputs of earlier runs, such as {found[0]}")
-    return inputs
-
-
-def _is_named(path: Path) -> bool:
-    """Tell whether there is something, or something in the way of looking: reading it then says what."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _plan_one(
@@ -194,20 +131,6 @@ def _plan_one(
         raise UsageError(f"{output}: cannot write {output.suffix}; a folder's name ends in /, or exists")
     else:
         yield Task(path, (output / path.name).with_suffix(output_suffix(path, form)))
-
-
-def is_our_output(path: Path) -> bool:
-    """Tell whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
-    if OUTPUT_SUFFIX not in path.name:
-        return False
-    folder = is_folder(path)
-    stem = path.name if folder else path.stem
-    if not stem.endswith(OUTPUT_SUFFIX) or stem == OUTPUT_SUFFIX:
-        return False
-    original = stem.removesuffix(OUTPUT_SUFFIX)
-    if folder:
-        return is_folder(path.with_name(original))
-    return any(exists(path.with_name(original + extension)) for extension in audio.EXTENSIONS)
 
 
 def _with_references(tasks: list[Task], paths: list[Path], references: Path) -> list[Task]:
@@ -298,37 +221,3 @@ def _can_be_report(path: Path) -> bool:
         return False
     is_device = exists(path) and not is_file(path)  # such as /dev/stdout, or a pipe
     return is_device or path.suffix.lower() in REPORTS
-
-
-def done_tasks(tasks: Sequence[Task], options: Options) -> set[Task]:
-    """Find those whose outputs an earlier run made. Each folder of outputs is listed once."""
-    if options.overwrite or options.in_place:
-        return set()
-    tasks = [task for task in tasks if task.destination != STREAM]
-    outputs = {task.destination for task in tasks}
-    listed: dict[Path, dict[str, list[Path]]] = {}
-    done = set()
-    for task in tasks:
-        folder = task.destination.parent
-        if folder not in listed:
-            listed[folder] = _files_by_name(folder)
-        for path in listed[folder].get(folded(task.destination.name), []):
-            # Of another case or Unicode form, it is the output where it is no other's.
-            if path == task.destination or (path not in outputs and _names_meet(path, task.destination)):
-                done.add(task)
-    return done
-
-
-def _files_by_name(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if entry.is_file():
-                    found.setdefault(folded(entry.name), []).append(folder / entry.name)
-    return found
-
-
-def _names_meet(path: Path, output: Path) -> bool:
-    same_form = unicodedata.normalize("NFC", path.name) == unicodedata.normalize("NFC", output.name)
-    return same_form or exists(output)

@@ -14,8 +14,8 @@ from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
 from slimclean.audio.film import kept_track
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, mastered, tell_encoded
-from slimclean.batch.plan import Task
 from slimclean.batch.report import FileResult
+from slimclean.batch.task import Task
 from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import LoudnessMeter

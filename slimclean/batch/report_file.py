@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from slimclean.audio.atomic import lock, replacing, shared_mode
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
-from slimclean.batch.plan import Task
+from slimclean.batch.options import Options
 from slimclean.batch.report import COLUMNS, EXISTS, FileResult, Status
+from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.scoring.tables import open_text
 
@@ -56,6 +57,13 @@ _DECIMALS = {
     "stoi": 5,
     "si_sdr_db": 3,
 }
+
+
+def report_of(tasks: Sequence[Task], options: Options) -> AbstractContextManager[ReportWriter | None]:
+    """Open the report that `options` ask for, if they do."""
+    if not options.report:
+        return nullcontext()
+    return ReportWriter(Path(options.report), tasks, overwrite=options.overwrite)
 
 
 class ReportWriter:

@@ -6,7 +6,6 @@ import contextlib
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,12 @@ from slimclean.audio import OutputForm
 from slimclean.batch.collisions import RealPaths
 from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
-from slimclean.batch.plan import Task, done_tasks, plan_batch
+from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
 from slimclean.batch.report import EXISTS, FileResult
-from slimclean.batch.report_file import ReportWriter
+from slimclean.batch.report_file import report_of
+from slimclean.batch.resume import done_tasks
+from slimclean.batch.task import Task
 from slimclean.batch.together import Work, enhance_together
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
@@ -60,12 +61,7 @@ def enhance_tasks(
     """Do what `plan_batch` planned with the same options; see `enhance_paths`."""
     watch = watch or Watch()
     results: dict[Task, FileResult] = {}
-    report = (
-        ReportWriter(Path(options.report), tasks, overwrite=options.overwrite)
-        if options.report
-        else nullcontext()
-    )
-    with report as writer:
+    with report_of(tasks, options) as writer:
         done = done_tasks(tasks, options)
         todo = [task for task in tasks if task not in done and not task.problem]
         durations = {task: _duration_s(task) for task in todo}

@@ -23,9 +23,9 @@ from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.audio.atomic import AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
+from slimclean.batch.task import Task
 from slimclean.batch.trace import Look
 from slimclean.dsp.loudness import Loudness, together_lufs
 from slimclean.enhancer import Enhancer

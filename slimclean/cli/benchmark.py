@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from slimclean.batch.task import STREAM
 from slimclean.cli.common import (
-    STREAM,
     Device,
     Model,
     Precision,

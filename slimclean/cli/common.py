@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TextIO
 import typer
 from typer.core import TyperGroup
 
+from slimclean.batch.task import STREAM
 from slimclean.errors import SlimcleanError, UsageError
 
 Uf = float | Literal["auto"]
@@ -29,8 +30,6 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use in one pr
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
 ]
-STREAM = Path("-")
-"""Standard input or output."""
 CLICK_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """What Click raises for wrong usage; newer Typers hold a Click of their own."""
 

@@ -6,16 +6,15 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slimclean.batch.task import STREAM
 from slimclean.cli import reports
 from slimclean.cli.common import (
-    STREAM,
     Device,
     Model,
     Precision,
@@ -32,10 +31,8 @@ from slimclean.cli.progress import Progress
 from slimclean.cli.settings import held, list_inputs, table
 
 if TYPE_CHECKING:
-    from slimclean.batch.options import Options, Watch
-    from slimclean.batch.plan import Task
-    from slimclean.batch.report import FileResult
-    from slimclean.enhancer import Enhancer
+    from slimclean.batch.options import Options
+    from slimclean.batch.task import Task
 
 BATCH_LUFS = -16.0
 
@@ -202,6 +199,7 @@ def enhance(
             _refuse_given(ctx, "true_peak", "loudness_per")
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
+        from slimclean.batch.pipe import enhance_stream
         from slimclean.batch.report import summary
         from slimclean.batch.run import enhance_tasks
         from slimclean.enhancer import Enhancer
@@ -210,15 +208,15 @@ def enhance(
         if format_ is not None and _is_named_otherwise(ctx, output):
             format_ = None
         form = OutputForm(
-            None if format_ is None else "." + format_.lower().lstrip("."),
-            None if subtype is None else subtype.upper(),
-            sample_rate,
-            mono,
-            keep_mtime,
-            lufs,
-            true_peak,
-            parse_bit_rate(bitrate),
-            track,
+            extension=None if format_ is None else "." + format_.lower().lstrip("."),
+            subtype=None if subtype is None else subtype.upper(),
+            sample_rate=sample_rate,
+            mono=mono,
+            keep_mtime=keep_mtime,
+            loudness_lufs=lufs,
+            true_peak_dbtp=true_peak,
+            bit_rate=parse_bit_rate(bitrate),
+            track=track,
         )
         if backend not in ("loky", "dask") or (backend == "dask") != (scheduler is not None):
             raise typer.BadParameter("--backend takes loky or dask; dask goes with --scheduler")
@@ -247,17 +245,18 @@ def enhance(
             attenuation_limit_db=atten_lim_db,
             residual=residual,
         )
-        if dry_run:
-            _print_plan(_plan(inputs, output, options, Counter()), options)
-            print(table(list(held(ctx))), file=sys.stderr)
-            return
         left_out: Counter[str] = Counter()
         tasks = _plan(inputs, output, options, left_out)
+        if dry_run:
+            _print_plan(tasks, options)
+            print(table(list(held(ctx))), file=sys.stderr)
+            return
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(tasks, pictures, html))
         with Progress(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
-                results = [_enhance_stream(tasks[0], enhancer, options, progress.watch())]
+                streams = sys.stdin.buffer, sys.stdout.buffer
+                results = [enhance_stream(tasks[0], streams, enhancer, options, progress.watch())]
             else:
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
@@ -322,7 +321,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     """Print one line per recording on stdout: what would be done, from where, to where."""
-    from slimclean.batch.plan import done_tasks
+    from slimclean.batch.resume import done_tasks
 
     done = done_tasks(tasks, options)
     for task in tasks:
@@ -331,30 +330,3 @@ def _print_plan(tasks: Sequence[Task], options: Options) -> None:
         line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
-
-
-def _enhance_stream(task: Task, enhancer: Enhancer, options: Options, watch: Watch) -> FileResult:
-    """Enhance one recording of which an end or both is `-`."""
-    from slimclean.batch.pipe import enhance_pipe
-    from slimclean.batch.plan import done_tasks
-    from slimclean.batch.report import EXISTS, FileResult
-    from slimclean.batch.report_file import ReportWriter
-
-    report = (
-        ReportWriter(Path(options.report), [task], overwrite=options.overwrite)
-        if options.report
-        else nullcontext()
-    )
-    with report as writer:
-        if done_tasks([task], options):
-            result = FileResult(str(task.source), str(task.destination), "skipped", EXISTS)
-        else:
-            streams = (sys.stdin.buffer, sys.stdout.buffer)
-            ends = task.source, task.destination
-            result = enhance_pipe(
-                *ends, streams, enhancer, options.form, watch.progressed, options.look(task.source)
-            )
-        if writer is not None:
-            writer.add(result)
-    watch.finished(result)
-    return result

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimclean.cli.common import STREAM, complain
+from slimclean.batch.task import STREAM
+from slimclean.cli.common import complain
 from slimclean.errors import UsageError
 
 if TYPE_CHECKING:
-    from slimclean.batch.plan import Task
     from slimclean.batch.report import FileResult
+    from slimclean.batch.task import Task
     from slimclean.enhancer import Enhancer
     from slimclean.show.look import Look
 

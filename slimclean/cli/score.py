@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import STREAM, complain, one_line_errors, show_rows
+from slimclean.batch.task import STREAM
+from slimclean.cli.common import complain, one_line_errors, show_rows
 from slimclean.errors import UsageError
 
 

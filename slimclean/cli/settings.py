@@ -187,12 +187,11 @@ def list_inputs(ctx: Any, path: Path) -> list[Path]:
 
     Raises `UsageError` for a list that cannot be read or is empty.
     """
-    from slimclean.batch.pipe import read_text
-    from slimclean.batch.plan import read_list
+    from slimclean.batch.inputs import read_list
 
     lists: dict[Path, list[Path]] = ctx.meta.setdefault(_LISTS, {})
     if path not in lists:
-        lists[path] = read_list(path, read_text(path, sys.stdin.buffer))
+        lists[path] = read_list(path, sys.stdin.buffer)
     return lists[path]
 
 

@@ -13,8 +13,8 @@ from conftest import identity_enhancer, voice
 from slimclean import audio
 from slimclean.audio import OutputForm
 from slimclean.audio.code_pages import decoded
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 from slimclean.errors import UsageError
 
 mutagen = pytest.importorskip("mutagen")

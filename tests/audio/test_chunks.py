@@ -13,8 +13,8 @@ from made import chunk, riff, wave_format
 from slimclean.audio import OutputForm, tags
 from slimclean.audio.chunks import content, extension, walk
 from slimclean.audio.formats import AudioInfo
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 
 BEXT = b"Reporter".ljust(602, b"\0")
 SOUND = made.pcm(0.5)

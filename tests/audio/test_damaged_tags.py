@@ -10,8 +10,8 @@ from audio.test_attached import PNG, enhanced, written
 from conftest import identity_enhancer
 
 from slimclean.audio import OutputForm, tag_reading, tags, writer
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 
 mutagen = pytest.importorskip("mutagen")
 NAMES = ["b.flac", "b.ogg", "b.opus", "b.mp3", "b.m4a", "b.mkv", "b.wav", "b.aiff", "b.caf", "b.w64"]

@@ -17,9 +17,9 @@ from conftest import identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.audio import OutputForm
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 
 av = pytest.importorskip("av")
 RATE = 48_000
@@ -403,7 +403,7 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
-from slimclean.batch.plan import Task
+from slimclean.batch.task import Task
 from slimclean.batch.recording import enhance_file
 result = enhance_file(Task(Path(sys.argv[2]), Path(sys.argv[3])), identity_enhancer())
 assert result.status == "enhanced", result.error

@@ -14,8 +14,8 @@ from made import decoded_samples, muxed, tone
 
 from slimclean import audio
 from slimclean.audio import AudioReader, OutputForm
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 from slimclean.errors import AudioError, UsageError
 
 av = pytest.importorskip("av")

@@ -35,8 +35,8 @@ from slimclean import audio
 from slimclean.audio import AudioReader
 from slimclean.audio.quiet import quiet
 from slimclean.audio.view import View
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 from slimclean.errors import AudioError
 
 DATA = chunk(b"data", pcm())

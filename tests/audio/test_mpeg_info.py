@@ -15,8 +15,8 @@ from scipy import signal
 from slimclean import audio
 from slimclean.audio import AudioInfo, AudioWriter, OutputForm
 from slimclean.audio.mpeg_info import add_info_frame
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 
 
 def written(path, x, rate, kbits):

@@ -13,8 +13,8 @@ from conftest import identity_enhancer
 
 from slimclean import audio
 from slimclean.audio import OutputForm
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 
 av = pytest.importorskip("av")
 

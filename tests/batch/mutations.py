@@ -20,8 +20,8 @@ import numpy as np
 from conftest import identity_enhancer
 from made import encoded, muxed, tone
 
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 
 SECONDS = 0.6
 LONGEST_S = 10.0

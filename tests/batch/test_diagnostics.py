@@ -10,8 +10,8 @@ from conftest import identity_enhancer, voice
 from slimclean.audio import OutputForm
 from slimclean.audio.mixdown import FADE_S, LISTENED_S, Mixdown
 from slimclean.batch.diagnostics import Input, Voices, noise_reduction_db, warnings
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
+from slimclean.batch.task import Task
 from slimclean.dsp.level import FLOOR_DBFS, Level
 
 RATE = 16_000

@@ -16,9 +16,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slimclean import audio
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 
 Maker = Callable[[Path], None]
 

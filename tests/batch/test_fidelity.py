@@ -12,9 +12,9 @@ from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer, audio
 from slimclean.audio import OutputForm
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 from slimclean.dsp.resample import resample, resample_blocks
 from slimclean.errors import UsageError
 

@@ -18,9 +18,9 @@ pytest.importorskip("av", reason="the meter needs PyAV")
 
 from slimclean.audio import OutputForm
 from slimclean.batch import mastering
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 from slimclean.dsp.loudness import LoudnessMeter
 from slimclean.errors import UsageError
 

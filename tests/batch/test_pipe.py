@@ -19,10 +19,11 @@ from made import chunk, pcm, riff, wave_format
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.audio.chunks import content, walk
-from slimclean.batch.pipe import STREAM, enhance_pipe, read_text
-from slimclean.batch.plan import Task, read_list
+from slimclean.batch.inputs import parse_list, read_list
+from slimclean.batch.pipe import enhance_pipe
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
+from slimclean.batch.task import STREAM, Task
 from slimclean.chunking import CONTEXT_S, FADE_S, HOP_S, LIVE_DELAY_S, LIVE_HOP_S, tail_s
 from slimclean.errors import UsageError
 from slimclean.model import ModelConfig
@@ -84,10 +85,10 @@ def test_no_sound_for_a_terminal():
 
 def test_lists_come_from_files_and_streams(tmp_path):
     (tmp_path / "list").write_bytes(b"a.wav\nl\xe9.wav\n")
-    assert read_text(tmp_path / "list", Stream()) == "a.wav\nl\udce9.wav\n"
-    assert read_text(STREAM, Stream(b"b.wav")) == "b.wav"
+    assert read_list(tmp_path / "list", Stream()) == [Path("a.wav"), Path("l\udce9.wav")]
+    assert read_list(STREAM, Stream(b"b.wav")) == [Path("b.wav")]
     with pytest.raises(UsageError, match="No such file"):
-        read_text(tmp_path / "absent", Stream())
+        read_list(tmp_path / "absent", Stream())
 
 
 def test_lists_hold_any_name(tmp_path, monkeypatch):
@@ -97,8 +98,8 @@ def test_lists_hold_any_name(tmp_path, monkeypatch):
     names = ["#1 intro.wav", "a\u2028b.wav", "a\x85b.wav", "a\x0cb.wav", "a\x0bb\x1c.wav", "a\rb.wav"]
     for end in ("\n", "\r\n"):
         text = end.join(["# of today", f"#{'-' * 300}", "", *names])
-        assert read_list(Path("l"), text) == read_list(Path("l"), text + end) == list(map(Path, names))
-    assert read_list(Path("l"), "a.wav\r") == [Path("a.wav")]
+        assert parse_list(Path("l"), text) == parse_list(Path("l"), text + end) == list(map(Path, names))
+    assert parse_list(Path("l"), "a.wav\r") == [Path("a.wav")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")

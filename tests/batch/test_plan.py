@@ -10,17 +10,11 @@ import soundfile
 from conftest import voice
 
 from slimclean.audio import OutputForm
+from slimclean.batch.inputs import is_our_output, parse_list
 from slimclean.batch.options import Options
-from slimclean.batch.plan import (
-    STREAM,
-    Task,
-    done_tasks,
-    is_our_output,
-    plan,
-    plan_batch,
-    plan_stream,
-    read_list,
-)
+from slimclean.batch.plan import plan, plan_batch, plan_stream
+from slimclean.batch.resume import done_tasks
+from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
 
 
@@ -190,12 +184,12 @@ def test_references_go_by_relative_path(folder, tmp_path):
 
 
 def test_lists_of_inputs():
-    assert read_list(Path("l"), "a.wav\n\n# later\n b c.wav\n") == [Path("a.wav"), Path(" b c.wav")]
-    assert read_list(Path("l"), "a\nb.wav\0c.wav\0") == [Path("a\nb.wav"), Path("c.wav")]
-    assert read_list(Path("l"), "#1.wav\0b.wav\0") == [Path("#1.wav"), Path("b.wav")]  # a machine wrote it
-    assert read_list(Path("l"), "\ufeffb.wav\r\n") == [Path("b.wav")]
+    assert parse_list(Path("l"), "a.wav\n\n# later\n b c.wav\n") == [Path("a.wav"), Path(" b c.wav")]
+    assert parse_list(Path("l"), "a\nb.wav\0c.wav\0") == [Path("a\nb.wav"), Path("c.wav")]
+    assert parse_list(Path("l"), "#1.wav\0b.wav\0") == [Path("#1.wav"), Path("b.wav")]  # a machine wrote it
+    assert parse_list(Path("l"), "\ufeffb.wav\r\n") == [Path("b.wav")]
     with pytest.raises(UsageError, match="lists no recordings"):
-        read_list(Path("l"), "\n# nothing\n")
+        parse_list(Path("l"), "\n# nothing\n")
 
 
 @pytest.mark.parametrize("name", ["out.v2/", "out.mp4/", "out/"])

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from conftest import identity_enhancer, run, voice
 
-from slimclean.batch.plan import Task
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter, load, read_report
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names, modes and locks of POSIX")

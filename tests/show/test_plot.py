@@ -15,9 +15,9 @@ import pytest
 import soundfile
 from conftest import SMALL, identity_enhancer, run, voice
 
-from slimclean.batch.plan import Task
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
+from slimclean.batch.task import Task
 from slimclean.cli import reports
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer

@@ -1,0 +1,88 @@
+"""Which paths somebody means: those of a list, those that a pattern matches, and no outputs of ours."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import BinaryIO
+
+from slimclean import audio
+from slimclean.audio.folder import exists, is_folder
+from slimclean.audio.names import OUTPUT_SUFFIX
+from slimclean.batch.task import STREAM
+from slimclean.errors import UsageError
+
+
+def read_list(path: Path, stream: BinaryIO) -> list[Path]:
+    """Read the paths that the list `path` names, or that in `stream` for `-`; see `parse_list`.
+
+    Bytes that are no UTF-8 survive. Raises `UsageError` for a list that cannot be read or is empty.
+    """
+    try:
+        data = stream.read() if path == STREAM else path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    return parse_list(path, data.decode("utf-8", "surrogateescape"))
+
+
+def parse_list(path: Path, text: str) -> list[Path]:
+    """Return the paths in `text`, which came from `path`: one a line, or between NULs.
+
+    A line that begins with # is a comment, unless something of that name exists. Lines end in LF or CRLF alone:
+    the other characters at which `str.splitlines` splits may be part of a name. Raises `UsageError` for none.
+    """
+    if "\0" in text:
+        lines = text.split("\0")
+    else:
+        lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+        lines = [line for line in lines if not line.startswith("#") or exists(Path(line))]
+    found = [Path(line) for line in lines if line.strip()]
+    if not found:
+        raise UsageError(f"{path}: lists no recordings")
+    return found
+
+
+def expand(path: Path) -> list[Path]:
+    """Return what `path` names: itself, or what it matches as a pattern, without outputs of earlier runs.
+
+    Raises `UsageError` for what is not there, and for a pattern that matches no input.
+    """
+    if _is_named(path):
+        return [path]
+    if not any(character in str(path) for character in "*?["):
+        raise UsageError(f"{path}: no such file or directory")
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    found = [one for one in found if is_folder(one) or one.suffix.lower() in audio.EXTENSIONS]
+    walked = set(found)  # a folder brings what is in it
+    found = [one for one in found if walked.isdisjoint(one.parents)]
+    if not found:
+        raise UsageError(f"{path}: no recording matches")
+    inputs = [one for one in found if not is_our_output(one)]
+    if not inputs:
+        raise UsageError(f"{path}: matches only outputs of earlier runs, such as {found[0]}")
+    return inputs
+
+
+def _is_named(path: Path) -> bool:
+    """Tell whether there is something, or something in the way of looking: reading it then says what."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_our_output(path: Path) -> bool:
+    """Tell whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
+    if OUTPUT_SUFFIX not in path.name:
+        return False
+    folder = is_folder(path)
+    stem = path.name if folder else path.stem
+    if not stem.endswith(OUTPUT_SUFFIX) or stem == OUTPUT_SUFFIX:
+        return False
+    original = stem.removesuffix(OUTPUT_SUFFIX)
+    if folder:
+        return is_folder(path.with_name(original))
+    return any(exists(path.with_name(original + extension)) for extension in audio.EXTENSIONS)

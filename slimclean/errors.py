@@ -5,6 +5,9 @@ A message names parameters in backticks, `target_uf`; the command line makes opt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SlimcleanError(Exception):
     """Anything slimclean reports in one line instead of a traceback."""
@@ -28,6 +31,24 @@ class MissingDependencyError(SlimcleanError):
 
 class UndefinedMetricError(SlimcleanError):
     """The measure has no value here; the message says why."""
+
+
+@contextmanager
+def needs(what: str, extra: str) -> Iterator[None]:
+    """Import optional packages within; raises `MissingDependencyError` where one is absent.
+
+    `what` says who needs which, `extra` is the extra of slimclean that brings it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"{what}: pip install 'slimclean[{extra}]'") from error
+
+
+def told(error: BaseException) -> str:
+    """Return what a library, or the system, has to say, as part of a sentence: without a full stop."""
+    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+    return str(text).strip().rstrip(".")
 
 
 def reason(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from slimclean.audio.containers import CONTAINERS
 from slimclean.audio.extent import missing_bytes
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.view import Peek
-from slimclean.errors import AudioError, MissingDependencyError
+from slimclean.errors import AudioError, needs, told
 
 DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
 """The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
@@ -51,10 +51,8 @@ class AvSource:
     """
 
     def __init__(self, path: Path, name: str, track: int | None = None) -> None:
-        try:
+        with needs(f"{name} needs PyAV", "av"):
             import av
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(f"{name} needs PyAV: pip install 'slimclean[av]'") from error
         av.logging.set_level(None)
         self._av = av
         # The others are PyAV's for what it did not foresee.
@@ -88,7 +86,7 @@ class AvSource:
                 metadata_errors="replace",
             )
         except self._errors as error:
-            raise AudioError(f"not a readable recording ({_reason(error)})") from error
+            raise AudioError(f"not a readable recording ({told(error)})") from error
 
     def _start(self, track: int | None) -> None:
         """Choose a track, decode its first frame, and tell from that what the sound is like."""
@@ -204,7 +202,7 @@ class AvSource:
             except self._av.error.EOFError:
                 break
             except self._errors as error:
-                problem, problems = problem or _reason(error), problems + 1
+                problem, problems = problem or told(error), problems + 1
                 if not isinstance(error, self._av.error.InvalidDataError):
                     break
         if problem and not any_decoded:
@@ -317,7 +315,7 @@ class AvSource:
         except AudioError:
             raise
         except self._errors as error:
-            raise AudioError(f"damaged ({_reason(error)})") from error
+            raise AudioError(f"damaged ({told(error)})") from error
         if block is not None:
             self._decoded += len(block)
         return block
@@ -346,7 +344,3 @@ def _bits(codec: Any) -> int | None:
     if codec.name == "flac" and len(extra) > 13:
         return ((extra[12] & 1) << 4 | extra[13] >> 4) + 1
     return int(codec.format.bytes) * 8
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")

@@ -30,7 +30,7 @@ from slimclean.audio.tracks import (
     leave_out,
     open_film,
 )
-from slimclean.errors import AudioError, MissingDependencyError
+from slimclean.errors import AudioError, MissingDependencyError, told
 
 OGG = Container("Ogg", (".ogg",), "OGG", muxer="ogg", sound_only=True, codecs=("opus", "flac"))
 """libsndfile writes Opus too, but without a hold on the bit rate, and no FLAC."""
@@ -256,8 +256,7 @@ class Film:
         try:
             yield
         except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
-            reason = (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
-            raise AudioError(f"cannot write {self._container.key} ({reason})") from error
+            raise AudioError(f"cannot write {self._container.key} ({told(error)})") from error
 
 
 class _Ogg:

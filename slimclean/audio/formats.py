@@ -138,7 +138,7 @@ class OutputForm:
         lossy = BY_EXTENSION[self.extension].sndfile in ("OGG", "MP3")
         return None if lossy else BY_EXTENSION[self.extension].key
 
-    def unused(self, stored: AudioInfo) -> list[str]:
+    def remarks(self, stored: AudioInfo) -> list[str]:
         """Return what is remarked of an output like `stored`: where it is not as it came, or as asked for."""
         remarks = []
         if stored.replaced:

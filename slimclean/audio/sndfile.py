@@ -16,7 +16,7 @@ from slimclean.audio.encodings import ogg_order
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
 from slimclean.audio.view import Part, Structure, View
-from slimclean.errors import AudioError
+from slimclean.errors import AudioError, told
 
 UNKNOWN_FRAMES = 1 << 62
 MOST_VALUES = 1 << 22
@@ -73,8 +73,7 @@ class SndfileSource:
                 view.close()
             if not os.access(self._path, os.R_OK):
                 raise AudioError("cannot be read (permission denied)") from error
-            reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-            raise UnknownFormatError(f"not a readable recording ({reason})") from error
+            raise UnknownFormatError(f"not a readable recording ({told(error)})") from error
 
     def _frames(self) -> int:
         """Count the samples of all parts at the rate of the first, as far as known before decoding."""

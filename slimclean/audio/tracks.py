@@ -10,7 +10,7 @@ from typing import Any
 from slimclean.audio.av import DEMUXERS
 from slimclean.audio.containers import CONTAINERS
 from slimclean.audio.formats import AudioInfo
-from slimclean.errors import MissingDependencyError
+from slimclean.errors import MissingDependencyError, needs
 
 DISCARD_ALL = 48
 COVER = 1 << 10
@@ -20,12 +20,9 @@ MEASURED_S = 600
 
 
 def import_av() -> Any:
-    try:
+    """Import PyAV; raises `MissingDependencyError` with the line that installs it."""
+    with needs("films, M4A and Ogg FLAC need PyAV", "av"):
         import av
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "films, M4A and Ogg FLAC need PyAV: pip install 'slimclean[av]'"
-        ) from error
     return av
 
 

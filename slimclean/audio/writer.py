@@ -27,7 +27,7 @@ from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, fil
 from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
-from slimclean.errors import AudioError
+from slimclean.errors import AudioError, told
 
 if TYPE_CHECKING:
     from typing import Self
@@ -82,7 +82,7 @@ class AudioWriter:
         try:
             self._whole = AtomicFile(path, source)
         except OSError as error:
-            raise AudioError(f"cannot write {path} ({_reason(error)})") from error
+            raise AudioError(f"cannot write {path} ({told(error)})") from error
         try:
             self._sink = self._open()
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
@@ -203,9 +203,9 @@ class AudioWriter:
             try:
                 with self._whole.temporary.open("ab") as file:  # which is about to be removed
                     file.write(bytes(BLOCK_FRAMES))
-            except OSError as told:
-                return _reason(told)
-        return _reason(error)
+            except OSError as again:
+                return told(again)
+        return told(error)
 
 
 def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:
@@ -250,9 +250,3 @@ def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
         return np.asarray(whole + 128, np.uint8)
     container = 16 if kind == "s16" else 32
     return np.asarray(whole * 2 ** (container - bits), np.int16 if container == 16 else np.int32)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -74,7 +74,7 @@ class Mastered:
         result.loudness_out_lufs = self.loudness.integrated_lufs
         result.true_peak_dbtp = self.loudness.true_peak_dbtp
         result.level_out_dbfs = self.level_dbfs
-        result.warnings = "; ".join(filter(None, [result.warnings, self.warning]))
+        result.remark(self.warning)
 
 
 @dataclass(frozen=True)
@@ -194,11 +194,10 @@ def tell_encoded(result: FileResult, path: Path, info: AudioInfo, form: OutputFo
     above_db = result.true_peak_dbtp - form.true_peak_dbtp
     if above_db > NOTICED_DB:
         lower_dbtp = form.true_peak_dbtp - math.ceil(10 * above_db) / 10
-        remark = (
+        result.remark(
             f"its encoding raises the true peak to {result.true_peak_dbtp:+.1f} dBTP; "
             f"set `true_peak_dbtp` {lower_dbtp:.3g} for {form.true_peak_dbtp:g}"
         )
-        result.warnings = "; ".join(filter(None, [result.warnings, remark]))
 
 
 def master(

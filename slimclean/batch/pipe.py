@@ -130,9 +130,8 @@ def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> 
             raise AudioError(source.problem)
         remarks = sink.finish(source)
         result.clipped_samples = sink.clipped
-        result.warnings = "; ".join(
-            [*source.warnings, *remarks, *account.warnings(sink.clipped), *how.form.unused(sink.info)]
-        )
+        form = how.form.remarks(sink.info)
+        result.remark(*source.warnings, *remarks, *account.warnings(sink.clipped), *form)
     if how.look is not None and account.trace is not None and result.status == "enhanced":
         result.view = how.look(result, account.trace.comparison(how.enhancer))
     return result

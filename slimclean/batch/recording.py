@@ -118,7 +118,7 @@ def outcome(result: FileResult, *, to_pipe: bool = False) -> Iterator[None]:
         if to_pipe and isinstance(error, BrokenPipeError):
             raise
         if result.status == "enhanced":
-            _remark(result, reason(error))
+            result.remark(reason(error))
         else:
             result.error = reason(error)
     result.processing_s = time.perf_counter() - started
@@ -147,12 +147,8 @@ def enhance_file(
         try:
             result.view = look(result, trace.comparison(enhancer))
         except Exception as error:  # the recording is enhanced all the same
-            _remark(result, f"not drawn: {reason(error)}")
+            result.remark(f"not drawn: {reason(error)}")
     return result
-
-
-def _remark(result: FileResult, remark: str) -> None:
-    result.warnings = "; ".join(filter(None, [result.warnings, remark]))
 
 
 def _enhance_into(
@@ -177,9 +173,7 @@ def _enhance_into(
             result.status = "enhanced"
         remarks = reader.warnings
     result.clipped_samples = writer.clipped
-    result.warnings = "; ".join(
-        [*remarks, *account.warnings(writer.clipped), *form.unused(stored), *writer.warnings]
-    )
+    result.remark(*remarks, *account.warnings(writer.clipped), *form.remarks(stored), *writer.warnings)
     if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
         tell_encoded(result, task.destination, stored, form)
@@ -198,4 +192,4 @@ def score_output(result: FileResult, task: Task) -> None:
     for name, value in score.values.items():
         setattr(result, name, value)
     if remark:
-        _remark(result, f"not scored: {remark}")
+        result.remark(f"not scored: {remark}")

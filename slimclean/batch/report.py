@@ -60,6 +60,10 @@ class FileResult:
     track: int | None = dataclasses.field(default=None, repr=False, compare=False)
     """No column: which sound track of the output this is, where it holds several."""
 
+    def remark(self, *remarks: str) -> None:
+        """Add to the warnings; an empty remark is none."""
+        self.warnings = "; ".join(filter(None, [self.warnings, *remarks]))
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.compare)
 

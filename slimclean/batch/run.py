@@ -28,7 +28,7 @@ from slimclean.batch.task import Task
 from slimclean.batch.together import Work, enhance_together
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
-from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError, reason
+from slimclean.errors import SlimcleanError, UsageError, needs, reason
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
@@ -233,10 +233,8 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
             yield
         return
-    try:
+    with needs("`scheduler` needs Dask", "dask"):
         from distributed import Client
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("`scheduler` needs Dask: pip install 'slimclean[dask]'") from error
     try:
         client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

@@ -87,9 +87,7 @@ class _Write:
             writer.commit(mtime)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
-        result.warnings = "; ".join(
-            filter(None, [result.warnings, *self.form.unused(stored), *writer.warnings])
-        )
+        result.remark(*self.form.remarks(stored), *writer.warnings)
         mastered.tell(result)
         tell_encoded(result, task.destination, stored, self.form)
 
@@ -130,7 +128,7 @@ def enhance_together(
         remark = _other_gain({task: row for task, row in rows.items() if task in there}, gain_db)
         writing = {}
         for task in (task for task in rows if task not in there):
-            rows[task].warnings = "; ".join(filter(None, [rows[task].warnings, remark]))
+            rows[task].remark(remark)
             writing[task] = _Write(form, gain_db, spools[task], rows[task])
         with contextlib.closing(run(writing)) as results:
             yield from results

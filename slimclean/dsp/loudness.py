@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from slimclean.errors import MissingDependencyError
+from slimclean.errors import needs
 
 GATE_LUFS = -70.0
 """What is softer is no programme (BS.1770's absolute gate)."""
@@ -56,11 +56,9 @@ class Loudness:
 
 
 def require_meter() -> Any:
-    """PyAV, or `MissingDependencyError` with the line that installs it."""
-    try:
+    """Import PyAV; raises `MissingDependencyError` with the line that installs it."""
+    with needs("loudness needs PyAV", "av"):
         import av
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("loudness needs PyAV: pip install 'slimclean[av]'") from error
     return av
 
 

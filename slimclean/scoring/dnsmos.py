@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.errors import MissingDependencyError, UndefinedMetricError
+from slimclean.errors import UndefinedMetricError, needs
 
 
 def dnsmos(recording: np.ndarray) -> dict[str, float]:
@@ -30,10 +30,6 @@ def dnsmos(recording: np.ndarray) -> dict[str, float]:
 
 def require_speechmos() -> Any:
     """Import the package's DNSMOS; raises `MissingDependencyError` with the line that installs it."""
-    try:
+    with needs("DNSMOS needs speechmos and onnxruntime", "mos"):
         from speechmos import dnsmos as model
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"DNSMOS needs speechmos and onnxruntime ({error}): pip install 'slimclean[mos]'"
-        ) from error
     return model

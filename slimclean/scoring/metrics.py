@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
+from slimclean.errors import SlimcleanError, UndefinedMetricError, needs
 from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
@@ -44,10 +44,8 @@ def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: str) -> float:
-    try:
+    with needs("PESQ needs the package pesq", "score"):
         import pesq
-    except ImportError as error:
-        raise MissingDependencyError("PESQ needs the package pesq: pip install 'slimclean[score]'") from error
     reference, estimate = _paired(reference, estimate)
     try:
         with np.errstate(all="ignore"):  # it divides by the peak of silence before it says so
@@ -77,10 +75,8 @@ def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> float:
-    try:
+    with needs("STOI needs the package pystoi", "score"):
         import pystoi
-    except ImportError as error:
-        raise MissingDependencyError("STOI needs the package pystoi: pip install 'slimclean[score]'") from error
     reference, estimate = _paired(reference, estimate)
     _energy(reference)  # pystoi gives silence a score
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
-from slimclean.errors import MissingDependencyError, SlimcleanError, reason
+from slimclean.errors import SlimcleanError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
@@ -34,10 +34,8 @@ UF_COLUMNS = 1000
 
 def require_matplotlib() -> Any:
     """Import the package; raises `MissingDependencyError` with the line that installs it."""
-    try:
+    with needs("pictures need matplotlib", "plot"):
         import matplotlib.figure
-    except ImportError as error:
-        raise MissingDependencyError("pictures need matplotlib: pip install 'slimclean[plot]'") from error
     return matplotlib
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimclean.errors import MissingDependencyError, SlimcleanError
+from slimclean.errors import SlimcleanError, needs
 
 SIZE, HOP = 320, 160
 FLOOR = 3e-6
@@ -33,13 +33,9 @@ ENOUGH = 0.3
 
 def require_packages() -> tuple[Any, Any]:
     """Import speechmos' DNSMOS and onnx; raises `MissingDependencyError` with the line that installs them."""
-    try:
+    with needs("DNSMOS in training needs speechmos and onnx", "train-mos"):
         import onnx
         from speechmos import dnsmos
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"DNSMOS in training needs speechmos and onnx ({error}): pip install 'slimclean[train-mos]'"
-        ) from error
     return dnsmos, onnx
 
 

@@ -41,7 +41,7 @@ def test_a_container_is_known_by_its_beginning():
 def remarks(container, subtype, codec, name, form=None, bits=None):
     info = AudioInfo(48_000, 2, 48_000, container, subtype, codec=codec, bits_per_sample=bits)
     stored = output_info(info, Path(name), form)
-    return stored, (form or OutputForm()).unused(stored)
+    return stored, (form or OutputForm()).remarks(stored)
 
 
 @pytest.mark.parametrize(

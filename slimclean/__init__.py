@@ -9,9 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Enhancement", "Enhancer", "SlimcleanError", "__version__", "enhance_paths", "score_pairs"]
+__all__ = [
+    "Enhancement",
+    "Enhancer",
+    "Options",
+    "OutputForm",
+    "SlimcleanError",
+    "__version__",
+    "enhance_paths",
+    "score_pairs",
+]
 
 if TYPE_CHECKING:
+    from slimclean.audio.formats import OutputForm
+    from slimclean.batch.options import Options
     from slimclean.batch.run import enhance_paths
     from slimclean.enhancer import Enhancement, Enhancer
     from slimclean.errors import SlimcleanError
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Enhancer": "slimclean.enhancer",
     "Enhancement": "slimclean.enhancer",
+    "Options": "slimclean.batch.options",
+    "OutputForm": "slimclean.audio.formats",
     "SlimcleanError": "slimclean.errors",
     "enhance_paths": "slimclean.batch.run",
     "score_pairs": "slimclean.scoring.pairs",

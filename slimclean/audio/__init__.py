@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from slimclean.audio.atomic import remove_leftovers
-from slimclean.audio.containers import EXTENSIONS, FOREIGN, WRITABLE
+from slimclean.audio.containers import EXTENSIONS, WRITABLE
 from slimclean.audio.folder import walk
 from slimclean.audio.formats import (
     LOUDEST,
@@ -36,7 +36,6 @@ from slimclean.errors import AudioError
 
 __all__ = [
     "EXTENSIONS",
-    "FOREIGN",
     "LOUDEST",
     "MAX_CHANNELS",
     "SAMPLE_RATES_HZ",
@@ -54,7 +53,7 @@ __all__ = [
     "walk",
 ]
 
-BLOCK_FRAMES = 1 << 16
+BLOCK_SAMPLES = 1 << 16
 
 
 def probe(path: Path) -> AudioInfo:
@@ -67,6 +66,6 @@ def read(path: Path) -> tuple[np.ndarray, int]:
     """Read a whole recording, [C, T], and its sample rate in Hz; errors name the file."""
     try:
         with AudioReader(path) as reader:
-            return np.concatenate(list(reader.blocks(BLOCK_FRAMES)), axis=1), reader.info.sample_rate
+            return np.concatenate(list(reader.blocks(BLOCK_SAMPLES)), axis=1), reader.info.sample_rate
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from error

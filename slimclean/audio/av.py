@@ -125,7 +125,7 @@ class AvSource:
         duration = self._container.duration
         estimate = round(duration / self._av.time_base * self.info.sample_rate) if duration else 0
         begins = (_time(first) or Fraction(0)) - Fraction(ahead, self.info.sample_rate)
-        self.info = replace(self.info, frames=max(0, length + ahead if length else estimate), start_s=begins)
+        self.info = replace(self.info, samples=max(0, length + ahead if length else estimate), start_s=begins)
         self._rest = np.zeros((0, self.info.channels), np.float32)
         self._decoded = 0
         self._forms: set[tuple[int, str]] = {(first.sample_rate, first.layout.name)}
@@ -294,19 +294,19 @@ class AvSource:
                 f"{self.info.channel_layout} like its beginning"
             )
 
-    def read(self, frames: int) -> np.ndarray:
-        """Return the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+    def read(self, samples: int) -> np.ndarray:
+        """Return the next samples, [<= samples, C]; none at the end. Raises `AudioError` for damage."""
         parts, have = [self._rest], len(self._rest)
         # So much more is decoded that the padding at the end can be told from sound.
-        while have < frames + _PADDING_SAMPLES and (block := self._next_block()) is not None:
+        while have < samples + _PADDING_SAMPLES and (block := self._next_block()) is not None:
             parts.append(block)
             have += len(block)
         ready = np.concatenate(parts)
         excess = self._decoded - self._end if self._end else 0
-        if have < frames + _PADDING_SAMPLES and 0 < excess <= _PADDING_SAMPLES:
+        if have < samples + _PADDING_SAMPLES and 0 < excess <= _PADDING_SAMPLES:
             ready = ready[: max(0, len(ready) - excess)]
             self._decoded = self._end
-        ready, self._rest = ready[:frames], ready[frames:]
+        ready, self._rest = ready[:samples], ready[samples:]
         return ready
 
     def _next_block(self) -> np.ndarray | None:

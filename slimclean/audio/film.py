@@ -223,7 +223,7 @@ class Film:
             # PCM in Matroska has "2 channels" without places, which encoders refuse.
             placed = asked and not asked.endswith(" channels")
             known = placed and self._av.AudioLayout(asked).nb_channels == info.channels
-            layout = asked if known else _default_layout(self._av, info.channels)
+            layout = asked if known else _default_layout(info.channels)
             self._layout = dict(limit.layouts).get(layout, layout) if limit else layout
             self._sound = self._out.add_stream(codec.name, rate=info.sample_rate, layout=self._layout)
             kind = sample_format(info)
@@ -327,7 +327,7 @@ def sample_format(info: AudioInfo) -> str:
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
 
 
-def _default_layout(av: Any, channels: int) -> str:
+def _default_layout(channels: int) -> str:
     usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
     return usual.get(channels, f"{channels} channels")
 

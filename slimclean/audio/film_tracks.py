@@ -105,7 +105,10 @@ class OtherTracks:
         return False  # it has no packets
 
     def _refused(self, stream: Any, error: ValueError) -> bool:
-        """Return what the container has no place for: data is left out with a warning, the rest is an error."""
+        """Tell of a track that the container has no place for: data is left out with a warning.
+
+        Returns False for data; raises `AudioError` for all else.
+        """
         codec = stream.codec_context.name if stream.codec_context else stream.name
         if stream.type == "data":
             self._warnings.append(

@@ -46,7 +46,7 @@ BIT_RATES = (4_000, 4_000_000)
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file holds: `frames` samples per channel, and how they are stored (libsndfile's names).
+    """What a file holds: `samples` per channel, and how they are stored (libsndfile's names).
 
     The fields after `endian` describe the source as far as it is known, and do not count when two are compared:
     `codec` and `channel_layout` have FFmpeg's names, `bit_rate` is that of lossy sound in bit/s,
@@ -57,7 +57,7 @@ class AudioInfo:
 
     sample_rate: int
     channels: int
-    frames: int
+    samples: int
     format: str
     subtype: str
     endian: str = "FILE"
@@ -72,7 +72,7 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        return self.frames / self.sample_rate
+        return self.samples / self.sample_rate
 
     @property
     def lossy(self) -> bool:
@@ -298,11 +298,11 @@ def valid_bits(info: AudioInfo) -> int:
     return info.bits_per_sample or BITS.get(info.subtype, 0)
 
 
-def check_size(info: AudioInfo, frames: int) -> None:
+def check_size(info: AudioInfo, samples: int) -> None:
     """Raise `AudioError` where a file like `info` cannot hold so many samples per channel."""
     if not info.format.startswith(("WAV", "AIFF")):
         return
-    if frames * info.channels * _STORED_BITS.get(info.subtype, 0) // 8 > WAV_BYTES:
+    if samples * info.channels * _STORED_BITS.get(info.subtype, 0) // 8 > WAV_BYTES:
         raise AudioError(
             f"more than 4 GB do not fit into {info.format[:4].rstrip('E')}; "
             "set `extension` flac or `extension` rf64"

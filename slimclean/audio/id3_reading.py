@@ -8,7 +8,7 @@ from typing import Any
 from slimclean.audio.attached import NAMES, STALE_FRAMES, Attached, Chapter, Picture, guarded
 from slimclean.audio.code_pages import decoded
 
-ID3V1_BYTES = (30, 28, 4)
+ID3V1_FIELD_BYTES = (30, 28, 4)
 """Where ID3v1 cuts a text: also a comment before the number of the track, and a year."""
 ID3V1_PAGES = ("latin-1", "utf-8", "cp1251", "cp932")
 """The code pages of programs that wrote it."""
@@ -51,7 +51,7 @@ def _repeats(short: str, whole: str) -> bool:
     """Tell whether `short`, bytes of ID3v1 taken for Latin-1, is `whole` or the part of it that fits there."""
     raw = short.encode("latin-1", "replace")
     pages = (whole.encode(page, "replace") for page in ID3V1_PAGES)
-    return any(raw == page[:cut].split(b"\0")[0].strip() for page in pages for cut in ID3V1_BYTES)
+    return any(raw == page[:cut].split(b"\0")[0].strip() for page in pages for cut in ID3V1_FIELD_BYTES)
 
 
 def _read_frame(frame: Any, by_frame: dict[str, str], found: Attached) -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from slimclean.audio.view import Part, Peek, Piece, Structure
 from slimclean.errors import AudioError
 
-PAGE_BYTES = 65_307
-"""The largest page."""
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

@@ -33,8 +33,8 @@ class Source(Protocol):
     tags: dict[str, str]
     warnings: list[str]
 
-    def read(self, frames: int) -> np.ndarray:
-        """Read the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage and loss."""
+    def read(self, samples: int) -> np.ndarray:
+        """Read the next samples, [<= samples, C]; none at the end. Raises `AudioError` for damage and loss."""
 
     def close(self) -> None: ...
 
@@ -68,13 +68,13 @@ class AudioReader:
             self.close()
             raise AudioError(problem)
 
-    def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """Yield consecutive pieces [C, <= frames] to the end, at least one.
+    def blocks(self, samples: int) -> Iterator[np.ndarray]:
+        """Yield consecutive pieces [C, <= samples] to the end, at least one.
 
         Truncation, NaN, infinite and absurdly large samples (see `LOUDEST`) are errors.
         """
         seen = 0
-        while len(block := self._source.read(frames)):
+        while len(block := self._source.read(samples)):
             sound = (np.abs(block) <= LOUDEST).all(axis=1)  # which a NaN is not
             if not sound.all():
                 first = int(np.argmin(sound))
@@ -145,7 +145,7 @@ def _open(path: Path, track: int | None) -> Source:
                 structure = replace(structure, format="WAV") if structure else None
             elif wave is not None:
                 structure = riff.joined(peek, wave)
-            name = f"WAV with {riff.codec_name(wave.codec)}" if wave and wave.codec in riff.CODECS else name
+            name = f"WAV with {riff.CODECS[wave.codec]}" if wave and wave.codec in riff.CODECS else name
         elif kind.family == "ogg":
             structure = ogg.scan(peek) if track in (None, 1) else None
             to_av = structure is None

@@ -319,8 +319,3 @@ def _mended(peek: Peek, wave: Wave) -> Part:
         head = wave.tag + struct.pack(order + "I", 4 + len(chunks) + 8 + size) + b"WAVE" + chunks
     head += b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
     return Part((head, range(wave.data.start, wave.data.start + size)))
-
-
-def codec_name(tag: int) -> str:
-    """Return what people call a WAV file's codec."""
-    return CODECS.get(tag, f"codec {tag:#06x}")

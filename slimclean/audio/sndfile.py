@@ -18,7 +18,7 @@ from slimclean.audio.quiet import quiet
 from slimclean.audio.view import Part, Structure, View
 from slimclean.errors import AudioError, told
 
-UNKNOWN_FRAMES = 1 << 62
+UNKNOWN_SAMPLES = 1 << 62
 MOST_VALUES = 1 << 22
 """How many values are asked for at a time: a header may promise any number of samples and channels."""
 REMARKED_S = 0.1
@@ -50,9 +50,9 @@ class SndfileSource:
         if structure is None and (problem := _missing_data(file.extra_info)):
             self.close()
             raise AudioError(problem)
-        frames = self._frames()
-        self.info = replace(info, frames=frames)
-        if info.lossy and frames:
+        samples = self._samples()
+        self.info = replace(info, samples=samples)
+        if info.lossy and samples:
             self.info = replace(self.info, bit_rate=round(path.stat().st_size * 8 / self.info.duration_s))
         self._index, self._seen = 0, 0
         self._missing = self._parts[0].missing
@@ -75,25 +75,25 @@ class SndfileSource:
                 raise AudioError("cannot be read (permission denied)") from error
             raise UnknownFormatError(f"not a readable recording ({told(error)})") from error
 
-    def _frames(self) -> int:
+    def _samples(self) -> int:
         """Count the samples of all parts at the rate of the first, as far as known before decoding."""
         total = 0
         for index, part in enumerate(self._parts):
-            rate, frames = self.info.sample_rate, part.samples
-            if index or frames is None:
+            rate, samples = self.info.sample_rate, part.samples
+            if index or samples is None:
                 file, view = (self._file, None) if index == 0 else self._open(part)
-                rate, frames = file.samplerate, part.samples or file.frames
+                rate, samples = file.samplerate, part.samples or file.frames
                 if index:
                     _close(file, view)
             # An encoder that wrote to a pipe leaves the length open; libsndfile then says 2^63 - 1.
-            total += round(frames * self.info.sample_rate / rate) if frames < UNKNOWN_FRAMES else 0
+            total += round(samples * self.info.sample_rate / rate) if samples < UNKNOWN_SAMPLES else 0
         return total
 
-    def read(self, frames: int) -> np.ndarray:
-        """Return the next samples, [<= frames, C]; none at the end. Raises `AudioError` for damage."""
+    def read(self, samples: int) -> np.ndarray:
+        """Return the next samples, [<= samples, C]; none at the end. Raises `AudioError` for damage."""
         blocks, have = [], 0
-        while have < frames:
-            block = self._read(frames - have)
+        while have < samples:
+            block = self._read(samples - have)
             last = not len(block)
             block = self._adapt(block, last=last)
             blocks.append(block)
@@ -104,18 +104,18 @@ class SndfileSource:
         whole = np.concatenate(blocks)
         return whole if order is None else whole[:, order]
 
-    def _read(self, frames: int) -> np.ndarray:
-        frames = min(frames, max(1, MOST_VALUES // self._file.channels))
+    def _read(self, samples: int) -> np.ndarray:
+        samples = min(samples, max(1, MOST_VALUES // self._file.channels))
         if self._missing:
-            silent = min(frames, self._missing)
+            silent = min(samples, self._missing)
             self._missing -= silent
             self._seen += silent
             return np.zeros((silent, self._file.channels), np.float32)
         try:
             with quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
-                block: np.ndarray = self._file.read(frames, dtype="float32", always_2d=True)
+                block: np.ndarray = self._file.read(samples, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            if self._file.frames >= UNKNOWN_FRAMES:
+            if self._file.frames >= UNKNOWN_SAMPLES:
                 raise AudioError("its header does not say how long it is; convert it first") from error
             at_s = self._seen / self._file.samplerate
             raise AudioError(f"damaged at {at_s:.2f} s ({error})") from error
@@ -129,7 +129,7 @@ class SndfileSource:
         if self._view is not None and (problem := self._view.problem):
             raise AudioError(f"cannot be read ({problem.strerror or problem})")
         declared = self._parts[self._index].samples or self._file.frames
-        declared = declared if declared < UNKNOWN_FRAMES else 0
+        declared = declared if declared < UNKNOWN_SAMPLES else 0
         missing = declared - self._seen
         rate = self._file.samplerate
         if self._sure and self.info.lossy:
@@ -139,7 +139,7 @@ class SndfileSource:
                     f"its header says {declared / rate:.2f} s, {there:.2f} s are there and were read"
                 )
         elif missing > (0.02 * declared if self.info.lossy else 0):
-            raise AudioError(f"truncated: {self._seen} of {declared} frames are there")
+            raise AudioError(f"truncated: {self._seen} of {declared} samples are there")
         self._index, self._seen = self._index + 1, 0
         if self._index == len(self._parts):
             return False

@@ -258,7 +258,7 @@ def _copy_cue_sheet(given: Any, new: Any, info: AudioInfo) -> list[str]:
             return [f"{CUE_SHEET} is not kept: it is of a compact disc, which has 44100 Hz, not {rate}"]
 
         def moved(samples: int) -> int:
-            return min(round(samples * rate / old_rate), info.frames)
+            return min(round(samples * rate / old_rate), info.samples)
 
         for track in sheet.tracks:
             old_start = track.start_offset

@@ -121,7 +121,7 @@ class WaveSource:
             self.behind = bytes(found[pad:])
         missed_s = left_out / self._header.frame_bytes / self.info.sample_rate
         if missed_s > _MISSED_S and not self.problem and self._goes_on(after):
-            told = self.info.frames / self.info.sample_rate
+            told = self.info.samples / self.info.sample_rate
             self.problem = f"its header says {told:.2f} s of sound and more follows; give it as a file"
         elif left_out:
             self.warnings.append(f"{left_out} bytes behind the sound were left out")
@@ -227,8 +227,8 @@ class WaveSink:
     def _start(self, header: WaveHeader) -> bytes:
         size = None
         if header.size is not None:
-            frames = round(header.info.frames * self.info.sample_rate / header.info.sample_rate)
-            size = frames * self.info.channels * self._bits // 8
+            samples = round(header.info.samples * self.info.sample_rate / header.info.sample_rate)
+            size = samples * self.info.channels * self._bits // 8
         chunks = b"WAVE" + chunk(b"fmt ", self._fmt) + self._before(header.others)
         sizes = UNKNOWN, UNKNOWN
         if size is not None and size + len(chunks) + 8 + header.behind < UNKNOWN_FROM:

@@ -32,8 +32,8 @@ from slimclean.errors import AudioError, told
 if TYPE_CHECKING:
     from typing import Self
 
-BLOCK_FRAMES = 1 << 16
-"""Frames encoded at a time. libsndfile's Vorbis encoder needs stack in proportion to them."""
+BLOCK_SAMPLES = 1 << 16
+"""Samples encoded at a time. libsndfile's Vorbis encoder needs stack in proportion to them."""
 LOSSY = frozenset(codec for codec, encoding in ENCODINGS.items() if encoding.kbits is not None)
 
 
@@ -52,7 +52,7 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     if stored.codec in LOSSY:
         measured = _bit_rate(source, info, stored) if info.lossy else None
         stored = replace(stored, bit_rate=(form.bit_rate if form else None) or measured or stored.bit_rate)
-    check_size(stored, info.frames * stored.sample_rate // info.sample_rate)
+    check_size(stored, info.samples * stored.sample_rate // info.sample_rate)
     if stored.format in MUXERS:
         film.check(stored, source if tracks.is_film(source) else None)
     elif stored.format == "OGG" and stored.subtype == "FLAC":
@@ -74,7 +74,7 @@ class AudioWriter:
     def __init__(self, path: Path, info: AudioInfo, source: Path | None = None) -> None:
         self.path = path
         self.info = info
-        self.frames = 0
+        self.samples = 0
         self.clipped = 0
         self.warnings: list[str] = []
         self._source = source
@@ -130,11 +130,11 @@ class AudioWriter:
         film_rate = usual if self.info.format in MUXERS else None
         scale = encoder_scale(self._codec, self.info.bit_rate or film_rate)
         self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if bits is not None else 0
-        self.frames += block.shape[1]
-        check_size(self.info, self.frames)
+        self.samples += block.shape[1]
+        check_size(self.info, self.samples)
         with self._errors():
-            for start in range(0, block.shape[1], BLOCK_FRAMES):
-                samples = numbered(block[:, start : start + BLOCK_FRAMES], kind, bits)
+            for start in range(0, block.shape[1], BLOCK_SAMPLES):
+                samples = numbered(block[:, start : start + BLOCK_SAMPLES], kind, bits)
                 if scale != 1:
                     samples = samples / np.float32(scale)
                 if isinstance(self._sink, soundfile.SoundFile):
@@ -143,16 +143,16 @@ class AudioWriter:
 
     def commit(self, mtime: float | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
-        if self.frames == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
+        if self.samples == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
             self._sink.close()
             if self.info.format == "MP3":
-                add_info_frame(self._whole.temporary, self.frames)
+                add_info_frame(self._whole.temporary, self.samples)
             self._check()
             if self._source is not None:
                 is_film = self.info.format in MUXERS and tracks.is_film(self._source)
-                stored = replace(self.info, frames=self.frames)
+                stored = replace(self.info, samples=self.samples)
                 self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
             self._whole.commit(mtime)
@@ -164,14 +164,14 @@ class AudioWriter:
     def _check(self) -> None:
         if isinstance(self._sink, film.Film):
             rate = self.info.sample_rate
-            frames = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
-            whole = abs(frames - self.frames) <= film.OFF_S * rate
+            samples = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
+            whole = abs(samples - self.samples) <= film.OFF_S * rate
         else:
             with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
-                frames = written.frames
-            whole = frames == self.frames or (self.info.lossy and self.info.format != "MP3")
+                samples = written.frames
+            whole = samples == self.samples or (self.info.lossy and self.info.format != "MP3")
         if not whole:
-            raise AudioError(f"cannot write {self.path} ({frames} of {self.frames} frames arrived)")
+            raise AudioError(f"cannot write {self.path} ({samples} of {self.samples} samples arrived)")
 
     def __enter__(self) -> Self:
         return self
@@ -202,7 +202,7 @@ class AudioWriter:
         if of_system and self._whole.temporary != self.path:
             try:
                 with self._whole.temporary.open("ab") as file:  # which is about to be removed
-                    file.write(bytes(BLOCK_FRAMES))
+                    file.write(bytes(BLOCK_SAMPLES))
             except OSError as again:
                 return told(again)
         return told(error)

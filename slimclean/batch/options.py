@@ -36,10 +36,15 @@ class Options:
 
     form: OutputForm = field(default_factory=OutputForm)
     overwrite: bool = False
+    """Enhance again where the output exists already; else the recording is skipped."""
     in_place: bool = False
+    """Put each output over its input."""
     fail_fast: bool = False
+    """Stop at the first recording that fails."""
     references: str | Path | None = None
+    """Clean recordings, of the same relative paths or names, to score outputs against."""
     report: str | Path | None = None
+    """A file that gets a row for each recording: CSV, or JSON lines where its name ends in .jsonl."""
     jobs: int = 1
     """Processes; 0 chooses by the amount of audio, the cores and the memory."""
     scheduler: str | None = None

@@ -37,12 +37,12 @@ class Account:
         self._result, self._rate = result, info.sample_rate
         self._channels = 1 if form.mono else info.channels
         result.sample_rate, result.channels = info.sample_rate, info.channels
-        result.duration_s = info.duration_s if info.frames else None
+        result.duration_s = info.duration_s if info.samples else None
         self._given, self._after = diagnostics.Input(info.sample_rate), Level()
         self._voices, self._passages = diagnostics.Voices(), Passages(info.sample_rate)
         wanted = form.loudness_lufs is not None
         self._loudness = LoudnessMeter(self._rate, self._channels, info.channel_layout) if wanted else None
-        self._frames = 0
+        self._samples = 0
         self._ufs: Counter[float] = Counter()
 
     def enhanced(
@@ -56,7 +56,7 @@ class Account:
                 self.trace.made(out, uf)
             values, counts = np.unique(uf, return_counts=True)
             self._ufs.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-            self._frames += out.shape[1]
+            self._samples += out.shape[1]
             yield out
             progress(out.shape[1] / self._rate)
 
@@ -72,7 +72,7 @@ class Account:
     def tell(self, enhancer: Enhancer) -> None:
         """Fill in the row, after the last block."""
         result = self._result
-        result.duration_s = self._frames / self._rate
+        result.duration_s = self._samples / self._rate
         if self._loudness:
             result.loudness_in_lufs = self._loudness.finish().integrated_lufs
         if not self._ufs:
@@ -154,7 +154,7 @@ def enhance_file(
 def _enhance_into(
     result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
 ) -> Trace | None:
-    """Return one pass over the file: its faults, its level and its sound."""
+    """Enhance the recording of `task` in one pass, fill in its row, and return what a picture needs of it."""
     mtime = task.source.stat().st_mtime if form.keep_mtime else None
     with AudioReader(task.source, form.track) as reader:
         info = reader.info

@@ -74,7 +74,7 @@ class SpectrogramBuilder:
         self._open_count = 0
 
     def add(self, block: np.ndarray) -> None:
-        """Return the next samples, [C, T]."""
+        """Take in the next samples, [C, T]."""
         self._samples += block.shape[1]
         if self._buffer is None:  # the first frame is centred on the first sample
             self._buffer = np.zeros((len(block), (len(self._window) - self._hop) // 2), np.float32)

@@ -148,13 +148,13 @@ class Router(nn.Module):
         """Choose as at inference, [B, F, J] -> the UF of each frame, [B, F]."""
         return torch.tensor(self.config.ufs, device=logits.device)[logits.argmax(-1)]
 
-    def sample(self, logits: Tensor, noise: Tensor, temperature: float = 1.0) -> FrameWidths:
+    def sample(self, logits: Tensor, noise: Tensor) -> FrameWidths:
         """Draw by a straight-through Gumbel-softmax; `noise` is uniform in (0, 1), of the logits' shape.
 
-        One-hot on the way forward, the softmax's gradient on the way back (Jang et al. 2017).
+        One-hot on the way forward, on the way back the softmax's gradient, at temperature 1 (Jang et al. 2017).
         """
         gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))
-        soft = torch.softmax((logits + gumbel) / temperature, dim=-1)
+        soft = torch.softmax(logits + gumbel, dim=-1)
         hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
         return FrameWidths(hard + soft - soft.detach(), self.config.ufs)
 

@@ -68,7 +68,7 @@ class Stopwatch:
         self._thread.last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """Return what passed since this thread's last lap or start went into `stage`."""
+        """Count what passed since this thread's last lap or start as spent in `stage`."""
         last = self._thread.last
         self.start()
         with self._lock:

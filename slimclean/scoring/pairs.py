@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +132,6 @@ def score_pairs(
     *,
     align: bool = False,
     jobs: int = 1,
-    progress: Callable[[Score], None] = lambda _: None,
 ) -> list[Score]:
     """Score every pair, in `jobs` processes; a pair that cannot be read is a row, never an exception.
 
@@ -152,17 +151,12 @@ def score_pairs(
         except BrokenExecutor as error:
             return Score(pair.name, error=f"its worker process died ({type(error).__name__}); out of memory?")
 
-    def add(score: Score) -> None:
-        scores.append(score)
-        progress(score)
-
     while len(scores) < len(pairs):
         try:
             for score in found(pairs[len(scores) :], jobs):
-                add(score)
+                scores.append(score)
         except BrokenExecutor:  # of which pair a process died, only trying them one by one tells
-            for pair in pairs[len(scores) :][: 3 * jobs]:
-                add(alone(pair))
+            scores += map(alone, pairs[len(scores) :][: 3 * jobs])
     return scores
 
 

@@ -213,7 +213,7 @@ def _fields(stretch: Stretch, sides: Sequence[_Side], comparison: Comparison, ra
         "level_range": level_range,
         "uf": _uf_lane(comparison),
         "scale": "".join(f"<span>{_clock(start_s + seconds * part / 4)}</span>" for part in range(5)),
-        "numbers": "".join(_numbers(sides, comparison)),
+        "numbers": "".join(_numbers(sides)),
         "data": json.dumps({"sample_rate": rate, "duration_s": seconds, **content}),
     }
 
@@ -257,7 +257,7 @@ def _uf_lane(comparison: Comparison) -> str:
     )
 
 
-def _numbers(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
+def _numbers(sides: Sequence[_Side]) -> Iterator[str]:
     """Rows of the table; what is not known or not finite is an empty cell."""
     rows = [
         ("Level (RMS)", "dBFS", [side.level.dbfs for side in sides]),

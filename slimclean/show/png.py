@@ -14,14 +14,14 @@ MAGMA = (
 """The perceptually uniform map of van der Walt and Smith (matplotlib, CC0), in 16 steps."""
 
 
-def encode(indices: np.ndarray, colours: tuple[str, ...] = MAGMA) -> bytes:
+def encode(indices: np.ndarray) -> bytes:
     """Encode rows of colour numbers 0 to 15, top row first, [H, W], as a PNG file."""
     height, width = indices.shape
     even = np.pad(indices.astype(np.uint8), ((0, 0), (0, width % 2)))
     packed = even[:, ::2] << 4 | even[:, 1::2]  # two pixels a byte
     rows = np.pad(packed, ((0, 0), (1, 0)))  # filter 0 in front of each row
     header = struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)
-    palette = bytes.fromhex("".join(colours))
+    palette = bytes.fromhex("".join(MAGMA))
     chunks = (
         (b"IHDR", header),
         (b"PLTE", palette),

@@ -50,7 +50,7 @@ def test_the_sound_begins_and_ends_where_it_did(tmp_path, rate, channels, kbits)
     out = written(path, x, rate, kbits)
     assert out.shape == x.T.shape
     assert lag(x[0], out[:, 0]) == 0
-    assert audio.probe(path).frames == x.shape[1]
+    assert audio.probe(path).samples == x.shape[1]
     if shutil.which("ffmpeg"):
         command = ["ffmpeg", "-v", "error", "-i", path, "-f", "f32le", "-"]
         theirs = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<f4")

@@ -172,7 +172,7 @@ def test_every_kind_of_file_has_its_row(tmp_path, kind):
     else:
         assert message in result.warnings
         then, now = audio.probe(source), audio.probe(destination)
-        assert (now.frames, now.sample_rate, now.channels) == (then.frames, then.sample_rate, then.channels)
+        assert (now.samples, now.sample_rate, now.channels) == (then.samples, then.sample_rate, then.channels)
         assert then.subtype == now.subtype
     assert source.read_bytes() == before
 

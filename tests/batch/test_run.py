@@ -122,7 +122,7 @@ def test_existing_outputs_are_skipped_unless_asked(tree, tmp_path):
     assert [r.status for r in again] == ["skipped"] * 3
     assert (out / "one.wav").read_bytes() == b"mine"
     enhance_paths([tree], out, identity_enhancer(), overwrite=True)
-    assert audio.probe(out / "one.wav").frames == 11_200
+    assert audio.probe(out / "one.wav").samples == 11_200
 
 
 def test_a_failed_overwrite_leaves_the_old_output(tree, tmp_path):

@@ -62,7 +62,7 @@ def test_the_engine_equals_the_network_at_full_size(uf):
     network = network_that_looks_ahead(ModelConfig())
     config = network.config
     frames = 2 * TILE + 70
-    ufs = torch.tensor(config.ufs)[torch.randint(len(SMALL.ufs), (1, frames))] if uf == "map" else uf
+    ufs = torch.tensor(config.ufs)[torch.randint(len(config.ufs), (1, frames))] if uf == "map" else uf
     compare(network, torch.randn(1, frames * config.frame_hop), ufs)
 
 

@@ -44,6 +44,11 @@ class _Stream:
         return int.from_bytes(self.head[18:21], "big") >> 4 or 1
 
     @property
+    def block(self) -> int:
+        """Samples of a frame where all are alike."""
+        return int.from_bytes(self.head[8:10], "big")
+
+    @property
     def declared(self) -> int:
         """Samples by the header; 0 if it does not say."""
         return (self.head[21] & 0xF) << 32 | int.from_bytes(self.head[22:26], "big")
@@ -100,12 +105,12 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
 
 def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
     """Return how many samples a stream holds by its last frame, and whether that frame is whole."""
-    begin = _number(peek.at(stream.audio, 32), stream)
+    begin = frame_place(peek.at(stream.audio, 32), stream.block)
     start = max(stream.audio, stream.stop - _TAIL_BYTES)
     tail = _without_tags(peek.at(start, stream.stop - start))
     position, candidates = len(tail), list[int]()
     while (position := tail.rfind(b"\xff", 0, position)) >= 0 and len(candidates) < 4:
-        if (found := _number(tail[position : position + 32], stream)) is None:
+        if (found := frame_place(tail[position : position + 32], stream.block)) is None:
             continue
         number, count = found[0] - (begin[0] if begin else 0), found[1]
         if _is_whole(tail, position, exactly=number + count != stream.declared):
@@ -138,8 +143,11 @@ def _syncsafe(data: bytes) -> int:
     return sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(data)))
 
 
-def _number(data: bytes, stream: _Stream) -> tuple[int, int] | None:
-    """Read the first sample and the length of a frame from its header `data`; None if it is no header."""
+def frame_place(data: bytes, block: int) -> tuple[int, int] | None:
+    """Read the first sample and the length of a frame from its header `data`; None if it is no header.
+
+    `block` is how many samples each frame holds where they are all alike.
+    """
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1:
         return None
     size_code, rate_code = data[2] >> 4, data[2] & 15
@@ -168,7 +176,7 @@ def _number(data: bytes, stream: _Stream) -> tuple[int, int] | None:
     if position >= len(data) or _crc(data[:position], _CRC8, 8) != data[position]:
         return None
     if not data[1] & 1:  # fixed blocks are counted, not samples
-        number *= int.from_bytes(stream.head[8:10], "big")
+        number *= block
     return number, count
 
 

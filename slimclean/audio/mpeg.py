@@ -23,8 +23,11 @@ _KBITS = {
     (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """By version (2.5 is like 2) and the header's two bits of layer, where 3 is layer I."""
-GAPS, _LONGEST_GAP = 141, 2880
-"""Where in an Info frame 12 bits each tell of samples before and behind the sound, and the most they may be."""
+GAPS, _NO_GAP = 141, 0xFFF
+"""Where in an Info frame 12 bits each tell of samples before and behind the sound, and what is none: all set.
+
+FFmpeg writes up to some 3,600 before the sound, where it cuts a file without encoding it anew.
+"""
 DECODER_DELAY = 529
 """Samples that libmpg123 leaves out at the beginning where there is an Info frame."""
 SEARCH_BYTES = 1 << 20
@@ -289,14 +292,14 @@ def _is_plain(section: _Section) -> bool:
     """Tell whether libmpg123 takes the Info frame for one, for which there must be zeros before its mark."""
     offset = info_offset(section.header, section.mono)
     marked = section.info[offset : offset + 4] in (b"Xing", b"Info")
-    return marked and not any(section.info[4:offset]) and not _absurd_gaps(section)
+    return marked and not any(section.info[4:offset]) and not _no_gaps(section)
 
 
-def _absurd_gaps(section: _Section) -> bool:
-    """Tell whether the delay and padding that are stated are more than any encoder's, and cost sound."""
+def _no_gaps(section: _Section) -> bool:
+    """Tell whether the delay or padding that is stated is none, and would cost sound."""
     offset = info_offset(section.header, section.mono) + GAPS
     gaps = int.from_bytes(section.info[offset : offset + 3], "big")
-    return max(gaps >> 12, gaps & 0xFFF) > _LONGEST_GAP
+    return _NO_GAP in (gaps >> 12, gaps & _NO_GAP)
 
 
 _COUNTED = 12
@@ -316,7 +319,7 @@ def _part(section: _Section, tags: list[range]) -> Part:
         frame = empty_info_frame(section.first, 1, _COUNTED)
     frame[4:offset] = bytes(offset - 4)
     state_count(frame, offset, section.frames, total_bytes)
-    if _absurd_gaps(section):
+    if _no_gaps(section):
         frame[offset + GAPS : offset + GAPS + 3] = bytes(3)
     pieces: tuple[Piece, ...] = (*tags, bytes(frame), *section.pieces)
     # Who wrote no such frame had them in mind.

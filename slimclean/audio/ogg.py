@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from slimclean.audio.ogg_packets import flac_samples, opus_samples, vorbis_samples
 from slimclean.audio.view import Part, Peek, Piece, Structure
 from slimclean.errors import AudioError
 
@@ -14,6 +15,8 @@ _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _MOST_BAD = 100
+_TAIL_BYTES = 512
+"""Modes of Vorbis lie within so many bytes before the end of its headers."""
 _REMEDY = "; what is there can be had with ffmpeg -i IN -c copy OUT"
 
 
@@ -55,10 +58,19 @@ class _Link:
     granule: int = 0
     """Of the last page but one that has any."""
     pages: int = 0
+    ident: _Page | None = None
+    setup: _Page | None = None
+    first: _Page | None = None
+    """The first page of the stream, the last one of headers, and the first one of sound."""
+    trimmed: bool = False
+    """Whether a page before the last one counts less than it holds."""
 
     def add(self, page: _Page) -> None:
         if self.last is not None and self.last.granule >= 0:
             self.granule = self.last.granule
+        if self.first is None:
+            self.ident = self.ident or page
+            self.setup, self.first = (self.last, page) if page.granule not in (0, -1) else (self.setup, None)
         _append(self.pieces, page.start, page.stop)
         _append(self.packets, page.body, page.stop)
         self.last = page
@@ -106,6 +118,10 @@ def scan(peek: Peek) -> Structure | None:
         if gap != 1 and link.last.granule > 0:
             seconds = link.last.granule / link.rate
             raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
+        if link.codec == "opus" and link.last is not None and link.first is not None:
+            held = opus_samples(_heads(peek, link.last))
+            whole = not link.last.flags & _CONTINUED and link.last is not link.first
+            link.trimmed |= whole and link.granule < link.last.granule < link.granule + held
         link.add(page)
     if not groups:
         raise AudioError("not a readable recording (no whole Ogg pages)")
@@ -124,6 +140,8 @@ def scan(peek: Peek) -> Structure | None:
     assert end is not None
     if cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
         raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
+    if len(links) == 1 and (links[0].trimmed or _is_shifted(peek, links[0])):
+        return None  # libsndfile loses its way, or the end; PyAV has all of it
     warnings = []
     if any(link.last is not None and not link.last.flags & _LAST for link in links):
         warnings.append("the Ogg stream has no end mark; all that is there was read")
@@ -202,6 +220,31 @@ def _name(peek: Peek, page: _Page) -> str:
     return letters.decode("ascii", "ignore") or "an unknown codec"
 
 
+def _heads(peek: Peek, page: _Page) -> list[bytes]:
+    """Return how each packet that ends on `page` begins there."""
+    heads, position = [], page.body
+    for size in page.packets:
+        heads.append(peek.at(position, min(size, 32)))
+        position += size
+    return heads
+
+
+def _is_shifted(peek: Peek, link: _Link) -> bool:
+    """Tell whether the first page counts less than it holds, as in a file cut as it is; of FLAC, or more."""
+    page = link.first
+    if page is None or page.flags & _CONTINUED or link.ident is None or link.setup is None:
+        return False
+    heads = _heads(peek, page)
+    if link.codec == "flac":
+        return flac_samples(heads) not in (None, page.granule)
+    if link.codec == "vorbis" and not page.flags & _LAST:
+        ident = peek.at(link.ident.body, 32)
+        tail = peek.at(max(link.setup.body, link.setup.stop - _TAIL_BYTES), _TAIL_BYTES)
+        held = vorbis_samples(ident, tail[: link.setup.stop - link.setup.body], heads)
+        return held is not None and page.granule < held
+    return False
+
+
 def _part(peek: Peek, link: _Link) -> Part:
     assert link.last is not None
     if link.codec == "flac":
@@ -210,7 +253,7 @@ def _part(peek: Peek, link: _Link) -> Part:
     granule = page.granule
     if granule < link.granule:
         # An end before the last page but one is no end. Vorbis ends with its packets, if allowed to.
-        granule = link.granule + (_opus_samples(peek, page) if link.codec == "opus" else link.rate)
+        granule = link.granule + (opus_samples(_heads(peek, page)) if link.codec == "opus" else link.rate)
     if page.flags & _LAST and granule == page.granule:
         return Part(tuple(link.pieces))
     # libsndfile looks for an end mark, and stops where the last granule says.
@@ -233,25 +276,6 @@ def _native_flac(peek: Peek, link: _Link) -> Part:
     rest = [range(first + 42, link.packets[0].stop), *link.packets[1:]]
     pieces: tuple[Piece, ...] = (bytes(head), *rest)
     return Part(pieces, samples)
-
-
-def _opus_samples(peek: Peek, page: _Page) -> int:
-    """Return how many samples at 48 kHz the packets that end on `page` hold (RFC 6716, section 3.1)."""
-    samples, position = 0, page.body
-    for size in page.packets:
-        first = peek.at(position, 2)
-        position += size
-        if not first:
-            continue
-        config, code = first[0] >> 3, first[0] & 3
-        if config < 12:
-            frame = (480, 960, 1920, 2880)[config & 3]
-        elif config < 16:
-            frame = (480, 960)[config & 1]
-        else:
-            frame = (120, 240, 480, 960)[config & 3]
-        samples += frame * ((1, 2, 2)[code] if code < 3 else (first[1] & 63 if len(first) > 1 else 0))
-    return samples
 
 
 def _append(stretches: list[range], start: int, stop: int) -> None:

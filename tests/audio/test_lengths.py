@@ -92,6 +92,12 @@ KINDS = {
     "Info frame, too high": ("a.mp3", lambda: counting(mp3(), lambda n: 3 * n), 2.0, "a header says"),
     "Info frame, zero": ("a.mp3", lambda: counting(mp3(), lambda _: 0), 2.0, ""),
     "Info frame that libmpg123 does not take for one": ("a.mp3", lambda: _at(mp3(), 7, b"\1"), 2.0, ""),
+    "Info frame with the delay of a cut": (
+        "a.mp3",
+        lambda: (lambda d: _at(d, made.info_at(d) + 141, (3567 << 12 | 576).to_bytes(3, "big")))(mp3()),
+        2.04 - (3567 + 576) / 44_100,
+        "",
+    ),
     "Info frame with an absurd delay": (
         "a.mp3",
         lambda: (lambda d: _at(d, made.info_at(d) + 141, b"\xff\xff\xff"))(mp3()),

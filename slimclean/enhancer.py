@@ -143,11 +143,14 @@ class Enhancer:
 
         Raises `AudioError` for what is not finite audio of at most 64 channels.
         """
+        if np.issubdtype(np.asarray(waveform).dtype, np.integer):
+            raise AudioError(f"a waveform holds floats within 1, not {np.asarray(waveform).dtype}")
         x = np.asarray(waveform, dtype=np.float32)
         if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= MAX_CHANNELS):
             raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
         low, high = SAMPLE_RATES_HZ
-        if not math.isfinite(sample_rate) or sample_rate != int(sample_rate) or not low <= sample_rate <= high:
+        whole = _is_number(sample_rate) and math.isfinite(sample_rate) and sample_rate == int(sample_rate)
+        if not (whole and low <= sample_rate <= high):
             raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
         sample_rate = int(sample_rate)
         channels = np.atleast_2d(x)

@@ -168,7 +168,7 @@ def test_what_is_no_waveform_is_refused(small, x):
         Enhancer(network=small)(x, 16_000)
 
 
-@pytest.mark.parametrize("rate", [0, -1, 44_100.5, 10**7, math.nan, math.inf])
+@pytest.mark.parametrize("rate", [0, -1, 44_100.5, 10**7, math.nan, math.inf, None, "16000"])
 def test_what_is_no_rate_is_refused(small, rate):
     with pytest.raises(AudioError, match="sample rate"):
         Enhancer(network=small)(voice(0.1), rate)

@@ -69,14 +69,14 @@ class AtomicFile:
         self.temporary, self._lock = _create(self.path, mode & 0o666 | 0o600)
         self._mode = self.temporary.stat().st_mode & 0o777  # what the umask left
 
-    def commit(self, mtime: float | None = None) -> None:
-        """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime`."""
+    def commit(self, mtime_ns: int | None = None) -> None:
+        """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime_ns`."""
         if self._direct:
             return
         self._lock_again()
         self._set_mode()
-        if mtime is not None:
-            os.utime(self.temporary, (mtime, mtime))
+        if mtime_ns is not None:
+            os.utime(self.temporary, ns=(mtime_ns, mtime_ns))
         _sync(self.temporary)
         if os.name != "posix":
             self._release()  # there, what is open is not renamed

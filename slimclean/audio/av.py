@@ -332,11 +332,15 @@ def _tracks(count: int) -> str:
     return "one sound track" if count == 1 else f"{count} sound tracks"
 
 
+_LOSSLESS_UNASKED = ("wavpack",)
+"""Codecs that can be lossy and hardly ever are."""
+
+
 def _bits(codec: Any) -> int | None:
     """Count the bits of a sample that hold sound; None for a lossy codec, which has no such number."""
     if found := re.match(r"pcm_[suf](\d+)", codec.name):
         return int(found[1])
-    if codec.codec.lossy or not codec.codec.lossless:
+    if not codec.codec.lossless or (codec.codec.lossy and codec.name not in _LOSSLESS_UNASKED):
         return None
     extra = codec.extradata or b""
     if codec.name == "alac" and len(extra) > 17:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -266,8 +267,17 @@ class _Ogg:
         bit_rate = info.bit_rate or 64_000 * info.channels
         level = compression_level("vorbis", bit_rate, info.channels, info.sample_rate)
         self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        # By its number: what goes wrong in a Python object within libsndfile is printed, not raised.
+        spool = self._spool.fileno() if os.name == "posix" else self._spool
         self._file = soundfile.SoundFile(
-            self._spool, "w", info.sample_rate, info.channels, "VORBIS", format="OGG", compression_level=level
+            spool,
+            "w",
+            info.sample_rate,
+            info.channels,
+            "VORBIS",
+            format="OGG",
+            compression_level=level,
+            closefd=False,
         )
         self._read: Any = None
         self._start_s = info.start_s

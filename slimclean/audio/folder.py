@@ -12,6 +12,8 @@ from slimclean.audio.containers import EXTENSIONS
 from slimclean.audio.kinds import is_marked
 from slimclean.errors import AudioError
 
+LINKS = "links to folders"
+
 
 @dataclass
 class Listing:
@@ -21,7 +23,7 @@ class Listing:
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Folders that could not be listed, and why."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """How many files there are by extension, in small letters, that are no recordings."""
+    """How many files there are by extension, in small letters, that are no recordings, and `LINKS`."""
 
 
 def list_folder(folder: Path) -> Listing:
@@ -42,7 +44,9 @@ def list_folder(folder: Path) -> Listing:
                     if entry.name.startswith("."):
                         continue
                     if _is_folder(entry):
-                        if not entry.is_symlink():
+                        if entry.is_symlink():
+                            found.left_out[LINKS] += 1
+                        else:
                             folders.append(path)
                     elif path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
                         found.recordings.append(path)

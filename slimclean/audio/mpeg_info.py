@@ -49,6 +49,8 @@ def add_info_frame(path: Path, samples: int) -> None:
         while (here := frame_header(peek.at(end, 4))) is not None and end + here.length <= peek.size:
             frames, end = frames + 1, end + here.length
         padding = frames * header.samples - DELAY - samples
+        if padding < 0:  # cut short, which reading it will tell
+            return
         frame = _info_frame(first, frames, end - start, padding)
         make_room(file, start, len(frame))
         file.write(frame)

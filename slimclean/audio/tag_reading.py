@@ -127,6 +127,7 @@ def _utf8(text: str) -> str:
 
 def _read_mutagen(given: Any, found: Attached) -> None:
     """Vorbis comments, ID3, and what else has text values by name."""
+    import mutagen.asf
     import mutagen.flac
     import mutagen.id3
 
@@ -137,6 +138,7 @@ def _read_mutagen(given: Any, found: Attached) -> None:
     if isinstance(given, mutagen.flac.FLAC):
         found.pictures += [Picture(p.data, p.mime, p.type, p.desc) for p in given.pictures]
         found.lost += [CUE_SHEET] if given.cuesheet else []
+    is_asf = isinstance(given, mutagen.asf.ASF)
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
@@ -147,7 +149,9 @@ def _read_mutagen(given: Any, found: Attached) -> None:
             elif re.fullmatch(r"CHAPTER\d+", name):
                 found.chapters.append(Chapter(_seconds(text), _first(pairs, name + "NAME")))
             elif not re.fullmatch(r"CHAPTER\d+NAME", name):
-                found.texts.append((_ASF.get(name, name), text))
+                pair = _ASF.get(name, name), text
+                if not (is_asf and pair in found.texts):  # FFmpeg writes title and author in two places
+                    found.texts.append(pair)
     found.sort_chapters()
 
 

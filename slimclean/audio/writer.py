@@ -60,10 +60,6 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     return stored
 
 
-_SYSTEM_ERROR = 2
-"""libsndfile's code for whatever the system said."""
-
-
 class AudioWriter:
     """Writes blocks to a temporary file beside `path`; `commit` checks it and renames it into place.
 
@@ -141,7 +137,7 @@ class AudioWriter:
                     samples = to_ogg(samples, self.info.subtype)
                 self._sink.write(samples)
 
-    def commit(self, mtime: float | None = None) -> None:
+    def commit(self, mtime_ns: int | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
         if self.samples == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
@@ -155,7 +151,7 @@ class AudioWriter:
                 stored = replace(self.info, samples=self.samples)
                 self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
-            self._whole.commit(mtime)
+            self._whole.commit(mtime_ns)
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings
         elif self._source is not None and _is_foreign(self._source) and tracks.has_picture(self._source):
@@ -171,7 +167,8 @@ class AudioWriter:
                 samples = written.frames
             whole = samples == self.samples or (self.info.lossy and self.info.format != "MP3")
         if not whole:
-            raise AudioError(f"cannot write {self.path} ({samples} of {self.samples} samples arrived)")
+            why = self._full() or f"{samples} of {self.samples} samples arrived"
+            raise AudioError(f"cannot write {self.path} ({why})")
 
     def __enter__(self) -> Self:
         return self
@@ -198,14 +195,18 @@ class AudioWriter:
 
     def _why(self, error: Exception) -> str:
         """Return the reason; libsndfile keeps the system's to itself, so the system is asked once more."""
-        of_system = isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR
-        if of_system and self._whole.temporary != self.path:
+        asked = self._full() if isinstance(error, soundfile.LibsndfileError) else None
+        return asked or told(error)
+
+    def _full(self) -> str | None:
+        """Return why nothing more can be written, if so; the temporary file is about to be removed."""
+        if self._whole.temporary != self.path:
             try:
-                with self._whole.temporary.open("ab") as file:  # which is about to be removed
+                with self._whole.temporary.open("ab") as file:
                     file.write(bytes(BLOCK_SAMPLES))
-            except OSError as again:
-                return told(again)
-        return told(error)
+            except OSError as error:
+                return told(error)
+        return None
 
 
 def _bit_rate(source: Path, info: AudioInfo, stored: AudioInfo) -> int | None:

@@ -23,7 +23,6 @@ from slimclean.batch.report import FileResult
 from slimclean.dsp.limiter import Limiter
 from slimclean.dsp.loudness import (
     GATE_LUFS,
-    PEAK_STEP,
     RELATIVE_GATE_LU,
     Loudness,
     LoudnessMeter,
@@ -58,7 +57,7 @@ class Writer(Protocol):
 
     def write(self, block: np.ndarray) -> None: ...
 
-    def commit(self, mtime: float | None = None) -> None: ...
+    def commit(self, mtime_ns: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -151,14 +150,14 @@ class MasteredWriter:
         self._spool.write(block)
         self._meter.add(block)
 
-    def commit(self, mtime: float | None = None) -> None:
+    def commit(self, mtime_ns: int | None = None) -> None:
         """Write everything into the writer behind this one, and commit that."""
         before = self._meter.finish()
         if self._hold is not None:
             self.mastered = Held(before)
         else:
             self.mastered = master(self._spool, before, self._writer, self._form)
-            self._writer.commit(mtime)
+            self._writer.commit(mtime_ns)
 
     def __enter__(self) -> MasteredWriter:
         return self
@@ -217,8 +216,7 @@ def master(
     else:
         why = "silent, shorter than 0.4 s, or below -70 LUFS"
         return _written(spool.blocks(), spool.info, writer, f"loudness left as it is: {why}")
-    most = 10 ** (before.true_peak_dbtp / 20) + PEAK_STEP / 2
-    reached_dbtp = 20 * math.log10(most) + gain_db
+    reached_dbtp = before.true_peak_dbtp + gain_db
     # Softer than that, a gain lifts blocks over the absolute gate, and the loudness does not follow the gain.
     follows = not -math.inf < before.integrated_lufs <= GATE_LUFS - RELATIVE_GATE_LU
     if reached_dbtp <= ceiling_dbtp and follows:

@@ -155,7 +155,7 @@ def _enhance_into(
     result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
 ) -> Trace | None:
     """Enhance the recording of `task` in one pass, fill in its row, and return what a picture needs of it."""
-    mtime = task.source.stat().st_mtime if form.keep_mtime else None
+    mtime_ns = task.source.stat().st_mtime_ns if form.keep_mtime else None
     with AudioReader(task.source, form.track) as reader:
         info = reader.info
         account = Account(result, info, form, traced=traced)
@@ -169,7 +169,7 @@ def _enhance_into(
             for out in resample_blocks(enhanced, info.sample_rate, stored.sample_rate):
                 sink.write(out)
             account.tell(enhancer)  # what could go wrong goes wrong before the output is there
-            sink.commit(mtime)
+            sink.commit(mtime_ns)
             result.status = "enhanced"
         remarks = reader.warnings
     result.clipped_samples = writer.clipped

@@ -80,11 +80,11 @@ class _Write:
         before = _loudness(result)
         with AudioReader(task.source, self.form.track) as reader:
             stored = audio.plan_output(reader.info, task.source, task.destination, self.form)
-        mtime = task.source.stat().st_mtime if self.form.keep_mtime else None
+        mtime_ns = task.source.stat().st_mtime_ns if self.form.keep_mtime else None
         spool = Spool(self.spool.parent, stored, self.spool, read=True)
         with contextlib.closing(spool), AudioWriter(task.destination, stored, task.source) as writer:
             mastered = master(spool, before, writer, self.form, self.gain_db)
-            writer.commit(mtime)
+            writer.commit(mtime_ns)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
         result.remark(*self.form.remarks(stored), *writer.warnings)

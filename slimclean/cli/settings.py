@@ -105,7 +105,7 @@ class ConfigurableCommand(TyperCommand):
         sources = dict.fromkeys(values, str(file))
         preset = given.get("preset") or values.get("preset")
         if preset is not None:
-            for name, (value, _) in _preset(preset).options.items():
+            for name, (value, _) in _preset(preset, file if given.get("preset") is None else None).items():
                 if name not in values:
                     values[name], sources[name] = value, f"preset {preset}"
         ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: v for k, v in values.items()}}
@@ -146,10 +146,12 @@ def _option(parameter: Any) -> str:
     return str(max(parameter.opts, key=len)).lstrip("-")
 
 
-def _preset(name: str) -> Preset:
+def _preset(name: str, file: Path | None) -> Mapping[str, tuple[Any, str]]:
+    """Return the options of a preset, which `file` names, or else the command line."""
     if name not in PRESETS:
-        raise UsageError(f"`preset` takes {', '.join(PRESETS)}, not {name}{_near(name, PRESETS)}")
-    return PRESETS[name]
+        where = f"{file}: " if file else ""
+        raise UsageError(f"{where}`preset` takes {', '.join(PRESETS)}, not {name}{_near(name, PRESETS)}")
+    return PRESETS[name].options
 
 
 def _near(name: str, known: Any) -> str:

@@ -16,26 +16,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
+from slimclean.dsp.true_peak import HALF_TAPS, around, peaks_between
+
 LOOK_AHEAD_S = 0.005
 RELEASE_DB_PER_S = 60.0
 """How fast the gain comes back: 6 dB in a tenth of a second, too slow to bend the waves of a voice."""
-HALF_TAPS = 16
-OVERSAMPLING = 4
-SUSPECT = 0.5
-"""Share of the ceiling below which no sample is taken for a neighbour of a peak above the ceiling."""
-AT_ONCE = 1 << 15
-
-
-def interpolators() -> np.ndarray:
-    """Filters for the points a quarter, a half and three quarters of the way between two samples, [taps, 3].
-
-    Taps 0 to `2 * HALF_TAPS - 1` belong to the samples from `HALF_TAPS - 1` before the earlier of the two on.
-    """
-    taps = np.arange(1 - HALF_TAPS, HALF_TAPS + 1)[:, None]
-    points = np.arange(1, OVERSAMPLING) / OVERSAMPLING
-    window = np.i0(8 * np.sqrt(1 - ((taps - points) / (HALF_TAPS + 0.5)) ** 2)) / np.i0(8)
-    filters = np.sinc(taps - points) * window
-    return np.asarray(filters / filters.sum(0), np.float32)
 
 
 class Limiter:
@@ -50,7 +35,6 @@ class Limiter:
         self._ceiling = ceiling
         self._reach = 2 * max(1, round(LOOK_AHEAD_S / 2 * sample_rate))  # even: a mean has a middle
         self._release_db = RELEASE_DB_PER_S / sample_rate
-        self._filters = interpolators()
 
     @property
     def share(self) -> float:
@@ -67,7 +51,7 @@ class Limiter:
                     yield block
 
         for gain in self._smoothed(
-            self._released(self._least(map(self._needed, _around(seen(), HALF_TAPS, silence=True))))
+            self._released(self._least(map(self._needed, around(seen(), HALF_TAPS, silence=True))))
         ):
             x = np.concatenate(waiting, axis=1) if len(waiting) > 1 else waiting[0]
             waiting[:] = [x[:, len(gain) :]]
@@ -80,20 +64,13 @@ class Limiter:
 
     def _needed(self, x: np.ndarray) -> np.ndarray:
         """Find the gain of each sample, [T], from `HALF_TAPS` more on either side, [C, T + 2 HALF_TAPS]."""
-        taps = 2 * HALF_TAPS
         level = np.abs(x).max(axis=0)
-        between = np.zeros(len(level) - taps + 1, np.float32)  # before and behind each of the T samples
-        loud = np.maximum(level[HALF_TAPS - 1 : -HALF_TAPS], level[HALF_TAPS : 1 - HALF_TAPS])
-        suspects = np.flatnonzero(loud > SUSPECT * self._ceiling)
-        windows = np.lib.stride_tricks.sliding_window_view(x, taps, axis=1)
-        for first in range(0, len(suspects), AT_ONCE):
-            some = suspects[first : first + AT_ONCE]
-            between[some] = np.abs(windows[:, some] @ self._filters).max(axis=(0, 2))
+        between = peaks_between(x, self._ceiling)
         peak = np.maximum(level[HALF_TAPS:-HALF_TAPS], np.maximum(between[:-1], between[1:]))
         return np.asarray(np.minimum(1.0, self._ceiling / np.maximum(peak, np.float32(1e-9))))
 
     def _least(self, gains: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for gain in _around(gains, self._reach):
+        for gain in around(gains, self._reach):
             yield minimum_filter1d(gain, 2 * self._reach + 1)[self._reach : -self._reach]
 
     def _released(self, gains: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -107,25 +84,7 @@ class Limiter:
 
     def _smoothed(self, gains: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Two means in a row, each over half the reach: corners become curves."""
-        for gain in _around(gains, self._reach):
+        for gain in around(gains, self._reach):
             size = self._reach + 1
             smooth = gain if gain.min() == 1 else uniform_filter1d(uniform_filter1d(gain, size), size)
             yield smooth[self._reach : -self._reach]
-
-
-def _around(pieces: Iterable[np.ndarray], reach: int, *, silence: bool = False) -> Iterator[np.ndarray]:
-    """Yield consecutive pieces [..., T] -> others with `reach` neighbours on either side.
-
-    Beyond the ends lies silence, or the first and the last value on and on.
-    """
-    held: np.ndarray | None = None
-    for piece in pieces:
-        if held is None:
-            held = np.repeat(0 * piece[..., :1] if silence else piece[..., :1], reach, axis=-1)
-        held = np.concatenate([held, piece], axis=-1)
-        if held.shape[-1] > 2 * reach:
-            yield held
-            held = held[..., -2 * reach :]
-    if held is not None:
-        end = np.repeat(0 * held[..., -1:] if silence else held[..., -1:], reach, axis=-1)
-        yield np.concatenate([held, end], axis=-1)

@@ -1,8 +1,9 @@
 """Loudness in LUFS and true peak in dBTP (ITU-R BS.1770, EBU R 128), block by block in bounded memory.
 
-The meter is FFmpeg's filter `ebur128`, through PyAV (extra `av`). On the signals that EBU Tech 3341 describes
-it is within .03 LU and .1 dB. What it finds goes through a small temporary file, since most releases of PyAV do
-not hand out the metadata of frames. The others that were tried:
+Loudness is measured by FFmpeg's filter `ebur128`, through PyAV (extra `av`). Its peaks have three decimals, too
+few for soft recordings, so those are found here (see `true_peak`). On the signals of EBU Tech 3341 they are
+within .03 LU and .1 dB. What the filter finds goes through a small temporary file, since most releases of PyAV
+do not hand out the metadata of frames. The others that were tried:
 
 - libebur128 through `pyebur128`: as accurate, streams too, but has no wheels for Python 3.13.
 - `pyloudnorm`: wants the whole recording in memory, has no true peak, and is .2 LU off at 8 kHz.
@@ -27,6 +28,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from slimclean.dsp.true_peak import TruePeak
 from slimclean.errors import needs
 
 GATE_LUFS = -70.0
@@ -38,8 +40,6 @@ LEAST_RATE_HZ = 8_000
 """Below it too: the weighting filter, which rises at 1.7 kHz, has no room there."""
 PER_LU = 100
 """Resolution of the histogram of gating blocks, which is the filter's own."""
-PEAK_STEP = 1e-3
-"""Resolution of a true peak, as a share of full scale: the filter gives three decimals."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,8 @@ class LoudnessMeter:
         self._sample_rate = sample_rate
         self._samples = 0
         self._integrated = -math.inf
-        self._peak = 0.0
+        self._peak = TruePeak(channels)
         self._blocks: Counter[int] = Counter()
-        self._channels = channels
         self._graph = graph = av.filter.Graph()
         source = f"sample_rate={sample_rate}:sample_fmt=flt:channel_layout={self._layout}"
         filters = [graph.add("abuffer", f"{source}:time_base=1/{sample_rate}")]
@@ -90,7 +89,7 @@ class LoudnessMeter:
         folder = tempfile.mkdtemp(prefix="slimclean-")
         said = Path(folder, "said")
         filters += [
-            graph.add("ebur128", peak="true", metadata="1", framelog="quiet"),
+            graph.add("ebur128", metadata="1", framelog="quiet"),
             graph.add("ametadata", mode="print", file=str(said), direct="1"),
             graph.add("abuffersink"),
         ]
@@ -103,18 +102,16 @@ class LoudnessMeter:
 
     def add(self, block: np.ndarray) -> None:
         """Take in the next samples, [C, T]."""
-        self._take(block, final=False)
+        self._peak.add(block)
+        self._take(block)
 
     def finish(self) -> Loudness:
         """Return the measures of what was taken in; a gating block that was not filled does not count."""
-        # The last samples are still on their way through the filter that looks for peaks between samples.
-        rest = np.zeros((self._channels, 2 * self._sample_rate // STEPS_PER_S), np.float32)
-        self._take(rest if self._samples else rest[:, :0], final=True)
         self._close()
-        peak = 20 * math.log10(self._peak) if self._peak else -math.inf
-        return Loudness(self._integrated, peak, dict(self._blocks))
+        peak = self._peak.finish()
+        return Loudness(self._integrated, 20 * math.log10(peak) if peak else -math.inf, dict(self._blocks))
 
-    def _take(self, block: np.ndarray, *, final: bool) -> None:
+    def _take(self, block: np.ndarray) -> None:
         if not block.shape[1]:
             return
         samples = np.ascontiguousarray(block.T, np.float32).reshape(1, -1)
@@ -128,11 +125,9 @@ class LoudnessMeter:
                 self._out.pull()
         for line in self._said:
             name, _, value = line.removeprefix("lavfi.r128.").partition("=")
-            if name == "true_peak":
-                self._peak = max(self._peak, float(value))
-            elif name == "M" and not final and float(value) > GATE_LUFS:
+            if name == "M" and float(value) > GATE_LUFS:
                 self._blocks[round(float(value) * PER_LU)] += 1
-            elif name == "I" and not final and float(value) > GATE_LUFS:
+            elif name == "I" and float(value) > GATE_LUFS:
                 self._integrated = float(value)
 
 

@@ -14,6 +14,7 @@ from made import decoded_samples, muxed, tone
 
 from slimclean import audio
 from slimclean.audio import AudioReader, OutputForm
+from slimclean.audio.formats import valid_bits
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 from slimclean.errors import AudioError, UsageError
@@ -126,6 +127,33 @@ def test_raw_aac_of_two_rates_goes_on_in_the_first(tmp_path):
     assert after.shape[1] / 44_100 == pytest.approx(4, abs=0.15)
     assert after.shape[0] == 1
     assert "goes on with 22050 Hz, stereo" in told
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("s16p", 16), ("s32p", 24), ("fltp", 24)])
+def test_wavpack_keeps_its_bits(tmp_path, kind, bits):
+    muxed(tmp_path / "a.wv", "wavpack", 0.01 * sound(1), RATE, "wv", format=kind)
+    for name in ("b.mka", "b.flac"):
+        result = enhance_file(Task(tmp_path / "a.wv", tmp_path / name), identity_enhancer())
+        assert result.status == "enhanced", result.error
+        np.testing.assert_allclose(read(tmp_path / name)[0], read(tmp_path / "a.wv")[0], atol=2**-bits)
+        with AudioReader(tmp_path / name) as reader:
+            assert (valid_bits(reader.info) > 16) == (bits > 16)
+
+
+def test_texts_that_wma_has_twice_are_there_once(tmp_path):
+    """FFmpeg writes title and author both among the descriptions and among the attributes."""
+    mutagen = pytest.importorskip("mutagen")
+    with av.open(str(tmp_path / "a.wma"), "w", format="asf") as out:
+        stream = out.add_stream("wmav2", rate=44_100, layout="mono", bit_rate=64_000)
+        out.metadata.update({"title": "T", "artist": "Ann"})
+        frame = av.AudioFrame.from_ndarray(sound(1, 44_100)[:1], format="fltp", layout="mono")
+        frame.rate = 44_100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            out.mux(packet)
+    result = enhance_file(Task(tmp_path / "a.wma", tmp_path / "b.flac"), identity_enhancer())
+    assert result.status == "enhanced", result.error
+    tags = mutagen.File(tmp_path / "b.flac")
+    assert (tags["title"], tags["artist"]) == (["T"], ["Ann"])
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,16 @@ def lag(given, found):
     return int(signal.correlate(found, given).argmax()) - (len(given) - 1)
 
 
+def test_a_file_that_is_cut_short_stays_as_it_is(tmp_path):
+    """A full disk: reading it back then tells."""
+    written(tmp_path / "x.mp3", voice(0.5, 16_000)[None], 16_000, 96)
+    data = (tmp_path / "x.mp3").read_bytes()
+    at = data.index(b"Info") - 21  # without LAME's own frame
+    (tmp_path / "y.mp3").write_bytes(data[at + 432 :])
+    add_info_frame(tmp_path / "y.mp3", 10**6)
+    assert (tmp_path / "y.mp3").read_bytes() == data[at + 432 :]
+
+
 @pytest.mark.parametrize(
     ("rate", "channels", "kbits"),
     [

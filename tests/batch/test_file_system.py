@@ -183,6 +183,9 @@ def test_files_that_are_left_out_are_counted(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_folder(tmp_path).left_out == {".txt": 2, "": 1}
+    if os.name == "posix":
+        (tmp_path / "round").symlink_to(tmp_path)  # is not followed
+        assert list_folder(tmp_path).left_out["links to folders"] == 1
 
 
 @posix

@@ -190,7 +190,9 @@ def test_twenty_kills_and_one_rerun(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupt_stops_every_process(tmp_path, weights):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_stops_every_process(tmp_path, weights, number, code):
+    """A terminal interrupts all of them, `kill` the first one alone."""
     folder = tmp_path / "long"
     folder.mkdir()
     for k in range(3):
@@ -206,8 +208,16 @@ def test_an_interrupt_stops_every_process(tmp_path, weights):
         if out.is_dir() and len(list(out.iterdir())) >= 2:
             break
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(timeout=60) == code
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:  # nobody is left in the group
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("a process is left")
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     assert list(out.iterdir()) == []

@@ -139,7 +139,8 @@ def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
         ("\xe9", "not TOML"),
         (
             "preset = 'podcst'",
-            "--preset takes podcast, interview, lecture, archive, not podcst; did you mean podcast?",
+            "slimclean.toml: --preset takes podcast, interview, lecture, archive, not podcst; "
+            "did you mean podcast?",
         ),
     ],
 )

@@ -13,6 +13,7 @@ pytest.importorskip("av", reason="the meter needs PyAV")
 
 from slimclean.dsp import loudness
 from slimclean.dsp.loudness import Loudness, LoudnessMeter, together_lufs
+from slimclean.dsp.true_peak import TruePeak
 from slimclean.errors import MissingDependencyError
 
 
@@ -99,6 +100,22 @@ def test_one_peak_between_samples_of_ebu_3341_cases_20_to_23(offset):
     wanted = 20 * np.log10(np.abs(scipy.signal.resample_poly(x, 4, 1)).max())
     x = x[None, offset::4].astype(np.float32)
     assert measure(x).true_peak_dbtp == pytest.approx(wanted, abs=0.1)
+
+
+def test_soft_peaks_are_as_exact_as_loud_ones():
+    """However the recording is cut into blocks; 10^-6 of full scale is far below a filter's three decimals."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.1, (2, 20_000)).astype(np.float32)
+    fine = np.abs(scipy.signal.resample(x, 32 * x.shape[1], axis=1)).max()
+    found = []
+    for gain, block in ((1, 20_000), (1e-3, 20_000), (1e-6, 20_000), (1e-6, 7), (1e-6, 333)):
+        peak = TruePeak(2)
+        for at in range(0, 20_000, block):
+            peak.add(np.float32(gain) * x[:, at : at + block])
+        found.append(peak.finish() / gain)
+    np.testing.assert_allclose(found, found[0], rtol=1e-5)
+    assert found[0] == pytest.approx(fine, rel=0.03)
+    assert TruePeak(1).finish() == 0
 
 
 def test_a_peak_in_the_last_samples_counts():

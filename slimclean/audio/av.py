@@ -11,31 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio import riff
+from slimclean.audio.av_frames import RAW, SoundTrack, time_of
 from slimclean.audio.clock import GAP_S, Clock
 from slimclean.audio.containers import CONTAINERS
-from slimclean.audio.extent import missing_bytes
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.view import Peek
-from slimclean.errors import AudioError, needs, told
+from slimclean.errors import AudioError, told
 
-DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
-"""The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 _CLOCKS = {name: container.clock for container in CONTAINERS for name in container.demuxers}
 LATEST_START_S = 10
 """A film whose first picture and sound both start later than this was cut from something longer."""
 _REMARKED_S = 0.5
 _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them, in whatever container."""
-_MOST_BYTES = 1 << 29
-_OGG_HEADERS = 3
-"""So many packets at the beginning of a link of a chain are headers, which are not decoded again."""
-_SILENT_AMR_BYTES = 8
-"""A frame of AMR that holds no speech is not larger."""
-_RAW = ("aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "dts", "mp3", "g722", "gsm")
-"""Containers that are nothing but packets; players do not mind if the last is cut short."""
 _PADDING_SAMPLES = 2048
 """An encoder's last block is at most so long; beyond the stream's length lies nothing but its padding."""
+
+
 TAGS = {
     "title": "title", "artist": "artist", "album": "album", "comment": "comment", "genre": "genre",
     "date": "date", "copyright": "copyright", "track": "tracknumber",
@@ -51,49 +42,19 @@ class AvSource:
     """
 
     def __init__(self, path: Path, name: str, track: int | None = None) -> None:
-        with needs(f"{name} needs PyAV", "av"):
-            import av
-        av.logging.set_level(None)
-        self._av = av
-        # The others are PyAV's for what it did not foresee.
-        self._errors = (
-            av.error.FFmpegError,
-            OSError,
-            ValueError,
-            LookupError,
-            AttributeError,
-            TypeError,
-            RuntimeError,
-        )
-        self._path = path
-        self.warnings: list[str] = []
-        self._paused = False
-        with path.open("rb") as file:
-            self._missing_bytes = missing_bytes(Peek(file))
-        self._container = self._open_container()
+        self._track = SoundTrack(path, name, track)
+        self.warnings = self._track.warnings
         try:
-            self._start(track)
+            self._start()
         except BaseException:
             self.close()
             raise
 
-    def _open_container(self) -> Any:
-        try:
-            # An absolute path cannot be taken for the name of a protocol.
-            return self._av.open(
-                str(self._path.resolve()),
-                container_options={"format_whitelist": DEMUXERS},
-                metadata_errors="replace",
-            )
-        except self._errors as error:
-            raise AudioError(f"not a readable recording ({told(error)})") from error
-
-    def _start(self, track: int | None) -> None:
-        """Choose a track, decode its first frame, and tell from that what the sound is like."""
-        number, first = self._choose(track)
-        stream = self._container.streams.audio[number - 1]
+    def _start(self) -> None:
+        """Tell from the first frame, and from what the container says, what the sound is like."""
+        first, stream = self._track.first, self._track.stream
         codec = stream.codec_context
-        form = self._container.format.name.split(",")[0]
+        form = self._track.container.format.name.split(",")[0]
         self.info = AudioInfo(
             first.sample_rate,
             len(first.layout.channels),
@@ -104,13 +65,13 @@ class AvSource:
             bit_rate=codec.bit_rate or None,
             bits_per_sample=_bits(codec),
             channel_layout=first.layout.name,
-            track=number,
+            track=self._track.number,
         )
-        metadata = {**stream.metadata, **self._container.metadata}
+        metadata = {**stream.metadata, **self._track.container.metadata}
         self.tags = {ours: str(metadata[name]) for name, ours in TAGS.items() if metadata.get(name)}
         # Raw streams have no length but an estimate.
         length = 0
-        kind = "relative" if form == "ogg" and self._container.streams.video else _CLOCKS.get(form)
+        kind = "relative" if form == "ogg" and self._track.container.streams.video else _CLOCKS.get(form)
         if kind and stream.duration and stream.time_base:
             length = round(stream.duration * stream.time_base * self.info.sample_rate)
         self._clock = None
@@ -118,13 +79,13 @@ class AvSource:
             of_windows = form == "asf" or codec.name.startswith("wma")
             delay_s = _WMA_DELAY_S if of_windows else GAP_S
             self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
-        told = form not in _RAW and stream.duration and stream.time_base
+        told = form not in RAW and stream.duration and stream.time_base
         self._told_s = float(stream.duration * stream.time_base) if told else 0.0
         self._end = length if form == "mov" else 0
-        ahead = self._clock.ahead(_time(first)) if self._clock else 0
-        duration = self._container.duration
-        estimate = round(duration / self._av.time_base * self.info.sample_rate) if duration else 0
-        begins = (_time(first) or Fraction(0)) - Fraction(ahead, self.info.sample_rate)
+        ahead = self._clock.ahead(time_of(first)) if self._clock else 0
+        duration = self._track.container.duration
+        estimate = round(duration / self._track.av.time_base * self.info.sample_rate) if duration else 0
+        begins = (time_of(first) or Fraction(0)) - Fraction(ahead, self.info.sample_rate)
         self.info = replace(self.info, samples=max(0, length + ahead if length else estimate), start_s=begins)
         self._rest = np.zeros((0, self.info.channels), np.float32)
         self._decoded = 0
@@ -133,119 +94,18 @@ class AvSource:
 
     def _origin(self, kind: str) -> Fraction:
         """Return the file's time of the first sample, in s."""
-        start = Fraction(self._container.start_time or 0, self._av.time_base)
+        start = Fraction(self._track.container.start_time or 0, self._track.av.time_base)
         if kind == "absolute" and start > LATEST_START_S:
             self.warnings.append(f"its clock starts at {float(start):.0f} s, which was taken for 0")
             return start
         return start if kind == "relative" else min(Fraction(0), start)
 
     def _length_s(self) -> float | None:
-        return self._container.duration / self._av.time_base if self._container.duration else None
-
-    def _choose(self, track: int | None) -> tuple[int, Any]:
-        """Return the number of a track that can be decoded, and its first frame."""
-        streams = list(self._container.streams.audio)
-        if not streams:
-            raise AudioError("holds no sound")
-        if track is not None and not 1 <= track <= len(streams):
-            raise AudioError(f"has {_tracks(len(streams))}, not {track}")
-        wanted = [track] if track is not None else sorted(
-            range(1, len(streams) + 1), key=lambda number: not self._is_default(streams[number - 1])
-        )  # fmt: skip
-        reason = ""
-        for number in wanted:
-            stream = self._container.streams.audio[number - 1]
-            if stream.codec_context is None:
-                reason = reason or "no decoder knows its codec"
-                continue
-            self._frames = self._decode(stream)
-            try:
-                first = next(self._frames, None)
-            except AudioError as error:
-                first, reason = None, reason or str(error)
-            if first is not None:
-                if len(streams) > 1 and track is None:
-                    why = "the first that can be decoded" if reason else "the default or first"
-                    self.warnings.append(
-                        f"{_tracks(len(streams))}: number {number} was taken, {why}; --track takes another"
-                    )
-                return number, first
-            reason = reason or "nothing in it can be decoded"
-            self._container.close()
-            self._container = self._open_container()
-        which = f"sound track {track}" if track is not None and len(streams) > 1 else "its sound"
-        raise AudioError(f"not a readable recording ({which}: {reason})")
-
-    def _is_default(self, stream: Any) -> bool:
-        return bool(stream.disposition & self._av.stream.Disposition.default)
-
-    def _decode(self, stream: Any) -> Iterator[Any]:
-        """Decoded frames; a packet that cannot be decoded is an error where others follow."""
-        problem, problems, at_s, any_decoded = "", 0, 0.0, False
-        packets = self._packets(stream)
-        while True:
-            try:
-                if (packet := next(packets, None)) is None:
-                    break
-                for frame in self._frames_of(packet, stream):
-                    headers = problems <= _OGG_HEADERS and self._container.format.name == "ogg"
-                    if problem and any_decoded and not headers:
-                        raise AudioError(f"damaged at {at_s:.2f} s ({problem})")
-                    if problem and not any_decoded:
-                        self.warnings.append("its first packets cannot be decoded and were left out")
-                    problem, problems, any_decoded = "", 0, True
-                    at_s = float(_time(frame) or 0)
-                    if frame.samples and frame.sample_rate:
-                        yield frame
-            except StopIteration:
-                break
-            except self._av.error.EOFError:
-                break
-            except self._errors as error:
-                problem, problems = problem or told(error), problems + 1
-                if not isinstance(error, self._av.error.InvalidDataError):
-                    break
-        if problem and not any_decoded:
-            raise AudioError(problem)
-        if self._missing_bytes:
-            raise AudioError(f"truncated: the last {self._missing_bytes} bytes are missing")
-        raw = self._container.format.name in _RAW
-        if problem and (problems > 1 or not raw):
-            raise AudioError(f"damaged at {at_s:.2f} s ({problem})")
-        if problem:
-            self.warnings.append("the last packet is cut short or damaged")
-
-    def _frames_of(self, packet: Any, stream: Any) -> list[Any]:
-        """Decode a packet; a pause, in which a telephone sends no sound and FFmpeg knows none, is silence."""
-        try:
-            return list(packet.decode())
-        except self._errors:
-            codec = stream.codec_context
-            rate = {"amrnb": 8_000, "amrwb": 16_000, "amr_nb": 8_000, "amr_wb": 16_000}.get(codec.name, 0)
-            if not rate or not packet.size or packet.size > _SILENT_AMR_BYTES:
-                raise
-            frame = self._av.AudioFrame.from_ndarray(np.zeros((1, rate // 50), np.float32), "flt", "mono")
-            frame.sample_rate, frame.pts, frame.time_base = rate, packet.pts, packet.time_base
-            if not self._paused:
-                self.warnings.append("pauses in which the telephone sent no sound are silence")
-            self._paused = True
-            return [frame]
-
-    def _packets(self, stream: Any) -> Iterator[Any]:
-        """Yield what is to be decoded; AAC in WAV, which nothing divides, as one packet."""
-        codec = stream.codec_context
-        if codec.name != "aac" or not codec.extradata or self._container.format.name != "wav":
-            return iter(self._container.demux(stream))
-        with self._path.open("rb") as file:
-            wave = riff.scan(Peek(file))
-            if wave is None or len(wave.data) > _MOST_BYTES:
-                raise AudioError("AAC in WAV of such a size cannot be read; convert it first")
-            file.seek(wave.data.start)
-            packet = self._av.Packet(file.read(len(wave.data)))
-        packet.stream = stream
-        end = self._av.Packet()
-        end.stream = stream
-        return iter((packet, end))
+        return (
+            self._track.container.duration / self._track.av.time_base
+            if self._track.container.duration
+            else None
+        )
 
     def _convert(self, first: Any) -> Iterator[np.ndarray]:
         """Yield frames as float32 [T, C] in the form of the first, silence where the clock asks for it."""
@@ -257,11 +117,11 @@ class AvSource:
                 if converter is not None:
                     yield from self._arrays(converter.resample(None))
                 self._remark(now[:2])
-                converter = self._av.AudioResampler(
+                converter = self._track.av.AudioResampler(
                     format="flt", layout=self.info.channel_layout, rate=self.info.sample_rate
                 )
                 form = now
-            if self._clock is not None and (silent := self._clock.ahead(_time(frame))):
+            if self._clock is not None and (silent := self._clock.ahead(time_of(frame))):
                 self._clock.fill(silent)
                 while silent > 0:
                     piece = min(silent, 1 << 20)
@@ -269,7 +129,7 @@ class AvSource:
                     silent -= piece
             frame.pts = None
             yield from self._arrays(converter.resample(frame))  # type: ignore[union-attr]
-            frame = next(self._frames, None)
+            frame = next(self._track.frames, None)
         yield from self._arrays(converter.resample(None))  # type: ignore[union-attr]
         if self._clock is not None:
             self.warnings.extend(self._clock.remarks())
@@ -314,22 +174,14 @@ class AvSource:
             block = next(self._blocks, None)
         except AudioError:
             raise
-        except self._errors as error:
+        except self._track.errors as error:
             raise AudioError(f"damaged ({told(error)})") from error
         if block is not None:
             self._decoded += len(block)
         return block
 
     def close(self) -> None:
-        self._container.close()
-
-
-def _time(frame: Any) -> Fraction | None:
-    return frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
-
-
-def _tracks(count: int) -> str:
-    return "one sound track" if count == 1 else f"{count} sound tracks"
+        self._track.close()
 
 
 _LOSSLESS_UNASKED = ("wavpack",)

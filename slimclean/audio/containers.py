@@ -174,6 +174,8 @@ CONTAINERS = (
 """Every container: an entry here is all that a new one takes."""
 
 BY_EXTENSION = {extension: container for container in CONTAINERS for extension in container.extensions}
+DEMUXERS = ",".join(sorted({name for container in CONTAINERS for name in container.demuxers}))
+"""The only containers FFmpeg may take a file for: never a playlist, which could name other files."""
 EXTENSIONS = frozenset(BY_EXTENSION)
 WRITABLE = frozenset(name for name, container in BY_EXTENSION.items() if container.becomes is None)
 FOREIGN = frozenset(name for name, container in BY_EXTENSION.items() if container.sndfile is None)

@@ -22,9 +22,9 @@ from slimclean.audio.attached import (
     Picture,
     guarded,
 )
-from slimclean.audio.av import DEMUXERS
 from slimclean.audio.chunk_bytes import chunks_in
 from slimclean.audio.code_pages import decoded
+from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.id3_reading import of_id3v2, read_id3
 from slimclean.audio.quiet import quiet

@@ -7,8 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.av import DEMUXERS
-from slimclean.audio.containers import CONTAINERS
+from slimclean.audio.containers import CONTAINERS, DEMUXERS
 from slimclean.audio.formats import AudioInfo
 from slimclean.errors import MissingDependencyError, needs
 

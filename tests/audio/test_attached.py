@@ -450,7 +450,7 @@ def test_a_tag_never_costs_the_sound(tmp_path, monkeypatch):
     def broken(*_):
         raise MemoryError("too much")
 
-    monkeypatch.setattr("slimclean.audio.tags._copy_id3", broken)
+    monkeypatch.setattr("slimclean.audio.tag_copying._copy_id3", broken)
     result = enhanced(source, tmp_path / "b.mp3")
     assert "some tags are not kept (too much)" in result.warnings
     assert soundfile.info(tmp_path / "b.mp3").frames > 80_000

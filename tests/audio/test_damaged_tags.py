@@ -9,7 +9,7 @@ import soundfile
 from audio.test_attached import PNG, enhanced, written
 from conftest import identity_enhancer
 
-from slimclean.audio import OutputForm, tag_reading, tags, writer
+from slimclean.audio import OutputForm, tag_copying, tag_reading, writer
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 
@@ -206,7 +206,7 @@ def test_tags_that_mutagen_cannot_read_are_read_by_others(tmp_path, monkeypatch,
     pytest.importorskip("av")
     source = flac(tmp_path / "a.flac")
     opened = tag_reading.open_tags
-    for module in (tag_reading, tags):
+    for module in (tag_reading, tag_copying):
         monkeypatch.setattr(
             module, "open_tags", lambda path, *rest: None if path == source else opened(path, *rest)
         )

@@ -7,7 +7,7 @@ Reading and writing go block by block, in memory that does not grow with a recor
     how long it is    mpeg, ogg with ogg_packets, flac, riff, headers, extent: the structure, since headers may
                       be wrong; view
     reading           reader, and behind it sndfile, av with av_frames, tracks and clock, quiet; mixdown
-    writing           writer, and behind it film with film_tracks, mpeg_info, insertion and atomic;
+    writing           writer, and behind it film with film_tracks and film_vorbis, mpeg_info, insertion, atomic;
                       where it flows wave_pipe, wave_header
     beside the sound  tags, with attached, tag_copying, tag_reading, id3_reading, tag_writing, code_pages;
                       chunks, with chunk_contents, chunk_bytes

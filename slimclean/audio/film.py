@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -20,9 +18,10 @@ import soundfile
 
 from slimclean.audio.attached import Attached
 from slimclean.audio.containers import CONTAINERS, Container
-from slimclean.audio.encodings import ENCODINGS, compression_level, to_ogg
+from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, add_chapters, without
+from slimclean.audio.film_vorbis import VorbisSpool
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tracks import (
     header_first,
@@ -84,13 +83,13 @@ class Film:
         self._out: Any = None
         self._sound: Any = None
         self._others: OtherTracks | None = None
-        self._ogg: _Ogg | None = None
+        self._ogg: VorbisSpool | None = None
         with self._errors():
             if source is not None:
                 self._in = open_film(self._av, source)
             if info.codec == "vorbis" and isinstance(path, Path):
                 # FFmpeg's own encoder is no match for libsndfile's.
-                self._ogg = _Ogg(path.parent, info)
+                self._ogg = VorbisSpool(path.parent, info)
             else:
                 self._begin()
 
@@ -258,53 +257,6 @@ class Film:
             yield
         except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
             raise AudioError(f"cannot write {self._container.key} ({told(error)})") from error
-
-
-class _Ogg:
-    """Vorbis on its way into another container: encoded by libsndfile into a file without a name."""
-
-    def __init__(self, folder: Path, info: AudioInfo) -> None:
-        bit_rate = info.bit_rate or 64_000 * info.channels
-        level = compression_level("vorbis", bit_rate, info.channels, info.sample_rate)
-        self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        # By its number: what goes wrong in a Python object within libsndfile is printed, not raised.
-        spool = self._spool.fileno() if os.name == "posix" else self._spool
-        self._file = soundfile.SoundFile(
-            spool,
-            "w",
-            info.sample_rate,
-            info.channels,
-            "VORBIS",
-            format="OGG",
-            compression_level=level,
-            closefd=False,
-        )
-        self._read: Any = None
-        self._start_s = info.start_s
-
-    def write(self, samples: np.ndarray) -> None:
-        self._file.write(to_ogg(samples, "VORBIS"))
-
-    def add_to(self, out: Any, av: Any) -> Any:
-        self._file.close()
-        self._spool.seek(0)
-        self._read = av.open(self._spool, format="ogg")
-        return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
-
-    def packets(self) -> Iterator[Any]:
-        for packet in self._read.demux(self._read.streams.audio[0]):
-            if packet.size:
-                # The first packet only primes the decoder; a time below 0 would shift the picture.
-                start = round(self._start_s / packet.time_base)
-                packet.pts, packet.dts = (start + max(0, time or 0) for time in (packet.pts, packet.dts))
-                yield packet
-
-    def remove(self) -> None:
-        with contextlib.suppress(Exception):
-            self._file.close()
-        if self._read is not None:
-            self._read.close()
-        self._spool.close()
 
 
 def check(info: AudioInfo, source: Path | None) -> None:

@@ -24,6 +24,7 @@ from slimclean.cli import app
 from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError, UndefinedMetricError, UsageError
 from slimclean.scoring import metrics
+from slimclean.scoring.measure import segments
 from slimclean.scoring.metrics import MOS
 from slimclean.scoring.pairs import (
     Score,
@@ -32,7 +33,6 @@ from slimclean.scoring.pairs import (
     pair_up,
     score_pair,
     score_pairs,
-    segments,
     summarise,
 )
 

@@ -1,0 +1,63 @@
+"""Vorbis for other containers than Ogg: libsndfile encodes it, better than FFmpeg's own encoder; PyAV muxes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from slimclean.audio.encodings import compression_level, to_ogg
+from slimclean.audio.formats import AudioInfo
+
+
+class VorbisSpool:
+    """Vorbis on its way into another container: encoded into a file without a name in `folder`."""
+
+    def __init__(self, folder: Path, info: AudioInfo) -> None:
+        bit_rate = info.bit_rate or 64_000 * info.channels
+        level = compression_level("vorbis", bit_rate, info.channels, info.sample_rate)
+        self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        # By its number: what goes wrong in a Python object within libsndfile is printed, not raised.
+        spool = self._spool.fileno() if os.name == "posix" else self._spool
+        self._file = soundfile.SoundFile(
+            spool,
+            "w",
+            info.sample_rate,
+            info.channels,
+            "VORBIS",
+            format="OGG",
+            compression_level=level,
+            closefd=False,
+        )
+        self._read: Any = None
+        self._start_s = info.start_s
+
+    def write(self, samples: np.ndarray) -> None:
+        self._file.write(to_ogg(samples, "VORBIS"))
+
+    def add_to(self, out: Any, av: Any) -> Any:
+        self._file.close()
+        self._spool.seek(0)
+        self._read = av.open(self._spool, format="ogg")
+        return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
+
+    def packets(self) -> Iterator[Any]:
+        for packet in self._read.demux(self._read.streams.audio[0]):
+            if packet.size:
+                # The first packet only primes the decoder; a time below 0 would shift the picture.
+                start = round(self._start_s / packet.time_base)
+                packet.pts, packet.dts = (start + max(0, time or 0) for time in (packet.pts, packet.dts))
+                yield packet
+
+    def remove(self) -> None:
+        with contextlib.suppress(Exception):
+            self._file.close()
+        if self._read is not None:
+            self._read.close()
+        self._spool.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio import riff
+from slimclean.audio import wave_file
 from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.extent import missing_bytes
 from slimclean.audio.view import Peek
@@ -169,7 +169,7 @@ class SoundTrack:
         if codec.name != "aac" or not codec.extradata or self.container.format.name != "wav":
             return iter(self.container.demux(stream))
         with self._path.open("rb") as file:
-            wave = riff.scan(Peek(file))
+            wave = wave_file.scan(Peek(file))
             if wave is None or len(wave.data) > _MOST_BYTES:
                 raise AudioError("AAC in WAV of such a size cannot be read; convert it first")
             file.seek(wave.data.start)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slimclean.audio import chunks, flac, headers, mpeg, ogg, riff
+from slimclean.audio import chunks, flac, headers, mpeg, ogg, wave_file
 from slimclean.audio.containers import FOREIGN
 from slimclean.audio.formats import LAYOUTS, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.kinds import kind_of
@@ -139,13 +139,15 @@ def _open(path: Path, track: int | None) -> Source:
         structure: Structure | None = None
         to_av = kind.family == "av"
         if kind.family == "riff":
-            wave = riff.scan(peek) if kind.start == 0 else None
-            if wave is not None and wave.codec in riff.MPEG:
+            wave = wave_file.scan(peek) if kind.start == 0 else None
+            if wave is not None and wave.codec in wave_file.MPEG:
                 structure = mpeg.scan(peek, wave.data.start, wave.data.stop)
                 structure = replace(structure, format="WAV") if structure else None
             elif wave is not None:
-                structure = riff.joined(peek, wave)
-            name = f"WAV with {riff.CODECS[wave.codec]}" if wave and wave.codec in riff.CODECS else name
+                structure = wave_file.joined(peek, wave)
+            name = (
+                f"WAV with {wave_file.CODECS[wave.codec]}" if wave and wave.codec in wave_file.CODECS else name
+            )
         elif kind.family == "ogg":
             structure = ogg.scan(peek) if track in (None, 1) else None
             to_av = structure is None

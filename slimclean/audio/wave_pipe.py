@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from slimclean.audio import riff
+from slimclean.audio import wave_file
 from slimclean.audio.chunk_bytes import chunk, whole_chunks
 from slimclean.audio.chunk_contents import changed_in_place, changes
 from slimclean.audio.chunks import OF_THE_SOUND
@@ -135,7 +135,7 @@ class WaveSource:
         head = struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE") + form
         end = head + struct.pack("<4sI", b"data", len(sound)) + sound + after
         try:
-            wave = riff.scan(Peek(io.BytesIO(end)))
+            wave = wave_file.scan(Peek(io.BytesIO(end)))
         except AudioError:
             return False
         return wave is not None and (len(wave.data) > wave.declared or wave.next is not None)

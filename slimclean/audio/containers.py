@@ -58,6 +58,8 @@ def _foreign(
     )
 
 
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+"""What the first box of an MP4 or QuickTime file may be called."""
 _MOV = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2")
 _PCM = (
     "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_u8", "pcm_f32le",
@@ -105,7 +107,7 @@ CONTAINERS = (
         "MP4",
         (".mp4", ".m4v"),
         demuxers=_MOV,
-        marks=tuple((4, mark) for mark in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+        marks=tuple((4, name) for name in BOXES),
         muxer="mp4",
         codecs=("aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "flac"),
         in_browsers=True,

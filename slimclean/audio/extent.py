@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from slimclean.audio.view import Peek
+from slimclean.audio.containers import BOXES
+from slimclean.audio.view import UNKNOWN_FROM, Peek
 
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
@@ -19,8 +20,8 @@ def missing_bytes(peek: Peek) -> int:
         end = _asf(peek)
     elif head.startswith(b"RIFF"):
         end = 8 + int.from_bytes(head[4:8], "little")
-        end = 0 if end >= 0x7FFF_0000 else end
-    elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+        end = 0 if end >= UNKNOWN_FROM else end
+    elif head[4:8] in BOXES:
         end = _boxes(peek)
     else:
         end = 0

@@ -15,7 +15,7 @@ import soxr
 from slimclean.audio.encodings import ogg_order
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
-from slimclean.audio.view import Part, Structure, View
+from slimclean.audio.view import UNKNOWN_FROM, Part, Structure, View
 from slimclean.errors import AudioError, told
 
 UNKNOWN_SAMPLES = 1 << 62
@@ -201,6 +201,6 @@ def _missing_data(log: str) -> str | None:
     Sizes near 2 and 4 GiB stand for "unknown" in files that were written to a pipe.
     """
     found = re.search(r"^\s*(?:data|SSND|riff|Data Size) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if found and int(found[2]) < int(found[1]) < 0x7FFF_0000:
+    if found and int(found[2]) < int(found[1]) < UNKNOWN_FROM:
         return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
     return None

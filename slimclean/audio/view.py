@@ -14,6 +14,9 @@ BLOCK_BYTES = 1 << 20
 MOST_STEPS = 200_000
 """No recording of a day needs so many searches for where it goes on."""
 
+UNKNOWN_FROM = 0x7FFF_0000
+"""From this size on, a size of 32 bits stands for "unknown", as in files that were written to a pipe."""
+
 Piece = bytes | range
 """Bytes of our own, or the stretch of the file with these positions."""
 

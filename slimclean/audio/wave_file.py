@@ -9,7 +9,7 @@ import numpy as np
 
 from slimclean.audio.chunk_bytes import chunk
 from slimclean.audio.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.view import BLOCK_BYTES, Part, Peek, Structure
+from slimclean.audio.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -22,8 +22,6 @@ CODECS = {
 }  # fmt: skip
 """Names of what stands in WAV files besides PCM, by format tag."""
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-_UNKNOWN = 0x7FFF_0000
-"""From this size on, a 32-bit size stands for "unknown" in files that were written to a pipe."""
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
 _MOST_FILES = 1_000
@@ -135,7 +133,7 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
     if not found or len(fmt) < 16:
         return None
     wave = Wave(walk.tag, fmt, data, declared, tuple(others), (), regular, following)
-    return _measured(wave, warnings, unknown=declared == 0 or (declared >= _UNKNOWN and not ds64))
+    return _measured(wave, warnings, unknown=declared == 0 or (declared >= UNKNOWN_FROM and not ds64))
 
 
 def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
@@ -156,10 +154,10 @@ def _end(walk: Walk, body: int, declared: int, riff_end: int, fmt: bytes) -> tup
     size = walk.peek.size
     if body + declared == size:
         return size, ""
-    if declared == 0 or body + declared > size or _UNKNOWN <= declared < 1 << 32:
+    if declared == 0 or body + declared > size or UNKNOWN_FROM <= declared < 1 << 32:
         if declared and body + declared < size and walk.follows(body + declared):
             return body + declared, ""
-        if declared >= _UNKNOWN or declared == 0:
+        if declared >= UNKNOWN_FROM or declared == 0:
             return walk.before_chunks(body), ""
         return min(body + declared, size), ""
     stop = body + declared

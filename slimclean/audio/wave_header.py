@@ -8,11 +8,9 @@ from typing import BinaryIO
 
 from slimclean.audio.chunks import OF_THE_SOUND, PADDING
 from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
-from slimclean.audio.view import is_chunk_name
+from slimclean.audio.view import UNKNOWN_FROM, is_chunk_name
 
 UNKNOWN = 0xFFFF_FFFF
-UNKNOWN_FROM = 0x7FFF_0000
-"""From this size on, a size stands for "unknown"."""
 _LARGEST_HEADER = 1 << 20
 """Before the sound; what needs more is no stream."""
 _LARGEST_REST = 1 << 24

@@ -23,13 +23,12 @@ from slimclean.audio.chunk_contents import changed_in_place, changes
 from slimclean.audio.chunks import OF_THE_SOUND
 from slimclean.audio.formats import BITS, LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
-from slimclean.audio.view import Peek
+from slimclean.audio.view import UNKNOWN_FROM, Peek
 from slimclean.audio.wave_header import (
     EXTENSIBLE,
     FLOAT,
     PCM,
     UNKNOWN,
-    UNKNOWN_FROM,
     WaveHeader,
 )
 from slimclean.audio.writer import numbered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.batch.report import FileResult
-from slimclean.batch.trace import Comparison
-from slimclean.dsp.spectrogram import Spectrogram, spectrogram
+from slimclean.batch.trace import Comparison, Trace
+from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
 from slimclean.errors import AudioError, SlimcleanError
 
 if TYPE_CHECKING:
@@ -23,21 +23,15 @@ LENGTHS_AGREE_S = 0.5
 
 def preview(recording: Path, enhancer: Enhancer) -> Comparison:
     """Enhance a recording block by block, without writing it; errors name the file."""
-    ufs: list[np.ndarray] = []
     try:
-        before = _measure(recording)
         with audio.AudioReader(recording) as reader:
-            rate = reader.info.sample_rate
-
-            def out() -> Iterator[np.ndarray]:
-                for block, uf in enhancer.stream(reader.read_blocks(), rate):
-                    ufs.append(uf)
-                    yield block
-
-            after = spectrogram(out(), rate)
+            trace = Trace(reader.info.sample_rate)
+            blocks = _passed(reader.read_blocks(), trace.heard)
+            for block, uf in enhancer.stream(blocks, reader.info.sample_rate):
+                trace.made(block, uf)
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from error
-    return _comparison(before, after, ufs, enhancer)
+    return trace.comparison(enhancer)
 
 
 def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Comparison:
@@ -50,15 +44,20 @@ def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Compa
         raise AudioError(f"{recording}: was replaced in place, so there is nothing to compare it with")
     ufs: list[np.ndarray] = []
     try:
-        after = _measure(enhanced)
-        mono = audio.probe(enhanced).channels == 1
+        with audio.AudioReader(enhanced) as reader:
+            mono = reader.info.channels == 1
+            after = spectrogram(reader.read_blocks(), reader.info.sample_rate)
     except AudioError as error:
         raise AudioError(f"{enhanced}: {error}") from error
     try:
-        before = _measure(recording, mono=mono)
-        if enhancer is not None:
-            with audio.AudioReader(recording) as reader:
-                ufs += enhancer.route_stream(reader.read_blocks(mono=mono), reader.info.sample_rate)
+        with audio.AudioReader(recording) as reader:
+            rate, blocks = reader.info.sample_rate, reader.read_blocks(mono=mono)
+            if enhancer is None:
+                before = spectrogram(blocks, rate)
+            else:
+                builder = SpectrogramBuilder(rate)
+                ufs += enhancer.route_stream(_passed(blocks, builder.add), rate)
+                before = builder.finish()
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from error
     if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
@@ -93,6 +92,8 @@ def _comparison(
     return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
 
 
-def _measure(path: Path, *, mono: bool = False) -> Spectrogram:
-    with audio.AudioReader(path) as reader:
-        return spectrogram(reader.read_blocks(mono=mono), reader.info.sample_rate)
+def _passed(blocks: Iterable[np.ndarray], heard: Callable[[np.ndarray], None]) -> Iterator[np.ndarray]:
+    """Yield blocks [C, T] as they are, each of which goes to `heard` too."""
+    for block in blocks:
+        heard(block)
+        yield block

@@ -18,28 +18,23 @@ import functools
 import itertools
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
 
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
+from slimclean.chunk_enhancer import ChunkEnhancer, Highband
 from slimclean.chunking import Piece, completed, in_batches
-from slimclean.dsp.highband import highband_gain
-from slimclean.dsp.local_level import FRAMES_PER_S, spread
 from slimclean.dsp.overlap_add import Chunk, join
 from slimclean.dsp.passages import Passages
-from slimclean.dsp.resample import resample
 from slimclean.engine.engine import NetworkEngine, engine_for
 from slimclean.engine.threads import cores, side_by_side
-from slimclean.errors import AudioError, SlimcleanError, UsageError
+from slimclean.errors import AudioError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.device import pick_device
 from slimclean.model.macs import macs_per_sample
-
-Highband = Literal["gate", "keep", "drop"]
 
 
 class Enhancement(NamedTuple):
@@ -112,6 +107,9 @@ class Enhancer:
         self.network = network
         """None where an engine was given."""
         self.engine = engine
+        self._of_chunks = ChunkEnhancer(
+            engine, self.device, uf, target_uf, highband, dry=self.dry, residual=residual
+        )
 
     def at(self, uf: float | Literal["auto"], target_uf: float) -> Enhancer:
         """Make an enhancer that differs in `uf` and `target_uf` alone; the network is shared."""
@@ -175,7 +173,7 @@ class Enhancer:
         ufs: list[np.ndarray] = []
 
         def work(run: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
-            results = self._chunks(run, sample_rate)
+            results = self._of_chunks.enhance(run, sample_rate)
             return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
@@ -198,7 +196,7 @@ class Enhancer:
         """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
 
         def work(run: list[Piece]) -> list[np.ndarray]:
-            ufs = self._route(run, sample_rate)
+            ufs = self._of_chunks.route(run, sample_rate)
             return [
                 uf[completed(piece.chunk, sample_rate, self.config)] for piece, uf in zip(run, ufs, strict=True)
             ]
@@ -217,102 +215,6 @@ class Enhancer:
         """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
 
-    # --- chunks of one length ------------------------------------------------------------------
-
-    def _chunks(self, run: Sequence[Piece], sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """N chunks -> N x output [C, T] and UF [F]; edges are context, not kept."""
-        low = self._low(run, sample_rate)
-        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0:
-            wets = [piece.samples for piece in run]
-            ufs = self._idle(low)
-        else:
-            enhanced, ufs = self._network(low, run)
-            wets = [self._wet(*each, sample_rate) for each in zip(run, low, enhanced, strict=True)]
-        return [(self._mix(piece.samples, wet), uf) for piece, wet, uf in zip(run, wets, ufs, strict=True)]
-
-    def _route(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
-        """N chunks -> UF [N, F], as `_chunks` finds it."""
-        low = self._low(run, sample_rate)
-        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0 or self.uf != "auto":
-            return self._idle(low)
-        with torch.inference_mode():
-            ufs: np.ndarray = self._decide(*self._noisy(low, run)[:2]).cpu().numpy()
-        return ufs
-
-    def _low(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
-        """N chunks at the network's rate, [N, C, T]."""
-        return np.stack([resample(piece.samples, sample_rate, self.config.sample_rate) for piece in run])
-
-    def _idle(self, low: np.ndarray) -> np.ndarray:
-        """The UF [N, F] where there is nothing to decide on."""
-        frames = -(-low.shape[2] // self.config.frame_hop)
-        uf = min(self.config.ufs) if self.uf == "auto" else self.uf
-        return np.full((len(low), frames), uf, np.float32)
-
-    def _network(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
-        """N chunks at the network's rate, [N, C, T] -> enhanced [N, C, T] and UF [N, F]."""
-        count, channels, samples = low.shape
-        noisy, power, curve = self._noisy(low, run)
-        with torch.inference_mode():
-            uf: float | torch.Tensor = float(self.uf) if self.uf != "auto" else self._decide(noisy, power)
-            if isinstance(uf, torch.Tensor):  # channels share it, or a voice would wander between them
-                uf = uf.repeat_interleave(channels, 0)
-            result = self.engine(noisy.flatten(0, 1), uf)
-        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * curve
-        if not np.isfinite(enhanced).all():
-            raise SlimcleanError("the network gave NaN or infinite samples; its checkpoint may be damaged")
-        return enhanced, result.uf[::channels].cpu().numpy()
-
-    def _noisy(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """N chunks [N, C, T] as the network takes them, the power of their frames, and the curve.
-
-        The first is [N, C, F whole frames] at an RMS near 1, the second [N, C, F], the third [N, C, T].
-        """
-        samples, hop = low.shape[2], self.config.frame_hop
-        curve = np.stack([self._spread(piece.level, samples) for piece in run])
-        rest = [(0, 0), (0, 0), (0, -samples % hop)]
-        noisy = np.pad(low / curve, rest)
-        heard = np.stack([self._spread(piece.heard, samples) for piece in run])
-        power = np.square(np.pad(curve * heard, rest, "edge")[:, :, hop // 2 :: hop])
-        return torch.from_numpy(noisy).to(self.device), torch.from_numpy(power).to(self.device), curve
-
-    def _spread(self, frames: np.ndarray, samples: int) -> np.ndarray:
-        return spread(frames, samples, self.config.sample_rate // FRAMES_PER_S)
-
-    def _decide(self, noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-        """The router's UF for N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
-        if noisy.shape[1] == 1:
-            return self.engine.route(noisy[:, 0], self.target_uf)
-        return self.engine.route(_in_phase(noisy, power), self.target_uf, power)
-
-    def _wet(self, piece: Piece, low: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Back to the recording's rate [C, T], with what lies above the network's band."""
-        x = piece.samples
-        out = _fit(resample(enhanced, self.config.sample_rate, sample_rate), x.shape[1])
-        if sample_rate != self.config.sample_rate and self.highband != "drop":
-            rest = x - _fit(resample(low, self.config.sample_rate, sample_rate), x.shape[1])
-            if self.highband == "gate":
-                rest *= highband_gain(low, enhanced, self.config.frame_hop, x.shape[1])
-            out = out + rest
-        if (piece.heard < 1).any():  # silence stays as it is
-            centres = (np.arange(piece.heard.shape[1]) + 0.5) * (sample_rate / FRAMES_PER_S)
-            places = np.arange(x.shape[1]) + 0.5
-            heard = np.stack([np.interp(places, centres, channel) for channel in piece.heard])
-            out = np.where(heard > 0, x + (out - x) * heard.astype(np.float32), x)
-        return out
-
-    def _mix(self, x: np.ndarray, wet: np.ndarray) -> np.ndarray:
-        out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
-        return x - out if self.residual else out
-
-
-def _in_phase(noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-    """Turn channels that go against the strongest one, [N, C, T]: the router hears which way a wave points."""
-    strongest = power.sum(2).argmax(1)
-    reference = noisy[torch.arange(len(noisy)), strongest]
-    against = torch.einsum("nct,nt->nc", noisy, reference) < 0
-    return torch.where(against[:, :, None], -noisy, noisy)
-
 
 Arguments = tuple[tuple[str, Any], ...]
 
@@ -329,10 +231,3 @@ def _rebuild_around(kind: type[Enhancer], arguments: Arguments, engine: NetworkE
 
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real)
-
-
-def _fit(x: np.ndarray, samples: int) -> np.ndarray:
-    """Cut or zero-pad [C, T] to `samples`: two roundings of a rate may differ by one sample."""
-    if x.shape[1] >= samples:
-        return x[:, :samples]
-    return np.pad(x, ((0, 0), (0, samples - x.shape[1])))

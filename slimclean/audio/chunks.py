@@ -140,7 +140,7 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
     return []
 
 
-def extension(source: Path) -> tuple[int, int] | None:
+def extensible_fields(source: Path) -> tuple[int, int] | None:
     """Return the valid bits and the channel mask of a WAVE that states them, None of another file."""
     walked = walk(source)
     fmt = walked.find(b"fmt ")

@@ -109,7 +109,7 @@ def _placed(info: AudioInfo, path: Path) -> AudioInfo:
     """Return `info` with the channel layout that the header states, or that its encoding prescribes."""
     if info.channel_layout is not None or info.channels < 3:
         return info
-    mask = (chunks.extension(path) or (0, 0))[1]
+    mask = (chunks.extensible_fields(path) or (0, 0))[1]
     by_number = info.format in ("FLAC", "OGG")
     layout = LAYOUTS.get(mask) or (USUAL_LAYOUTS.get(info.channels) if by_number else None)
     return replace(info, channel_layout=layout)

@@ -109,7 +109,7 @@ def _lost_frames(attached: Attached, info: AudioInfo) -> list[str]:
 
 def _lost_places(source: Path, info: AudioInfo) -> list[str]:
     """Return what is said where a WAV's channels are for no speakers, and the new file says they are."""
-    if info.channels < 3 or (chunks.extension(source) or (0, 1))[1]:
+    if info.channels < 3 or (chunks.extensible_fields(source) or (0, 1))[1]:
         return []
     return [f"{info.format} cannot say that the channels are for no speakers: players take them for such"]
 

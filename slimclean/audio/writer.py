@@ -43,8 +43,8 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
     Raises `AudioError` with the remedy for all that will not go, before any work is done.
     """
     stored = output_info(info, path, form)
-    if (extension := chunks.extension(source)) and not (form and form.mono):
-        valid_bits, mask = extension
+    if (fields := chunks.extensible_fields(source)) and not (form and form.mono):
+        valid_bits, mask = fields
         same = stored.format.startswith(("WAV", "RF64")) and stored.subtype == info.subtype
         stored = replace(
             stored, channel_mask=mask, bits_per_sample=valid_bits if same else stored.bits_per_sample

@@ -111,10 +111,8 @@ def _mean(ufs: Iterable[np.ndarray]) -> float | Literal[""]:
 
 
 def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer | None, scores: Row) -> Row:
-    frames = np.concatenate(ufs) if ufs else np.zeros(0)
-    mean = float(frames.mean()) if len(frames) else ""
-    macs = enhancer.macs_per_sample(frames) if enhancer else ""
-    return {"uf": uf, "target_uf": target, "mean_uf": mean, "macs_per_sample": macs} | scores
+    macs = enhancer.macs_per_sample(np.concatenate([np.zeros(0), *ufs])) if enhancer else ""
+    return {"uf": uf, "target_uf": target, "mean_uf": _mean(ufs), "macs_per_sample": macs} | scores
 
 
 def mean_scores(signals: Iterable[tuple[np.ndarray, np.ndarray]], metrics: Sequence[str], jobs: int = 1) -> Row:

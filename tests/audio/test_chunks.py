@@ -11,7 +11,7 @@ from conftest import identity_enhancer
 from made import chunk, riff, wave_format
 
 from slimclean.audio import OutputForm, tags
-from slimclean.audio.chunks import content, extension, walk
+from slimclean.audio.chunks import content, extensible_fields, walk
 from slimclean.audio.formats import AudioInfo
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
@@ -94,7 +94,7 @@ def test_texts_of_rifx_go_into_rf64_and_the_rest_is_named(tmp_path):
 def test_the_channel_mask_of_rifx_is_read(tmp_path):
     form = struct.pack(">HHIIHHHHI", 0xFFFE, 2, made.RATE, 4 * made.RATE, 4, 16, 22, 16, 0x600)
     (tmp_path / "a.wav").write_bytes(big_endian((b"fmt ", form + bytes(16)), (b"data", swapped(SOUND))))
-    assert extension(tmp_path / "a.wav") == (16, 0x600)
+    assert extensible_fields(tmp_path / "a.wav") == (16, 0x600)
 
 
 @pytest.mark.parametrize("name", ["b.wav", "b.flac"])
@@ -108,4 +108,4 @@ def test_damage_that_hides_the_sound_from_the_walk_is_said(tmp_path, name):
 
 def test_a_ds64_that_the_end_of_the_file_cuts_off_is_no_error(tmp_path):
     (tmp_path / "a.wav").write_bytes(riff(b"ds64" + struct.pack("<I", 28) + bytes(4), tag=b"RF64"))
-    assert extension(tmp_path / "a.wav") is None
+    assert extensible_fields(tmp_path / "a.wav") is None

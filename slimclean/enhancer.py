@@ -141,18 +141,8 @@ class Enhancer:
 
         Raises `AudioError` for what is not finite audio of at most 64 channels.
         """
-        if np.issubdtype(np.asarray(waveform).dtype, np.integer):
-            raise AudioError(f"a waveform holds floats within 1, not {np.asarray(waveform).dtype}")
-        x = np.asarray(waveform, dtype=np.float32)
-        if x.ndim not in (1, 2) or (x.ndim == 2 and not 1 <= x.shape[0] <= MAX_CHANNELS):
-            raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
-        low, high = SAMPLE_RATES_HZ
-        whole = _is_number(sample_rate) and math.isfinite(sample_rate) and sample_rate == int(sample_rate)
-        if not (whole and low <= sample_rate <= high):
-            raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
-        sample_rate = int(sample_rate)
-        channels = np.atleast_2d(x)
-        blocks, ufs = zip(*self.stream([channels], sample_rate), strict=True)
+        x = np.asarray(waveform)
+        blocks, ufs = zip(*self.stream([np.atleast_2d(x)], sample_rate), strict=True)
         return Enhancement(np.concatenate(blocks, axis=1).reshape(x.shape), np.concatenate(ufs))
 
     def stream(
@@ -168,8 +158,10 @@ class Enhancer:
         Yields consecutive output blocks [C, T'] and the UFs [F'] of the frames that they complete. `passages`,
         new and of the same rate, knows afterwards what offset was taken out. A `live` stream gives back what it
         can, `LIVE_DELAY_S` later, at over twice the work; then UFs of frames may differ from those of `route`.
-        Raises `AudioError` for samples that are not finite or louder than `LOUDEST`.
+        Raises `AudioError` for what is no such block, and samples that are not finite or louder than `LOUDEST`.
         """
+        sample_rate = _checked_rate(sample_rate)
+        blocks = _checked(blocks)
         ufs: list[np.ndarray] = []
 
         def work(run: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
@@ -189,11 +181,13 @@ class Enhancer:
 
     def route(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """The UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router works for it."""
-        channels = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
-        return np.concatenate(list(self.route_stream([channels], sample_rate)))
+        return np.concatenate(list(self.route_stream([np.atleast_2d(waveform)], sample_rate)))
 
     def route_stream(self, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
         """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
+
+        sample_rate = _checked_rate(sample_rate)
+        blocks = _checked(blocks)
 
         def work(run: list[Piece]) -> list[np.ndarray]:
             ufs = self._of_chunks.route(run, sample_rate)
@@ -227,6 +221,31 @@ def _rebuild(kind: type[Enhancer], arguments: Arguments, network: tuple[str, byt
 
 def _rebuild_around(kind: type[Enhancer], arguments: Arguments, engine: NetworkEngine) -> Enhancer:
     return kind(**dict(arguments), engine=engine)
+
+
+def _checked_rate(sample_rate: float) -> int:
+    low, high = SAMPLE_RATES_HZ
+    whole = _is_number(sample_rate) and math.isfinite(sample_rate) and sample_rate == int(sample_rate)
+    if not (whole and low <= sample_rate <= high):
+        raise AudioError(f"a sample rate of {sample_rate} Hz is not a whole number from {low} to {high}")
+    return int(sample_rate)
+
+
+def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield blocks [C, T] as float32, one at least; raises `AudioError` for what is none."""
+    channels = 0
+    for block in blocks:
+        x = np.asarray(block)
+        if np.issubdtype(x.dtype, np.integer):
+            raise AudioError(f"a waveform holds floats within 1, not {x.dtype}")
+        if x.ndim != 2 or not 1 <= len(x) <= MAX_CHANNELS:
+            raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")
+        if channels and len(x) != channels:
+            raise AudioError(f"a block has {len(x)} channels, those before it {channels}")
+        channels = len(x)
+        yield x.astype(np.float32, copy=False)
+    if not channels:
+        yield np.zeros((1, 0), np.float32)
 
 
 def _is_number(value: object) -> bool:

@@ -175,6 +175,21 @@ def test_what_is_no_rate_is_refused(small, rate):
     assert len(Enhancer(network=small)(voice(0.1), np.float64(16_000)).waveform) == 1600
 
 
+@pytest.mark.parametrize("method", ["stream", "route_stream"])
+def test_what_is_no_stream_is_refused(small, method):
+    run = getattr(Enhancer(network=small), method)
+    mono = voice(0.2)[None]
+    for blocks in ([mono[0]], [mono, np.repeat(mono, 2, 0)], [(1000 * mono).astype(np.int16)]):
+        with pytest.raises(AudioError):
+            list(run(blocks, 16_000))
+    for rate in (0, "16000", 999, None):
+        with pytest.raises(AudioError, match="sample rate"):
+            list(run([mono], rate))
+    assert len(list(run([], 16_000))) == 1
+    for one, other in zip(run([mono.astype(np.float64)], 16_000.0), run([mono], 16_000), strict=True):
+        np.testing.assert_array_equal(one[-1], other[-1])
+
+
 def test_absurdly_loud_input_is_refused(small):
     with pytest.raises(AudioError, match="absurdly large"):
         Enhancer(network=small)(voice(0.1) * 1e21, 16_000)

@@ -140,7 +140,7 @@ def scan(peek: Peek) -> Structure | None:
     assert end is not None
     if cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
         raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
-    if len(links) == 1 and (links[0].trimmed or _is_shifted(peek, links[0])):
+    if any(link.trimmed or _is_shifted(peek, link) for link in links):
         return None  # libsndfile loses its way, or the end; PyAV has all of it
     warnings = []
     if any(link.last is not None and not link.last.flags & _LAST for link in links):

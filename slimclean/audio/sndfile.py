@@ -29,6 +29,25 @@ class UnknownFormatError(AudioError):
     """libsndfile does not know what this is; something else may."""
 
 
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from its beginning to its end, and not beyond, where there may be tags.
+
+    soundfile seeks after each read. In a FLAC that was cut as it is, whose frames are numbered as they were,
+    that leads elsewhere.
+    """
+
+    _given = 0
+
+    def seekable(self) -> bool:
+        return False
+
+    def next(self, samples: int) -> np.ndarray:
+        """Return the next samples as float32, [<= samples, C]; none at the end."""
+        block: np.ndarray = self.read(min(samples, self.frames - self._given), "float32", always_2d=True)
+        self._given += len(block)
+        return block
+
+
 class SndfileSource:
     """The parts of a file, decoded to float32 in the rate and the channels of the first.
 
@@ -58,18 +77,21 @@ class SndfileSource:
         self._missing = self._parts[0].missing
         self._adapt = _Adapter(info, file.samplerate, file.channels)
 
-    def _open(self, part: Part) -> tuple[soundfile.SoundFile, View | None]:
+    def _open(self, part: Part) -> tuple[_Sequential, View | None]:
         view: View | None = None
         try:
             with quiet():
                 if part.pieces == (range(self._path.stat().st_size),):
-                    return soundfile.SoundFile(file_name(self._path)), None
+                    return _Sequential(file_name(self._path)), None
                 view = View(self._path, part.pieces)
-                return soundfile.SoundFile(view), view
+                file = _Sequential(view)
+            view.reraise()
+            return file, view
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
         except (soundfile.LibsndfileError, TypeError) as error:
             if view is not None:
+                view.reraise()
                 view.close()
             if not os.access(self._path, os.R_OK):
                 raise AudioError("cannot be read (permission denied)") from error
@@ -113,8 +135,12 @@ class SndfileSource:
             return np.zeros((silent, self._file.channels), np.float32)
         try:
             with quiet() if "MPEG" in self.info.subtype else contextlib.nullcontext():
-                block: np.ndarray = self._file.read(samples, dtype="float32", always_2d=True)
+                block = self._file.next(samples)
+            if self._view is not None:
+                self._view.reraise()
         except (soundfile.LibsndfileError, RuntimeError) as error:
+            if self._view is not None:
+                self._view.reraise()
             if self._file.frames >= UNKNOWN_SAMPLES:
                 raise AudioError("its header does not say how long it is; convert it first") from error
             at_s = self._seen / self._file.samplerate

@@ -95,6 +95,7 @@ class View(io.RawIOBase):
         self._ends = list(accumulate(len(piece) for piece in self._pieces))
         self._position = 0
         self.problem: OSError | None = None
+        self._interrupt: BaseException | None = None
 
     def readable(self) -> bool:
         return True
@@ -117,7 +118,14 @@ class View(io.RawIOBase):
                 done += got
         except OSError as error:
             self.problem = error
+        except BaseException as error:  # an interrupt: C would drop it, and the sound that is asked for
+            self._interrupt = error
         return done
+
+    def reraise(self) -> None:
+        """Raise what came while C was reading, and could not pass through it."""
+        if self._interrupt is not None:
+            raise self._interrupt
 
     def _read(self, target: memoryview) -> int:
         index = bisect_right(self._ends, self._position)

@@ -37,14 +37,14 @@ CONNECT_S = 10.0
 
 
 def enhance_paths(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     enhancer: Enhancer | None = None,
     options: Options | None = None,
     watch: Watch | None = None,
     **changes: Any,
 ) -> list[FileResult]:
-    """Enhance files and folders (see `plan`); rows come back in the order of the plan.
+    """Enhance a file or folder, or several (see `plan`); rows come back in the order of the plan.
 
     Keyword arguments are those of `Options`, and change `options` where both are given. Outputs that exist are
     skipped unless `overwrite` or `in_place`.
@@ -52,6 +52,7 @@ def enhance_paths(
     `ReportWriter`). Raises `UsageError` before any work where the request contradicts itself.
     """
     options = replace(options or Options(), **changes)
+    paths = [paths] if isinstance(paths, str | Path) else paths
     return enhance_tasks(plan_batch(paths, output, options), enhancer or Enhancer(), options, watch)
 
 

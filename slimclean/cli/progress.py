@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slimclean.cli.common import complain
+from slimclean.cli.signals import check
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Watch
@@ -24,13 +25,18 @@ class Progress:
     def watch(self) -> Watch:
         from slimclean.batch.options import Watch
 
-        return Watch(self._planned, self._bar.update, self._finished)
+        return Watch(self._planned, self._progressed, self._finished)
 
     def _planned(self, seconds: float) -> None:
         self._bar.bar_format = _BAR
         self._bar.reset(max(seconds, 1e-3))  # a total of 0 is no total to tqdm
 
+    def _progressed(self, seconds: float) -> None:
+        check()
+        self._bar.update(seconds)
+
     def _finished(self, result: FileResult) -> None:
+        check()
         if result.status == "failed":
             self._bar.clear()
             complain(result.error, result.file)

@@ -15,6 +15,16 @@ def end_in_order() -> None:
             signal.signal(number, _end)
 
 
+def check() -> None:
+    """Raise again what a signal raised where Python drops it: within a callback, or a finalizer."""
+    if _received:
+        sys.exit(128 + _received[0])
+
+
+_received: list[int] = []
+
+
 def _end(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
+    _received.append(number)
     sys.exit(128 + number)

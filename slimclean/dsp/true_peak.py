@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 HALF_TAPS = 16
 OVERSAMPLING = 4
-SUSPECT = 0.5
-"""Share of a level below which no sample is taken for a neighbour of a peak above that level."""
 AT_ONCE = 1 << 15
 
 
@@ -29,18 +28,20 @@ def interpolators() -> np.ndarray:
 
 
 _FILTERS = interpolators()
+_GAIN = float(np.abs(_FILTERS).sum(axis=0).max())
+"""How many times higher than all samples around it a point between two of them may be."""
 
 
 def peaks_between(x: np.ndarray, level: float) -> np.ndarray:
     """Find the peak of any channel before each sample and behind the last: [C, T + 2 HALF_TAPS] -> [T + 1].
 
-    `x` has `HALF_TAPS` samples more on either side. Where no sample nearby comes near `level`, it is 0.
+    `x` has `HALF_TAPS` samples more on either side. Where it cannot be above `level`, it may be 0.
     """
     taps = 2 * HALF_TAPS
     at = np.abs(x).max(axis=0)
     between = np.zeros(x.shape[1] - taps + 1, np.float32)
-    loud = np.maximum(at[HALF_TAPS - 1 : -HALF_TAPS], at[HALF_TAPS : 1 - HALF_TAPS])
-    suspects = np.flatnonzero(loud > SUSPECT * level)
+    loudest = maximum_filter1d(at, taps)[HALF_TAPS : HALF_TAPS + len(between)]  # of the samples that count
+    suspects = np.flatnonzero(loudest * _GAIN > level)
     windows = np.lib.stride_tricks.sliding_window_view(x, taps, axis=1)
     for first in range(0, len(suspects), AT_ONCE):
         some = suspects[first : first + AT_ONCE]

@@ -22,6 +22,7 @@ import soundfile
 
 from slimclean.audio import AudioReader
 from slimclean.audio.atomic import replacing
+from slimclean.audio.mixdown import Mixdown
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
@@ -143,7 +144,7 @@ def write_comparison(
 
 def _sides(before: Stretch, after: Stretch, rate: int) -> tuple[list[_Side], float]:
     """Measure and encode both sides, and say by how many dB both are lower so that neither clips."""
-    heard = [resample(_at_most_stereo(s.waveform), s.sample_rate, rate) for s in (before, after)]
+    heard = [resample(_at_most_stereo(s.waveform, s.sample_rate), s.sample_rate, rate) for s in (before, after)]
     peak = max(1.0, *(float(np.abs(x).max()) for x in heard))
     with ThreadPoolExecutor() as pool:  # all but the gluing releases the interpreter
         sounds = [pool.submit(_flac, x / np.float32(peak), rate) for x in heard]
@@ -155,8 +156,8 @@ def _sides(before: Stretch, after: Stretch, rate: int) -> tuple[list[_Side], flo
     return sides, 20 * math.log10(peak)
 
 
-def _at_most_stereo(x: np.ndarray) -> np.ndarray:
-    return x if len(x) <= 2 else x.mean(axis=0, keepdims=True)
+def _at_most_stereo(x: np.ndarray, sample_rate: int) -> np.ndarray:
+    return x if len(x) <= 2 else Mixdown(len(x), sample_rate)(x)
 
 
 def _flac(x: np.ndarray, rate: int) -> str:

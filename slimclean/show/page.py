@@ -191,6 +191,8 @@ def _sound(
         return "", "went through a pipe"
     if name == "before" and os.path.realpath(result.file) == os.path.realpath(result.output):
         return "", "was replaced in place"
+    if not strip.duration_s:
+        return "", "holds no sound"
     url = player.link(Path(file), page)
     if url is not None:
         return url, "the whole recording, linked"

@@ -17,6 +17,7 @@ import numpy as np
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter
 from slimclean.audio.containers import BY_EXTENSION
 from slimclean.audio.encodings import MP3_RATES_HZ
+from slimclean.audio.mixdown import Mixdown
 from slimclean.dsp.resample import resample
 
 EXCERPT_S = 10.0
@@ -38,9 +39,9 @@ def excerpt(recording: Path, start_s: float) -> str:
         rate = reader.info.sample_rate
         first, last = round(start_s * rate), round((start_s + EXCERPT_S) * rate)
         pieces, seen = [np.zeros((1, 0), np.float32)], 0
+        mixdown = Mixdown(reader.info.channels, rate)
         for block in reader.blocks(rate):
-            piece = block[:, max(0, first - seen) : max(0, last - seen)]
-            pieces.append(piece.mean(axis=0, keepdims=True))
+            pieces.append(mixdown(block)[:, max(0, first - seen) : max(0, last - seen)])
             seen += block.shape[1]
             if seen >= last:
                 break

@@ -66,6 +66,11 @@ class TrainConfig:
             raise UsageError(f"`name` is that of a file in `out`, other than {STATE}, not {self.name!r}")
         if not 0 < self.segment_s < math.inf:
             raise UsageError(f"`segment_s` takes a number of seconds above 0, not {self.segment_s:g}")
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"`lr` takes a number above 0, not {self.lr:g}")
+        for name in ("beta", "gamma", "perceptual", "intelligibility", "pauses", "opinion"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"`{name}` takes a number of at least 0, not {getattr(self, name):g}")
         if self.seed < 0:
             raise UsageError(f"`seed` takes whole numbers from 0 on, not {self.seed}")
         low, high = self.targets

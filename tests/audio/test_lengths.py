@@ -429,6 +429,24 @@ def _quiet_for_a_moment(index):
         time.sleep(0.001 * (index % 3))
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("at", [0, 3, 12])
+def test_an_interrupt_while_c_reads_is_not_lost(tmp_path, monkeypatch, error, at):
+    """libsndfile calls back for bytes, and what is raised there would be dropped, and the sound with it."""
+    (tmp_path / "a.mp3").write_bytes(mp3(info=False) + mp3(seed=1))
+    calls, read = [], View._read
+
+    def interrupted(view, target):
+        calls.append(1)
+        if len(calls) == at + 1:
+            raise error
+        return read(view, target)
+
+    monkeypatch.setattr(View, "_read", interrupted)
+    with pytest.raises(error), AudioReader(tmp_path / "a.mp3") as reader:
+        list(reader.blocks(1000))
+
+
 def test_tags_of_a_file_that_was_mended_are_kept(tmp_path):
     path = tmp_path / "a.mp3"
     text = b"\0Take 1"

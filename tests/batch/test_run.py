@@ -41,6 +41,12 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+def test_one_path_is_no_list_of_letters(tree, tmp_path):
+    for k, path in enumerate((str(tree / "one.wav"), tree / "one.wav")):
+        (result,) = enhance_paths(path, tmp_path / f"{k}.wav", identity_enhancer())
+        assert (result.file, result.status) == (str(tree / "one.wav"), "enhanced")
+
+
 def test_a_folder_is_mirrored_and_reported(tree, tmp_path):
     out, report = tmp_path / "out", tmp_path / "report.csv"
     results = enhance_paths([tree], out, identity_enhancer(), report=report)

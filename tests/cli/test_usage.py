@@ -12,7 +12,7 @@ import soundfile
 from conftest import run, voice
 from typer.testing import CliRunner
 
-from slimclean.cli import app, main
+from slimclean.cli import app, main, signals
 from slimclean.cli.settings import PRESETS
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
@@ -148,6 +148,14 @@ def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys, buf
 
 
 @posix
+def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch):
+    """As one that comes within a callback of C or a finalizer: what it raises is printed there, and gone."""
+    monkeypatch.setattr(signals, "_received", [15])
+    done = run("enhance", take, "-o", "out.wav", "-m", weights)
+    assert done.exit_code == 143
+    assert not Path("out.wav").exists()
+
+
 def test_closed_streams(take, weights):
     """Input and output that are needed are one line; without standard error, the work is done."""
 

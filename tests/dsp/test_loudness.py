@@ -118,6 +118,19 @@ def test_soft_peaks_are_as_exact_as_loud_ones():
     assert TruePeak(1).finish() == 0
 
 
+def test_blocks_do_not_hide_a_peak():
+    """Of noise at its limits, where a point between two samples may be far above both."""
+    x = np.sign(np.random.default_rng(0).normal(size=(1, 5_000))).astype(np.float32)
+    found = []
+    for block in (1, 33, 5_000):
+        peak = TruePeak(1)
+        for at in range(0, 5_000, block):
+            peak.add(x[:, at : at + block])
+        found.append(peak.finish())
+    assert found[0] == pytest.approx(found[1], rel=1e-5) == pytest.approx(found[2], rel=1e-5)
+    assert found[0] > 2
+
+
 def test_a_peak_in_the_last_samples_counts():
     x = np.zeros((1, 30_000), np.float32)
     x[0, -20:] = 0.5 * (-1.0) ** (np.arange(20) // 2)

@@ -239,6 +239,24 @@ def test_an_excerpt_is_the_sound_of_that_time(tmp_path, rate, seconds):
     assert np.sqrt(np.square(y).mean()) == pytest.approx(np.sqrt(np.square(x).mean()), rel=0.3)
 
 
+def test_channels_that_cancel_are_heard_in_an_excerpt(tmp_path):
+    x = voice(2.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, -x], 1), 16_000)
+    mp3 = base64.b64decode(player.excerpt(tmp_path / "a.wav", 0.0).partition(",")[2])
+    assert np.abs(soundfile.read(io.BytesIO(mp3))[0]).max() > 0.3
+
+
+def test_what_holds_no_sound_has_a_section_without_a_player(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
+    (tmp_path / "page").mkdir()
+    told = []
+    one = result(tmp_path / "a.wav", tmp_path / "b.wav", duration_s=0.0)
+    soundfile.write(tmp_path / "b.wav", np.zeros(0), 16_000)
+    write_report([one], tmp_path / "page" / "r.html", identity_enhancer(), told.append)
+    assert told == []
+    assert "holds no sound" in (tmp_path / "page" / "r.html").read_text()
+
+
 def test_the_excerpt_is_where_the_sound_is():
     dbfs = np.full(1000, -90.0)
     dbfs[600:700] = -20

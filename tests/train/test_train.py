@@ -110,6 +110,8 @@ def test_static_ufs_and_targets_are_those_asked_for():
     [
         {"targets": (0.5, 0.1)}, {"targets": (0.0, 1.0)}, {"static_ufs": (0.25, 2.0)}, {"seed": -1},
         {"segment_s": math.nan}, {"segment_s": 0.0}, {"name": "state"}, {"name": "a/b"}, {"name": ""},
+        {"lr": math.nan}, {"lr": math.inf}, {"lr": -1.0},
+        {"beta": math.nan}, {"pauses": -5.0},
     ],
 )  # fmt: skip
 def test_what_is_no_way_to_train_is_refused(wrong):

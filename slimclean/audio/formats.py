@@ -108,7 +108,8 @@ class OutputForm:
         if self.subtype is not None and self.subtype not in _CODECS:
             raise UsageError(f"`subtype` takes {', '.join(_CODECS)}, not {self.subtype}")
         low, high = SAMPLE_RATES_HZ
-        if self.sample_rate is not None and not low <= self.sample_rate <= high:
+        rate = self.sample_rate
+        if rate is not None and not (low <= rate <= high and rate == int(rate)):
             raise UsageError(f"`sample_rate` takes {low} to {high} Hz, not {self.sample_rate}")
         if self.track is not None and self.track < 1:
             raise UsageError(f"`track` counts from 1, not {self.track}")

@@ -105,6 +105,7 @@ def test_blocks_are_resampled_like_the_whole(lengths, rates):
         {"extension": ".wma"},
         {"subtype": "PCM_12"},
         {"sample_rate": 10},
+        {"sample_rate": 22_050.5},
         {"extension": ".flac", "subtype": "FLOAT"},
     ],
 )

@@ -13,18 +13,30 @@ def end_in_order() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 def check() -> None:
     """Raise again what a signal raised where Python drops it: within a callback, or a finalizer."""
     if _received:
-        sys.exit(128 + _received[0])
+        _raise(_received[0])
 
 
 _received: list[int] = []
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
+    _interrupt(number, frame)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
     _received.append(number)
+    _raise(number)
+
+
+def _raise(number: int) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)

@@ -148,11 +148,12 @@ def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch, capsys, buf
 
 
 @posix
-def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch, number, code):
     """As one that comes within a callback of C or a finalizer: what it raises is printed there, and gone."""
-    monkeypatch.setattr(signals, "_received", [15])
+    monkeypatch.setattr(signals, "_received", [number])
     done = run("enhance", take, "-o", "out.wav", "-m", weights)
-    assert done.exit_code == 143
+    assert done.exit_code == code
     assert not Path("out.wav").exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 OPPOSITE = -0.5
@@ -26,6 +28,22 @@ class Mixdown:
         self.turned: set[int] = set()
         """The channels that were turned anywhere, from 0."""
 
+    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield consecutive blocks [C, T] as [1, T]; the first waits until there is enough to hear."""
+        waiting: list[np.ndarray] = []
+        held = 0
+        for block in blocks:
+            if waiting or not self._begun:
+                waiting.append(block)
+                held += block.shape[1]
+                if held < self._least:
+                    continue
+                block = np.concatenate(waiting, axis=1)
+                waiting.clear()
+            yield self(block)
+        if waiting:
+            yield self(np.concatenate(waiting, axis=1))
+
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """`block` [C, T] as [1, T]."""
         x = np.concatenate([self._recent, block.astype(np.float64)], axis=1)
@@ -47,7 +65,7 @@ class Mixdown:
         signs = self._signs.copy()
         power = np.square(x).sum(1)
         heard = np.flatnonzero(power > 0)
-        if len(heard) < 2 or x.shape[1] < self._least:
+        if len(heard) < 2 or np.count_nonzero(x.any(axis=0)) < self._least:
             return signs
         first = heard[0]
         for channel in heard[1:]:

@@ -89,8 +89,8 @@ class AudioReader:
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
         """`blocks` of `BLOCK_S` seconds, on request mixed down."""
         mixdown = Mixdown(self.info.channels, self.info.sample_rate)
-        for block in self.blocks(round(BLOCK_S * self.info.sample_rate)):
-            yield mixdown(block) if mono else block
+        blocks = self.blocks(round(BLOCK_S * self.info.sample_rate))
+        yield from mixdown.stream(blocks) if mono else blocks
         self.warnings += mixdown.remarks()
 
     def close(self) -> None:

@@ -73,6 +73,12 @@ class WaveSource:
         Raises `AudioError` for sound that no recording holds.
         """
         mixdown = Mixdown(self.info.channels, self.info.sample_rate)
+        blocks = self._blocks()
+        yield from mixdown.stream(blocks) if mono else blocks
+        self.warnings += mixdown.remarks()
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Yield the blocks [C, T], and look at what lies behind the sound."""
         size, frame = self._header.size, self._header.frame_bytes
         longest = max(frame, round(LONGEST_S * self.info.sample_rate) * frame)
         seen, rest = 0, b""
@@ -87,11 +93,9 @@ class WaveSource:
             rest = data[whole:]
             if whole:
                 self._last = (self._last + data[:whole])[-(READ_BYTES // frame * frame) :]
-                block = self._decoded(data[:whole])
-                yield mixdown(block) if mono else block
+                yield self._decoded(data[:whole])
         if seen < frame:
-            yield np.zeros((1 if mono else self.info.channels, 0), np.float32)
-        self.warnings += mixdown.remarks()
+            yield np.zeros((self.info.channels, 0), np.float32)
         if size is not None and seen < size:
             self.problem = f"truncated: {seen} of {size} bytes of sound are there"
         self._read_behind()

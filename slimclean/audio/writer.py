@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,8 @@ class AudioWriter:
             with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
                 samples = written.frames
             whole = samples == self.samples or (self.info.lossy and self.info.format != "MP3")
+            # libsndfile takes the end mark of a VOC for a sample of 8 bits.
+            whole = whole or (self.info.format == "VOC" and samples == self.samples + 1)
         if not whole:
             why = self._full() or f"{samples} of {self.samples} samples arrived"
             raise AudioError(f"cannot write {self.path} ({why})")
@@ -233,6 +236,9 @@ def _numbers(info: AudioInfo) -> tuple[str, int | None]:
         return kind, None if (info.codec or "").startswith("pcm_f") else 0
     if info.subtype in ("FLOAT", "DOUBLE"):
         return "flt", None
+    if found := re.fullmatch(r"(?:ALAC|DWVW)_(\d+)", info.subtype):
+        bits = int(found[1])
+        return "s16" if bits <= 16 else "s32", bits
     if not info.subtype.startswith("PCM"):  # lossy, companded, ADPCM
         return "flt", 0
     bits = BITS[info.subtype]

@@ -152,6 +152,9 @@ def test_how_a_take_is_cut_makes_no_channel_cancel(block):
     mixed = [mixdown(opposite[:, at : at + block].astype(np.float32)) for at in range(0, 10_000, block)]
     after = round((LISTENED_S[0] + FADE_S) * RATE) + block
     np.testing.assert_allclose(np.concatenate(mixed, axis=1)[0, after:], 0.95 * alike[0, after:], atol=1e-6)
+    pieces = (opposite[:, at : at + block].astype(np.float32) for at in range(0, 10_000, block))
+    held = np.concatenate(list(Mixdown(2, RATE).stream(pieces)), axis=1)[0]
+    np.testing.assert_allclose(held, 0.95 * alike[0], atol=1e-6)  # from the first sample on
 
 
 def test_channels_that_do_not_cancel_are_mixed_as_ever(tmp_path, take):

@@ -57,6 +57,28 @@ def test_tags_are_kept(tmp_path, name, kept):
         assert reader.tags == kept
 
 
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [("a.caf", "ALAC_16"), ("a.caf", "ALAC_24"), ("a.aiff", "DWVW_16")],
+)
+def test_whole_numbers_are_rounded(tmp_path, name, subtype):
+    soundfile.write(tmp_path / name, voice(0.5), 16_000, subtype)
+    enhance(tmp_path / name, tmp_path / f"b-{name}", None, identity_enhancer(effect=lambda x: 0.7 * x))
+    before, after = (audio.read(tmp_path / each)[0] for each in (name, f"b-{name}"))
+    steps = (after - 0.7 * before) * 2 ** (int(subtype[-2:]) - 1)
+    assert np.abs(steps).max() < (0.51 if subtype[-2:] == "16" else 2)  # float32 itself has 24 bits
+    assert abs(steps.mean()) < 0.05
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+def test_companded_voc_is_written(tmp_path, subtype):
+    """libsndfile takes its end mark for a sample."""
+    soundfile.write(tmp_path / "a.voc", voice(0.5), 16_000, subtype)
+    enhance(tmp_path / "a.voc", tmp_path / "b.voc")
+    before, after = (audio.read(tmp_path / name)[0][:, :8_000] for name in ("a.voc", "b.voc"))
+    np.testing.assert_array_equal(after, before)
+
+
 def test_tags_move_to_another_container(tmp_path):
     with soundfile.SoundFile(tmp_path / "a.flac", "w", 44_100, 1) as file:
         file.title, file.license = "T", "CC0"

@@ -25,8 +25,6 @@ _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them, in whatever container."""
 _PADDING_SAMPLES = 2048
 """An encoder's last block is at most so long; beyond the stream's length lies nothing but its padding."""
-
-
 TAGS = {
     "title": "title", "artist": "artist", "album": "album", "comment": "comment", "genre": "genre",
     "date": "date", "copyright": "copyright", "track": "tracknumber",

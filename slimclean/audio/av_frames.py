@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from slimclean.audio import wave_file
-from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.extent import missing_bytes
+from slimclean.audio.tracks import open_film
 from slimclean.audio.view import Peek
 from slimclean.errors import AudioError, needs, told
 
@@ -65,12 +65,7 @@ class SoundTrack:
 
     def _open_container(self) -> Any:
         try:
-            # An absolute path cannot be taken for the name of a protocol.
-            return self.av.open(
-                str(self._path.resolve()),
-                container_options={"format_whitelist": DEMUXERS},
-                metadata_errors="replace",
-            )
+            return open_film(self.av, self._path, errors="replace")
         except self.errors as error:
             raise AudioError(f"not a readable recording ({told(error)})") from error
 

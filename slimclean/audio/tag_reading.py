@@ -24,11 +24,10 @@ from slimclean.audio.attached import (
 )
 from slimclean.audio.chunk_bytes import chunks_in
 from slimclean.audio.code_pages import decoded
-from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.id3_reading import of_id3v2, read_id3
 from slimclean.audio.quiet import quiet
-from slimclean.audio.tracks import COVER
+from slimclean.audio.tracks import COVER, open_film
 
 
 def read(source: Path) -> Attached:
@@ -94,9 +93,7 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
     except ModuleNotFoundError:
         return
     try:
-        only = {"format_whitelist": DEMUXERS}
-        path = str(source.resolve())
-        with av.open(path, container_options=only, metadata_errors="surrogateescape") as container:
+        with open_film(av, source) as container:
             for chapter in container.chapters():
                 base = chapter["time_base"] or 0
                 title = _utf8(chapter["metadata"].get("title", ""))

@@ -25,10 +25,11 @@ def import_av() -> Any:
     return av
 
 
-def open_film(av: Any, path: Path) -> Any:
+def open_film(av: Any, path: Path, errors: str = "surrogateescape") -> Any:
+    """Open `path` with PyAV for reading; `errors` says what becomes of texts that are no UTF-8."""
     # An absolute path cannot be taken for the name of a protocol, nor a playlist for a film.
     options = {"format_whitelist": DEMUXERS}
-    return av.open(str(path.resolve()), container_options=options, metadata_errors="surrogateescape")
+    return av.open(str(path.resolve()), container_options=options, metadata_errors=errors)
 
 
 def leave_out(stream: Any) -> None:

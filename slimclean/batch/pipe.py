@@ -19,7 +19,7 @@ from slimclean.audio.wave_header import Bytes, WaveHeader, read_header
 from slimclean.audio.wave_pipe import WaveSink, WaveSource, flows
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome
-from slimclean.batch.report import EXISTS, FileResult
+from slimclean.batch.report import EXISTS, FileResult, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import STREAM, Task
@@ -44,7 +44,7 @@ def enhance_stream(
     """Do what `plan_stream` planned with the same options, and report it; see `enhance_pipe`."""
     with report_of([task], options) as report:
         if done_tasks([task], options):
-            result = FileResult(str(task.source), str(task.destination), "skipped", EXISTS)
+            result = skipped(task, EXISTS)
         else:
             result = enhance_pipe(
                 task.source,

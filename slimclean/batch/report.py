@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
+from slimclean.batch.task import Task
+
 MENTIONED = 5
 """So many extensions of files left out are named in a summary."""
 Status = Literal["enhanced", "skipped", "failed"]
@@ -63,6 +65,16 @@ class FileResult:
     def remark(self, *remarks: str) -> None:
         """Add to the warnings; an empty remark is none."""
         self.warnings = "; ".join(filter(None, [self.warnings, *remarks]))
+
+
+def skipped(task: Task, why: str) -> FileResult:
+    """Make the row of a recording that was not enhanced in this run."""
+    return FileResult(str(task.source), str(task.destination), "skipped", why)
+
+
+def failed(task: Task, why: str) -> FileResult:
+    """Make the row of a recording that could not be begun, or whose process died."""
+    return FileResult(str(task.source), str(task.destination), "failed", why)
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.compare)

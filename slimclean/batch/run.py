@@ -21,7 +21,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
-from slimclean.batch.report import EXISTS, FileResult
+from slimclean.batch.report import EXISTS, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import Task
@@ -77,9 +77,9 @@ def enhance_tasks(
 
         for task in tasks:
             if task in done:
-                finish(task, _skipped(task, EXISTS))
+                finish(task, skipped(task, EXISTS))
             elif task.problem:
-                finish(task, _failed(task, task.problem))
+                finish(task, failed(task, task.problem))
         # Where outputs may be links, their targets' folders are written to.
         real_path = RealPaths() if options.in_place or options.overwrite else str
         folders = {Path(real_path(task.destination)).parent for task in todo}
@@ -110,7 +110,7 @@ def enhance_tasks(
                     break
         for task in todo:
             if task not in results:
-                finish(task, _skipped(task, "not begun: an earlier recording failed"))
+                finish(task, skipped(task, "not begun: an earlier recording failed"))
     return [results[task] for task in tasks]
 
 
@@ -119,14 +119,6 @@ def pick_jobs(durations_s: list[float], device: str) -> int:
     fitting = max(1.0, available_bytes() / WORKER_BYTES)
     jobs = int(min(joblib.cpu_count(), fitting, len(durations_s), sum(durations_s) // WORTH_WORKERS_S))
     return max(1, jobs) if device == "cpu" else 1
-
-
-def _skipped(task: Task, reason: str) -> FileResult:
-    return FileResult(str(task.source), str(task.destination), "skipped", reason)
-
-
-def _failed(task: Task, reason: str) -> FileResult:
-    return FileResult(str(task.source), str(task.destination), "failed", reason)
 
 
 def _duration_s(task: Task) -> float:
@@ -195,8 +187,8 @@ def _alone(task: Task, do: Work, jobs: int) -> FileResult:
     except Exception as error:
         name = type(error).__name__
         if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
-            return _failed(task, f"its worker process died ({name}); out of memory?")
-        return _failed(task, reason(error))
+            return failed(task, f"its worker process died ({name}); out of memory?")
+        return failed(task, reason(error))
 
 
 @dataclass(frozen=True)

@@ -29,20 +29,18 @@ class Mixdown:
         """The channels that were turned anywhere, from 0."""
 
     def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield consecutive blocks [C, T] as [1, T]; the first waits until there is enough to hear."""
-        waiting: list[np.ndarray] = []
-        held = 0
+        """Yield consecutive blocks [C, T] as [1, T]; the first with sound waits until there is enough of it."""
+        waiting: np.ndarray | None = None
         for block in blocks:
-            if waiting or not self._begun:
-                waiting.append(block)
-                held += block.shape[1]
-                if held < self._least:
-                    continue
-                block = np.concatenate(waiting, axis=1)
-                waiting.clear()
-            yield self(block)
-        if waiting:
-            yield self(np.concatenate(waiting, axis=1))
+            if waiting is None and (self._begun or not block.any()):
+                yield self(block)
+                continue
+            waiting = block if waiting is None else np.concatenate([waiting, block], axis=1)
+            if _heard(waiting) >= self._least or waiting.shape[1] >= self._kept:
+                yield self(waiting)
+                waiting = None
+        if waiting is not None:
+            yield self(waiting)
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """`block` [C, T] as [1, T]."""
@@ -65,7 +63,7 @@ class Mixdown:
         signs = self._signs.copy()
         power = np.square(x).sum(1)
         heard = np.flatnonzero(power > 0)
-        if len(heard) < 2 or np.count_nonzero(x.any(axis=0)) < self._least:
+        if len(heard) < 2 or _heard(x) < self._least:
             return signs
         first = heard[0]
         for channel in heard[1:]:
@@ -80,3 +78,8 @@ class Mixdown:
             return []
         names = " and ".join(str(channel + 1) for channel in sorted(self.turned))
         return [f"channels cancel: number {names} was turned round before mixing down"]
+
+
+def _heard(x: np.ndarray) -> int:
+    """Count the samples of [C, T] at which any channel sounds."""
+    return int(np.count_nonzero(x.any(axis=0)))

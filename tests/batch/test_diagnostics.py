@@ -157,6 +157,14 @@ def test_how_a_take_is_cut_makes_no_channel_cancel(block):
     np.testing.assert_allclose(held, 0.95 * alike[0], atol=1e-6)  # from the first sample on
 
 
+def test_silence_ahead_does_not_hide_the_beginning_of_channels_that_cancel():
+    x = np.random.default_rng(0).normal(0, 0.1, 8_000)
+    opposite = np.concatenate([np.zeros((2, 4_321)), np.stack([x, -0.9 * x])], axis=1).astype(np.float32)
+    pieces = (opposite[:, at : at + 1_000] for at in range(0, opposite.shape[1], 1_000))
+    mixed = np.concatenate(list(Mixdown(2, RATE).stream(pieces)), axis=1)[0]
+    np.testing.assert_allclose(mixed[4_321:], 0.95 * x, atol=1e-6)
+
+
 def test_channels_that_do_not_cancel_are_mixed_as_ever(tmp_path, take):
     other = np.random.default_rng(1).normal(0, 0.1, len(take))
     x = np.stack([take, 0.5 * take + other], 1)

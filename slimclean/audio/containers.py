@@ -67,7 +67,8 @@ _PCM = (
 )  # fmt: skip
 _MORE_PCM = ("pcm_s8", "pcm_f32be", "pcm_f64be", "pcm_alaw", "pcm_mulaw")
 """What QuickTime holds besides."""
-_MATROSKA = ("flac", "aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "vorbis", "wavpack", "tta", *_PCM)
+_MATROSKA = ("flac", "aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "vorbis", "wavpack", *_PCM)
+"""Not TTA: FFmpeg guesses its length from that of the file, and cannot decode its last frame."""
 
 CONTAINERS = (
     Container(

@@ -23,6 +23,8 @@ OPUS_SAFE_KBITS = 20
 """A channel's where there are more than two: below it, libopus may take 512 kbit/s if some are silent."""
 AAC_LEAST_BITS, AAC_MOST_BITS = 16_000, 5
 """A channel's bits a second at least, and a sample's at most: what FFmpeg's encoder keeps to, measured."""
+AC3_DELAY, MP2_DELAY = 256, 512 - 32 + 1
+"""In samples, FFmpeg's: a block (ac3enc.c), and what its polyphase filters take (mpegaudioenc_template.c)."""
 
 _OGG_ORDER = {
     3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4), 7: (0, 2, 1, 6, 5, 3, 4),
@@ -59,6 +61,8 @@ class Encoding:
     """Kilobits a second and channel where the input does not tell; None: the encoding has no bit rate."""
     layouts: tuple[tuple[str, str], ...] = ()
     """Channel layouts that are stored under another name, with that name."""
+    delay_samples: int = 0
+    """By how much FFmpeg's encoder is late, where it gives out the end only if so much silence follows."""
 
 
 _SIDE = (("5.0(side)", "5.0"), ("5.1(side)", "5.1"))
@@ -78,11 +82,18 @@ ENCODINGS = {
         "ALAC", 8, greatest_hz=384_000, sample_format="s32", layouts=(*_SIDE, *_FOR_ALAC)
     ),
     "aac": Encoding("AAC", 8, AAC_RATES_HZ, sample_format="flt", kbits=80, layouts=_SIDE),
-    "ac3": Encoding("AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=96, layouts=_BACK),
-    "eac3": Encoding("E-AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=64, layouts=_BACK),
-    "mp2": Encoding("MP2", 2, MP3_RATES_HZ[3:], sample_format="s16", kbits=128),
+    "ac3": Encoding(
+        "AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=96, layouts=_BACK,
+        delay_samples=AC3_DELAY,
+    ),
+    "eac3": Encoding(
+        "E-AC-3", 6, (32_000, 44_100, 48_000), sample_format="flt", kbits=64, layouts=_BACK,
+        delay_samples=AC3_DELAY,
+    ),
+    "mp2": Encoding(
+        "MP2", 2, MP3_RATES_HZ[3:], sample_format="s16", kbits=128, delay_samples=MP2_DELAY
+    ),
     "wavpack": Encoding("WavPack", 64, sample_format="s32"),
-    "tta": Encoding("TTA", 64, sample_format="s32"),
 }  # fmt: skip
 """By FFmpeg's name of the codec. PCM, which holds anything, is not here."""
 

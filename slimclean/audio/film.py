@@ -120,6 +120,11 @@ class Film:
             if self.info.codec == "aac":
                 self._steer()
 
+    def _silence(self) -> np.ndarray:
+        """Return the silence, [T, C], after which a late encoder has given out all the sound."""
+        limit = ENCODINGS.get(self.info.codec or "")
+        return np.zeros((limit.delay_samples if limit else 0, self.info.channels), self._held.dtype)
+
     def _steer(self) -> None:
         """Ask the encoder of AAC for what is left to spend: by itself it misses its rate around silence."""
         wanted = self._bit_rate
@@ -134,7 +139,7 @@ class Film:
                 self._begin()
                 self._mux(self._ogg.packets())
             else:
-                self._encode(self._held)
+                self._encode(np.concatenate([self._held, self._silence()]))
                 self._mux(self._sound.encode(None))
             if self._others is not None:
                 self._others.copy_until(None)
@@ -208,6 +213,8 @@ class Film:
             options["brand"] = AUDIOBOOK
         if self._container.muxer in ("mp4", "mov"):
             options["write_tmcd"] = "0"  # PyAV cannot tell FFmpeg the frame rate that this takes
+        if self._container.muxer in ("mp4", "mov", "ipod"):  # or the sound ends at a whole millisecond
+            options["movie_timescale"] = str(self.info.sample_rate)
         return options
 
     def _add_sound(self, old: Any) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from audio.films import heard, lag_samples, make_film, packets
 from conftest import identity_enhancer, voice
 
 from slimclean import audio
-from slimclean.audio import OutputForm
+from slimclean.audio import AudioInfo, OutputForm
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
 from slimclean.batch.task import Task
@@ -34,7 +35,7 @@ def sound(seconds=2.0, channels=2, rate=RATE):
 
 
 def old_matroska(name):
-    return name.endswith(".mkv") and av.library_versions["libavformat"] < (62, 12)
+    return name.endswith((".mkv", ".mka")) and av.library_versions["libavformat"] < (62, 12)
 
 
 def enhanced(source, destination, form=None):
@@ -89,6 +90,48 @@ def test_a_film_comes_out_as_it_was_but_for_its_sound(tmp_path, name, codec, exa
         assert new.metadata["title"] == "Gespräch"
         assert [c["metadata"]["title"] for c in new.chapters()] == ["One", "Две"]
         assert [c["start"] * c["time_base"] for c in new.chapters()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "most"),
+    [
+        ("a.mka", "ac3", 1535),
+        ("a.mp4", "eac3", 1535),
+        ("a.mkv", "mp2", 1151),
+        ("a.mka", "aac", 1023),
+        ("a.m4a", "aac", 0),
+        ("a.mov", "mp3", 0),
+        ("a.mp4", "opus", 0),
+        ("a.webm", "vorbis", 1023),  # a page of Ogg holds it
+        ("a.mka", "vorbis", 1023),
+        ("a.mka", "flac", 0),
+    ],
+)
+def test_no_encoder_keeps_the_end_of_the_sound(tmp_path, name, codec, most):
+    """Lengths around those of whole frames: all is there, in its place, and not a frame more."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 5 * 1536))
+    sounds = soxr.resample(noise.T, RATE // 8, RATE).T.astype(np.float32)
+    for samples in (5 * 1536 - 1, 8 * 1152, 8 * 1152 - 400, 3000):
+        x = sounds[:, :samples]
+        key, bits = name[2:].upper(), 16 if codec == "flac" else None
+        info = AudioInfo(RATE, 1, samples, key, codec.upper(), codec=codec, bits_per_sample=bits)
+        with audio.AudioWriter(tmp_path / name, info) as writer:
+            writer.write(x)
+            writer.commit()
+        y = audio.read(tmp_path / name)[0]
+        late = lag_samples(x[0], y[0])
+        assert late == 0 or old_matroska(name)
+        assert 0 <= y.shape[1] - samples - late <= most
+        end = np.stack([x[0, -240:], y[0, samples + late - 240 : samples + late]])
+        assert np.corrcoef(end)[0, 1] > 0.9
+
+
+def test_tta_becomes_flac(tmp_path):
+    """FFmpeg cannot read the end of its own TTA in Matroska."""
+    source = make_film(tmp_path / "a.mkv", "tta", sound(1.0), picture=False)
+    result = enhanced(source, tmp_path / "b.mkv")
+    assert "tta, cannot be encoded here: flac instead" in result.warnings
+    np.testing.assert_allclose(heard(tmp_path / "b.mkv")[0], heard(source)[0], atol=2**-14)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])

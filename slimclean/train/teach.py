@@ -55,7 +55,7 @@ CLIP = 1.5
 """Most that a step may save, in standard deviations: a few lucky frames hold most of the variance."""
 URGENCY = 0.25
 """Exponent of the noise-to-speech ratio that savings are weighed by: noisier recordings count more."""
-EVENNESS = 0.7
+EVENNESS = 0.5
 """Cost of a UF half or twice the target, in standard deviations of what a step there saves."""
 SMOOTHER = (1.0, 2.0, 3.0, 2.0, 1.0)
 """Weights over frames: a frame's UF changes its neighbours too, and a decision should outlast a frame."""

@@ -11,14 +11,8 @@ import struct
 from pathlib import Path
 
 from slimclean.audio.insertion import make_room
-from slimclean.audio.mpeg import (
-    GAPS,
-    after_tags,
-    counted_frames,
-    empty_info_frame,
-    frame_header,
-    state_count,
-)
+from slimclean.audio.mpeg import after_tags
+from slimclean.audio.mpeg_frame import GAPS, counted_frames, empty_info_frame, frame_header, state_count
 from slimclean.audio.view import Peek
 
 DELAY = 576

@@ -137,7 +137,7 @@ class Film:
         with self._errors():
             if self._ogg is not None:
                 self._begin()
-                self._mux(self._ogg.packets())
+                self._mux(self._ogg.packets(self._given, self._av))
             else:
                 self._encode(np.concatenate([self._held, self._silence()]))
                 self._mux(self._sound.encode(None))

@@ -35,24 +35,20 @@ class VorbisSpool:
             compression_level=level,
             closefd=False,
         )
-        self._av: Any = None
         self._read: Any = None
         self._start_s = info.start_s
-        self._samples = 0
 
     def write(self, samples: np.ndarray) -> None:
-        self._samples += len(samples)
         self._file.write(to_ogg(samples, "VORBIS"))
 
     def add_to(self, out: Any, av: Any) -> Any:
         self._file.close()
         self._spool.seek(0)
-        self._av = av
         self._read = av.open(self._spool, format="ogg")
         return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
 
-    def packets(self) -> Iterator[Any]:
-        """Yield packets with their times, which FFmpeg gets wrong where all of them are in one page of Ogg."""
+    def packets(self, samples: int, av: Any) -> Iterator[Any]:
+        """Yield packets of `samples` in all, with their times: FFmpeg's are wrong where one page holds all."""
         stream = self._read.streams.audio[0]
         start = round(self._start_s / stream.time_base)
         at, one_page = 0, False
@@ -61,9 +57,9 @@ class VorbisSpool:
             if number == 0:  # it only primes the decoder, but in one page it has a time of its own
                 at, one_page = -length, packet.pts == 0
             elif one_page and packet.has_sidedata("skip_samples"):  # as many too many as the first is long
-                packet = self._av.Packet(bytes(packet))
+                packet = av.Packet(bytes(packet))
                 packet.is_keyframe, packet.time_base = True, stream.time_base
-            packet.duration = min(length, self._samples - at)
+            packet.duration = min(length, samples - at)
             packet.pts = packet.dts = start + max(0, at)  # a time below 0 would shift the picture
             at += packet.duration
             yield packet

@@ -109,7 +109,7 @@ def train(
         float,
         typer.Option(
             min=0,
-            help="Pull of DNSMOS in the loss, at most this share of the rest's: 0.2 to 2; "
+            help="Pull of DNSMOS in the loss, at most so many times the rest's: 0.2 to 2; "
             "needs the extra train-mos.",
         ),
     ] = TrainConfig.opinion,

@@ -5,7 +5,7 @@ brings it as an ONNX file: convolutions over log power spectra, the largest answ
 three dense layers. Needs the extra `train-mos`.
 
 A network that judges can be fooled, so three things bound its pull: an estimate gains nothing by more than the
-clean speech has, bins have a floor, and the gradient is at most a share of that of the rest of the loss
+clean speech has, bins have a floor, and the gradient is at most so many times that of the rest of the loss
 (`pull`). What it brings has to show in judges that are not in the loss.
 
 Glossary: B batch, T samples, F frames.

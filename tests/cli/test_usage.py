@@ -157,6 +157,7 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
     assert not Path("out.wav").exists()
 
 
+@posix
 def test_closed_streams(take, weights):
     """Input and output that are needed are one line; without standard error, the work is done."""
 

@@ -23,7 +23,7 @@ from slimclean.train.opinion import LEVELS_DB, pull, read_network
 from slimclean.train.perceptual import disturbance
 from slimclean.train.state import is_matrix
 
-PESQ, STOI, PAUSES = 0.42, 3.0, 0.07
+PESQ, STOI = 0.42, 3.0
 WEIGHT_DECAY, CLIP, AVERAGE, ROW_FACTOR = 0.05, 2.0, 0.998, 2.0
 FIRST_SCALE, LARGEST_SCALE = 256.0, 8192.0
 """Of the gradient, against underflow in half precision: up by little, down by half when it overflows."""
@@ -86,8 +86,16 @@ class RowByFourier(nn.Module):
 class Step:
     """One step on one batch: `load` it, then `run`. All state is in tensors that stay where they are."""
 
-    def __init__(self, network: SlimmableDemucs, batch: int, samples: int, opinion: float) -> None:
-        self.network, self.opinion = network, opinion
+    def __init__(
+        self,
+        network: SlimmableDemucs,
+        batch: int,
+        samples: int,
+        opinion: float,
+        beyond: float = 0.0,
+        pauses: float = 0.07,
+    ) -> None:
+        self.network, self.opinion, self.beyond, self.pauses = network, opinion, beyond, pauses
         self.full, self.routed = batch // 4, batch // 3
         device = network.resampler.matrix.device
         self.half = device.type == "cuda"
@@ -173,10 +181,10 @@ class Step:
         enhanced = enhanced.index_copy(0, some, given)
         pesq, stoi = disturbance(clean, enhanced), unintelligibility(clean, enhanced)
         pauses = pause_loss(clean, enhanced, self.noisy * scale)
-        losses = enhancement_loss(clean, enhanced) + PESQ * pesq + STOI * stoi + PAUSES * pauses
+        losses = enhancement_loss(clean, enhanced) + PESQ * pesq + STOI * stoi + self.pauses * pauses
         total, points = losses.mean(), torch.zeros_like(losses)
         if self.judge is not None:
-            points = self.judge.points_lost(clean[some], given, self.level_db[some])
+            points = self.judge.points_lost(clean[some], given, self.level_db[some], self.beyond)
             total = total + self.opinion * pull(losses[some], points, given).sum() / len(losses)
         self.log.copy_(torch.stack([x.detach().mean() for x in (losses, pesq, stoi, pauses, points)]))
         return torch.autograd.grad(total * self.scale, out)[0]

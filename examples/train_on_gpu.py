@@ -1,6 +1,6 @@
 """Train on one GPU for some minutes, as the last stages of the packaged weights were trained.
 
-    python examples/train_on_gpu.py slim-demucs-12 corpus/manifest.csv runs/gpu --minutes 12
+    python examples/train_on_gpu.py slim-demucs-14 corpus/manifest.csv runs/gpu --minutes 12
 
 writes the averaged weights as runs/gpu/model.safetensors, with the router of the start. Then
 
@@ -104,7 +104,8 @@ def main(arguments: argparse.Namespace) -> None:
     mixer = Mixer(*libraries, MIX)
     hop = header.config.frame_hop
     samples = round(arguments.segment_s * SAMPLE_RATE / hop) * hop
-    step = Step(start.float().to(device).train(), arguments.batch, samples, arguments.opinion)
+    pulls = arguments.opinion, arguments.opinion_beyond, arguments.pauses
+    step = Step(start.float().to(device).train(), arguments.batch, samples, *pulls)
     supply = batches(mixer, step, arguments.processes, arguments.seed)
     step.load(next(supply))
     if device.type == "cuda":
@@ -144,6 +145,8 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--hold", type=float, default=0.35, help="share of the time before the rate falls to 0")
     parser.add_argument("--opinion", type=float, default=0.0, help="pull of DNSMOS; see `slimclean train`")
+    parser.add_argument("--opinion-beyond", type=float, default=0.0, help="points beyond the clean speech's")
+    parser.add_argument("--pauses", type=float, default=0.07, help="weight of what is left in pauses")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--segment-s", type=float, default=3.2)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that mix")

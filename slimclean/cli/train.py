@@ -113,6 +113,10 @@ def train(
             "needs the extra train-mos.",
         ),
     ] = TrainConfig.opinion,
+    opinion_beyond: Annotated[
+        float,
+        typer.Option(min=0, help="Points that --opinion still asks for beyond those of the clean speech."),
+    ] = TrainConfig.opinion_beyond,
     seed: int = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
@@ -164,6 +168,7 @@ def train(
             intelligibility=intelligibility,
             pauses=pauses,
             opinion=opinion,
+            opinion_beyond=opinion_beyond,
             seed=seed,
             valid_every=valid_every,
             workers=workers,

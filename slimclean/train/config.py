@@ -47,7 +47,9 @@ class TrainConfig:
     pauses: float = 0.0
     """Weight of what is left in pauses, in factors of ten of power: around 0.08."""
     opinion: float = 0.0
-    """Pull of DNSMOS, at most this share of that of the rest of the speech loss: 0.2 to 0.5."""
+    """Pull of DNSMOS, at most so many times that of the rest of the speech loss: 0.2 to 2."""
+    opinion_beyond: float = 0.0
+    """Points that DNSMOS still asks for beyond those of the clean speech."""
     ema: float = 0.999
     clip: float = 2.0
     weight_decay: float = 0.05
@@ -68,7 +70,7 @@ class TrainConfig:
             raise UsageError(f"`segment_s` takes a number of seconds above 0, not {self.segment_s:g}")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"`lr` takes a number above 0, not {self.lr:g}")
-        for name in ("beta", "gamma", "perceptual", "intelligibility", "pauses", "opinion"):
+        for name in ("beta", "gamma", "perceptual", "intelligibility", "pauses", "opinion", "opinion_beyond"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"`{name}` takes a number of at least 0, not {getattr(self, name):g}")
         if self.seed < 0:

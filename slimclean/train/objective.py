@@ -73,7 +73,8 @@ class Objective:
             log["pauses"] = float(pauses.detach().mean())
         if self.judge is not None:
             levels = torch.from_numpy(rng.uniform(*LEVELS_DB, len(noisy)).astype(np.float32))
-            points = self.judge.points_lost(wanted, given, levels.to(noisy.device))
+            levels = levels.to(noisy.device)
+            points = self.judge.points_lost(wanted, given, levels, self.config.opinion_beyond)
             losses = losses + self.config.opinion * pull(losses, points, given)
             log["opinion"] = float(points.detach().mean())
         loss = losses.mean()

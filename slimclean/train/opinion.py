@@ -5,8 +5,8 @@ brings it as an ONNX file: convolutions over log power spectra, the largest answ
 three dense layers. Needs the extra `train-mos`.
 
 A network that judges can be fooled, so three things bound its pull: an estimate gains nothing by more than the
-clean speech has, bins have a floor, and the gradient is at most so many times that of the rest of the loss
-(`pull`). What it brings has to show in judges that are not in the loss.
+clean speech has, or so many points beyond, bins have a floor, and the gradient is at most so many times that
+of the rest of the loss (`pull`). What it brings has to show in judges that are not in the loss.
 
 Glossary: B batch, T samples, F frames.
 """
@@ -27,6 +27,8 @@ FLOOR = 3e-6
 moves scores of recordings by less than .01."""
 LEVELS_DB = (-30.0, -20.0)
 """DNSMOS depends on the level, so levels are drawn from here, in dB re full scale."""
+SHARES = (0.2, 0.2, 0.6)
+"""Of signal, background and overall in the points."""
 ENOUGH = 0.3
 """Points lost from which on the pull is whole; below, it shrinks in proportion."""
 
@@ -82,16 +84,18 @@ class Opinion(nn.Module):
         out: Tensor = self.dense(self.layers(power.log10()[:, None]).amax((2, 3)))
         return out
 
-    def points_lost(self, clean: Tensor, enhanced: Tensor, levels_db: Tensor) -> Tensor:
-        """Count the points, a mean of the three, by which `enhanced` lies under `clean`, [B, T] x 2 -> [B].
+    def points_lost(self, clean: Tensor, enhanced: Tensor, levels_db: Tensor, beyond: float = 0.0) -> Tensor:
+        """Count the points by which `enhanced` lies under `clean` and `beyond` points more, [B, T] x 2 -> [B].
 
-        Both are judged with `clean` at an RMS of `levels_db` [B] re full scale; 0 where it is silent.
+        They are a mean of the three, weighted by `SHARES`. Both are judged with `clean` at an RMS of
+        `levels_db` [B] re full scale; 0 where it is silent.
         """
         rms = clean.square().mean(-1, keepdim=True).sqrt()
         gain = 10 ** (levels_db[:, None] / 20) / rms.clamp_min(1e-3)
         with torch.no_grad():
-            best = self(clean * gain)
-        points: Tensor = (best - self(enhanced * gain)).clamp_min(0).mean(-1) * (rms[:, 0] > 1e-3)
+            best = self(clean * gain) + beyond
+        lost = (best - self(enhanced * gain)).clamp_min(0)
+        points: Tensor = lost @ lost.new_tensor(SHARES) * (rms[:, 0] > 1e-3)
         return points
 
 

@@ -36,6 +36,27 @@ def example():
 
 
 @pytest.fixture(scope="module")
+def steady():
+    """The script for slow speech."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        return importlib.import_module("steady_levels")
+
+
+@pytest.fixture
+def manifest(corpus, tmp_path):
+    rows = [
+        {"path": file, "kind": file.parent.parent.name, "corpus": file.parent.name, "split": "train"}
+        for file in corpus.rglob("*.wav")
+    ]
+    with (tmp_path / "manifest.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
 def training(example):
     """What feeds it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -61,12 +82,12 @@ def test_a_step_is_one_of_the_package(example, small, tmp_path, monkeypatch):
     noisy = torch.randn(6, SAMPLES)
     clean = 0.5 * noisy + 0.1 * torch.randn(6, SAMPLES)
     ufs = torch.tensor([1, 1, 0.25, 0.25, 0.25, 0.25])[:, None].repeat(1, 40)
-    losses = {"perceptual": example.PESQ, "intelligibility": example.STOI, "pauses": example.PAUSES}
+    losses = {"perceptual": example.PESQ, "intelligibility": example.STOI, "pauses": 0.1}
     config = TrainConfig(tmp_path, **losses, lr=1e-3, weight_decay=example.WEIGHT_DECAY, static_ufs=(0.25,))
     state = State(config, SMALL, torch.device("cpu"), bf16=False)
     state.network.load_state_dict(small.state_dict())
 
-    step = example.Step(copy.deepcopy(small), 6, SAMPLES, 0.0)
+    step = example.Step(copy.deepcopy(small), 6, SAMPLES, 0.0, pauses=0.1)
     monkeypatch.setattr(step, "_ufs", lambda: step.uf)
     step.load(example.Batch(noisy, clean, ufs, step.knots, step.level_db, old=False))
     step.run(1e-3)
@@ -113,21 +134,13 @@ def test_what_overflows_is_skipped(example, small):
     assert float(step.scale) == example.FIRST_SCALE / 2
 
 
-def test_it_trains(corpus, weights, tmp_path):
-    rows = [
-        {"path": file, "kind": file.parent.parent.name, "corpus": file.parent.name, "split": "train"}
-        for file in corpus.rglob("*.wav")
-    ]
-    with (tmp_path / "manifest.csv").open("w", newline="") as out:
-        writer = csv.DictWriter(out, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+def test_it_trains(manifest, weights, tmp_path):
     short = ["--minutes", "0.02", "--batch", "6", "--segment-s", "0.32", "--processes", "1"]
     command = [
         sys.executable,
         EXAMPLES / "train_on_gpu.py",
         weights,
-        tmp_path / "manifest.csv",
+        manifest,
         tmp_path / "out",
         *short,
     ]
@@ -143,3 +156,36 @@ def test_it_trains(corpus, weights, tmp_path):
 def test_the_mix_is_one(training, libraries):
     noisy, clean = Mixer(*libraries, training.MIX).draw(np.random.default_rng(0), SAMPLES)
     assert noisy.shape == clean.shape == (SAMPLES,)
+
+
+def test_slow_speech_lasts_longer_at_a_level_of_its_own(steady, libraries):
+    slow = steady.slowed(np.random.default_rng(0), libraries[0], SAMPLES)
+    assert slow.shape == (SAMPLES,)
+    assert slow.std() == pytest.approx(1, abs=0.02)
+
+
+def test_only_loud_frames_under_both_fixed_ufs_are_dips(steady):
+    hop, slow = SMALL.frame_hop, torch.ones(1, 4 * SMALL.frame_hop)
+    slow[:, -hop:] *= 0.01
+    lowest = steady.levels_db(slow, hop)
+    factor = 10 ** (torch.tensor([0, 6.0, -2 - steady.ALLOWED_DB, -2]) / 20)
+    given = slow * factor.repeat_interleave(hop)
+    torch.testing.assert_close(steady.dips(slow, lowest, given, hop), torch.tensor(4 / 3), rtol=1e-3, atol=0)
+    assert steady.dips(slow, lowest, slow, hop) == 0
+
+
+def test_ufs_alternate(steady):
+    rng, ufs = np.random.default_rng(0), SMALL.ufs
+    drawn = [steady.alternating(rng, ufs, 12) for _ in range(40)]
+    assert any(torch.equal(x, torch.tensor([ufs[0], ufs[3]]).repeat(6)) for x in drawn)
+    assert {u for x in drawn for u in x.tolist()} == set(torch.tensor(ufs).tolist())
+
+
+def test_it_steadies(steady, manifest, weights, tmp_path):
+    """The router stays, all else moves."""
+    out = tmp_path / "steady.safetensors"
+    short = ["--minutes", "0.02", "--segment-s", "0.64", "--lr", "1e-3"]
+    steady.main(steady.parser().parse_args(list(map(str, [weights, manifest, out, *short]))))
+    start, found = (dict(checkpoint.load(file)[0].named_parameters()) for file in (weights, out))
+    for name, p in found.items():
+        assert name.startswith("router.") == bool((p == start[name]).all()), name

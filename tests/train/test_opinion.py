@@ -61,6 +61,7 @@ def test_noise_costs_points_and_clean_speech_none(judge, pair):
     torch.testing.assert_close(judge.points_lost(3 * clean, 3 * noisy, LEVEL), lost, rtol=1e-3, atol=1e-3)
     assert (judge.points_lost(clean, noisy, LEVEL + 10) - lost).abs() > 0.01
     assert judge.points_lost(clean, clean, LEVEL) == 0
+    torch.testing.assert_close(judge.points_lost(clean, clean, LEVEL, 0.3), torch.tensor([0.3]))
     assert judge.points_lost(torch.zeros_like(clean), noisy, LEVEL) == 0
 
 
@@ -70,7 +71,7 @@ def test_what_is_better_does_not_pay_for_what_is_worse(monkeypatch):
     judge = Opinion.__new__(Opinion)
     torch.nn.Module.__init__(judge)
     lost = judge.points_lost(torch.ones(1, 100), torch.ones(1, 100), LEVEL)
-    torch.testing.assert_close(lost, torch.tensor([0.2]))
+    torch.testing.assert_close(lost, torch.tensor([opinion.SHARES[0] * 0.6]))
 
 
 def test_its_gradient_goes_its_own_way_as_far_as_that_of_the_rest():
@@ -120,7 +121,8 @@ def test_the_objective_weighs_it(judge, pair, small, tmp_path, monkeypatch):
     assert float(outcome.loss.detach()) == pytest.approx(float(plain.loss.detach()))
     torch.testing.assert_close(full - rest, 2 * (half - rest), rtol=1e-2, atol=1e-3 * float(rest.abs().max()))
     assert (half - rest).norm() > 0.01 * rest.norm()
-    heard, enhanced, level = judged[-1]
+    heard, enhanced, level, beyond = judged[-1]
+    assert beyond == 0
     scale = 1 / noisy.square().mean().sqrt()
     torch.testing.assert_close(heard, clean * scale)
     torch.testing.assert_close(enhanced, small.backbone(noisy, 1.0) * scale)
@@ -135,12 +137,12 @@ def test_training_takes_it_as_an_option(judge, corpus, tmp_path, monkeypatch):
     sizes = ("--hidden", "4", "--router-channels", "8")
     audio = ("--speech", corpus / "speech", "--noise", corpus / "noise", "--segment-s", "0.32")
     short = ("--steps", "2", "--valid-count", "0", "--teach-count", "0", "--workers", "2", "--loaders", "0")
-    done = run("train", tmp_path / "run", *audio, *sizes, *short, "--opinion", "0.5")
+    done = run("train", tmp_path / "run", *audio, *sizes, *short, "--opinion", "0.5", "--opinion-beyond", "2")
     assert done.exit_code == 0, done.output
     with open(tmp_path / "run" / "train.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
-    assert all(float(row["opinion"]) > 0 for row in rows)
+    assert all(float(row["opinion"]) > 1 for row in rows)
 
 
 @pytest.mark.parametrize("package", ["speechmos", "onnx"])

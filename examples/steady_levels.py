@@ -1,0 +1,152 @@
+"""Train on until slow speech keeps its level while the UF changes from frame to frame.
+
+    python examples/steady_levels.py runs/gpu/model.safetensors corpus/manifest.csv steady.safetensors
+
+A vowel that is held, or slowed down, can come out softer under alternating UFs than under either of them: the
+smaller takes it for noise, and what the other hears of it is then too little. Half of the examples are slowed
+speech under such UFs, which learns the output at UF 1 and pays for frames that lie under both fixed UFs; the
+other half are mixtures under the router, held to what they were. The router stays; the weights are the mean
+over the second half of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from slimclean.dsp import SAMPLE_RATE
+from slimclean.model import checkpoint
+from slimclean.model.demucs import SlimmableDemucs
+from slimclean.model.slimmable import FrameWidths
+from slimclean.train.losses import enhancement_loss
+from slimclean.train.mix import MixConfig, Mixer
+from slimclean.train.sources import Library, load_library, read_manifest
+from slimclean.train.tasks import random_targets
+
+PATTERNS = ((0, 3), (0, 3), (0, 1), (2, 0, 3, 1), (0, 2), (0, 4), (1, 3))
+"""Candidate UFs, by number, in turn."""
+AT_RANDOM = 0.25
+"""Share of the slow examples with a UF drawn anew in every frame."""
+TARGETS = (0.1, 0.5)
+SLOWER = (0.4, 0.7)
+NOISE = (0.02, 0.12)
+"""RMS of white noise under slow speech, whose own is 1."""
+LOUD_DB, ALLOWED_DB = 15.0, 0.15
+DIP_WEIGHT, SEVERE = 8.0, 0.05
+"""Of the mean square in dB; above SEVERE it counts by its logarithm, for a few frames can lie 20 dB too low."""
+HALF = 2
+"""Examples of either kind in a batch."""
+
+
+def slowed(rng: np.random.Generator, speech: Library, samples: int) -> np.ndarray:
+    """Speech at an RMS of 1 that takes longer at the same pitch, float32 [samples]."""
+    while True:
+        rate = rng.uniform(*SLOWER)
+        waveform = librosa.effects.time_stretch(speech.crop(rng, round(samples * rate) + 2048), rate=rate)[
+            :samples
+        ]
+        if len(waveform) == samples and (level := waveform.std()) > 3e-3:
+            return (waveform / level + rng.uniform(*NOISE) * rng.normal(size=samples)).astype(np.float32)
+
+
+def alternating(rng: np.random.Generator, ufs: tuple[float, ...], frames: int) -> Tensor:
+    if rng.random() < AT_RANDOM:
+        return torch.from_numpy(rng.choice(ufs[:-1], frames).astype(np.float32))
+    pattern = [ufs[k] for k in PATTERNS[rng.integers(len(PATTERNS))]]
+    return torch.from_numpy(np.resize(pattern, frames).astype(np.float32))
+
+
+def levels_db(waveform: Tensor, hop: int) -> Tensor:
+    """[B, T] -> [B, F]."""
+    return 10 * torch.log10(waveform.unflatten(1, (-1, hop)).square().mean(2) + 1e-6)
+
+
+def dips(slow: Tensor, lowest: Tensor, given: Tensor, hop: int) -> Tensor:
+    """Mean square, in dB, by which loud frames of `given` lie under the levels `lowest` [B, F], [B, T] x 2."""
+    heard = levels_db(slow, hop)
+    loud = heard > heard.amax(1, keepdim=True) - LOUD_DB
+    return ((lowest - levels_db(given, hop) - ALLOWED_DB).clamp_min(0).square() * loud).sum() / loud.sum()
+
+
+def loss_of(
+    network: SlimmableDemucs, before: SlimmableDemucs, noisy: Tensor, ufs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Find the loss and the dips of a batch, its first HALF slow, [B, T] and [B, F]."""
+    hop, candidates = network.config.frame_hop, network.config.ufs
+    slow, mixtures = noisy[:HALF], noisy[HALF:]
+    with torch.no_grad():
+        fixed = [levels_db(network.backbone(slow, candidates[k]).float(), hop) for k in (0, 3)]
+        lowest = torch.minimum(*fixed)
+        kept = before.backbone(mixtures, FrameWidths.of(ufs[HALF:]))
+        wanted = torch.cat([before.backbone(slow, 1.0), kept]).float()
+    given = network.backbone(noisy, FrameWidths.of(ufs)).float()
+    dip = dips(slow, lowest, given[:HALF], hop)
+    bounded = torch.where(dip < SEVERE, dip, SEVERE * (1 + (dip / SEVERE + 1e-9).log()))
+    distance = enhancement_loss(wanted, given)
+    return distance[:HALF].mean() / 2 + distance[HALF:].mean() + DIP_WEIGHT * bounded, dip.detach()
+
+
+def main(arguments: argparse.Namespace) -> None:
+    torch.set_flush_denormal(True)
+    rng = np.random.default_rng(arguments.seed)
+    cache = arguments.out.parent / "cache"
+    speech, noise = (
+        load_library(read_manifest(arguments.manifest, kind, "train"), cache) for kind in ("speech", "noise")
+    )
+    mixer = Mixer(speech, noise, MixConfig(clean_only=0.1))
+    network, header = checkpoint.load(checkpoint.find(arguments.init))
+    before, hop, ufs = copy.deepcopy(network).eval(), header.config.frame_hop, header.config.ufs
+    frames = round(arguments.segment_s * SAMPLE_RATE / hop)
+    network.train().router.requires_grad_(requires_grad=False)
+    params = [p for p in network.parameters() if p.requires_grad]
+    average, averaged, done = [p.detach().clone() for p in params], 0, 0
+    optimiser = torch.optim.Adam(params, arguments.lr)
+    begun = time.monotonic()
+    while (part := (time.monotonic() - begun) / (60 * arguments.minutes)) < 1:
+        optimiser.param_groups[0]["lr"] = arguments.lr * min(1, (done + 1) / 10, max(0.05, 2 * (1 - part)))
+        drawn = [slowed(rng, speech, frames * hop) for _ in range(HALF)]
+        drawn += [mixer.draw(rng, frames * hop)[0] for _ in range(HALF)]
+        noisy = torch.from_numpy(np.stack(drawn).astype(np.float32))
+        with torch.no_grad():
+            routed = network.route(noisy[HALF:], float(random_targets(rng, 1, TARGETS)))
+        widths = torch.stack([*(alternating(rng, ufs, frames) for _ in range(HALF)), *routed])
+        loss, dip = loss_of(network, before, noisy, widths)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 2.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        done += 1
+        if part > 0.5:
+            averaged += 1
+            for mean, p in zip(average, params, strict=True):
+                mean.lerp_(p.detach(), 1 / averaged)
+        if done % 20 == 0:
+            print(f"{done} steps, {part:.0%}: loss {float(loss):.3f}, dips {float(dip):.4f}", flush=True)
+    weights = dict(network.named_parameters())
+    if averaged:
+        names = [name for name, p in weights.items() if p.requires_grad]
+        weights |= dict(zip(names, average, strict=True))
+    checkpoint.save(arguments.out, header.config, weights, header.info)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("init", help="packaged name or file of the weights to start from")
+    options.add_argument("manifest", type=Path)
+    options.add_argument("out", type=Path)
+    options.add_argument("--minutes", type=float, default=5.0)
+    options.add_argument("--lr", type=float, default=3e-5)
+    options.add_argument("--segment-s", type=float, default=2.56)
+    options.add_argument("--seed", type=int, default=0)
+    return options
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())

@@ -48,7 +48,7 @@ LISTENING = 7
 """Mixtures to hear pauses in besides each whose errors are measured; they cost no pass of the network."""
 LISTENING_BATCH, LISTENING_WEIGHT = 48, 3.0
 """Of those in a step, and what they weigh against savings."""
-PAUSE_ODDS = ((0.16, -1.5), (0.25, -0.5), (0.5, 2.5))
+PAUSE_ODDS = ((0.16, -1.5), (0.25, -1.1), (0.5, 2.5))
 """Targets, and the log odds that a pause has to have there; in octaves interpolated, and alike beyond."""
 LR, WEIGHT_DECAY = 4e-3, 0.01
 CLIP = 1.5

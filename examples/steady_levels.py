@@ -31,13 +31,15 @@ from slimclean.train.sources import Library, load_library, read_manifest
 from slimclean.train.tasks import random_targets
 
 PATTERNS = ((0, 3), (0, 3), (0, 1), (2, 0, 3, 1), (0, 2), (0, 4), (1, 3))
-"""Candidate UFs, by number, in turn."""
+"""Candidate UFs, by number, in turn; the network has five or more."""
 AT_RANDOM = 0.25
 """Share of the slow examples with a UF drawn anew in every frame."""
 TARGETS = (0.1, 0.5)
 SLOWER = (0.4, 0.7)
 NOISE = (0.02, 0.12)
 """RMS of white noise under slow speech, whose own is 1."""
+SPARE, SILENCE = 2048, 3e-3
+"""Samples of speech more than asked for, as stretching rounds, and the RMS that is none."""
 LOUD_DB, ALLOWED_DB = 15.0, 0.15
 DIP_WEIGHT, SEVERE = 8.0, 0.05
 """Of the mean square in dB; above SEVERE it counts by its logarithm, for a few frames can lie 20 dB too low."""
@@ -49,11 +51,10 @@ def slowed(rng: np.random.Generator, speech: Library, samples: int) -> np.ndarra
     """Speech at an RMS of 1 that takes longer at the same pitch, float32 [samples]."""
     while True:
         rate = rng.uniform(*SLOWER)
-        waveform = librosa.effects.time_stretch(speech.crop(rng, round(samples * rate) + 2048), rate=rate)[
-            :samples
-        ]
-        if len(waveform) == samples and (level := waveform.std()) > 3e-3:
-            return (waveform / level + rng.uniform(*NOISE) * rng.normal(size=samples)).astype(np.float32)
+        short = speech.crop(rng, round(samples * rate) + SPARE)
+        slow = librosa.effects.time_stretch(short, rate=rate)[:samples]
+        if len(slow) == samples and (level := slow.std()) > SILENCE:
+            return (slow / level + rng.uniform(*NOISE) * rng.normal(size=samples)).astype(np.float32)
 
 
 def alternating(rng: np.random.Generator, ufs: tuple[float, ...], frames: int) -> Tensor:
@@ -128,7 +129,9 @@ def main(arguments: argparse.Namespace) -> None:
             for mean, p in zip(average, params, strict=True):
                 mean.lerp_(p.detach(), 1 / averaged)
         if done % 20 == 0:
-            print(f"{done} steps, {part:.0%}: loss {float(loss):.3f}, dips {float(dip):.4f}", flush=True)
+            print(
+                f"{done} steps, {part:.0%}: loss {float(loss.detach()):.3f}, dips {float(dip):.4f}", flush=True
+            )
     weights = dict(network.named_parameters())
     if averaged:
         names = [name for name, p in weights.items() if p.requires_grad]

@@ -20,6 +20,7 @@ import librosa
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.model import checkpoint
@@ -107,7 +108,7 @@ def main(arguments: argparse.Namespace) -> None:
     frames = round(arguments.segment_s * SAMPLE_RATE / hop)
     network.train().router.requires_grad_(requires_grad=False)
     params = [p for p in network.parameters() if p.requires_grad]
-    average, averaged, done = [p.detach().clone() for p in params], 0, 0
+    average, done = AveragedModel(network), 0
     optimiser = torch.optim.Adam(params, arguments.lr)
     begun = time.monotonic()
     while (part := (time.monotonic() - begun) / (60 * arguments.minutes)) < 1:
@@ -125,18 +126,13 @@ def main(arguments: argparse.Namespace) -> None:
         optimiser.zero_grad()
         done += 1
         if part > 0.5:
-            averaged += 1
-            for mean, p in zip(average, params, strict=True):
-                mean.lerp_(p.detach(), 1 / averaged)
+            average.update_parameters(network)
         if done % 20 == 0:
             print(
                 f"{done} steps, {part:.0%}: loss {float(loss.detach()):.3f}, dips {float(dip):.4f}", flush=True
             )
-    weights = dict(network.named_parameters())
-    if averaged:
-        names = [name for name, p in weights.items() if p.requires_grad]
-        weights |= dict(zip(names, average, strict=True))
-    checkpoint.save(arguments.out, header.config, weights, header.info)
+    found = average.module if average.n_averaged else network
+    checkpoint.save(arguments.out, header.config, dict(found.named_parameters()), header.info)
 
 
 def parser() -> argparse.ArgumentParser:

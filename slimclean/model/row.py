@@ -23,7 +23,10 @@ class RowConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is None:
             return x
-        return row_sum(F.pad(x.float().mT, (0, self.look_ahead), "replicate").mT, self.weight)
+        with torch.autocast(x.device.type, enabled=False):
+            padded = F.pad(x.float().mT, (0, self.look_ahead), "replicate")
+            # The same as `row_sum`, but its gradients take half the time.
+            return F.conv1d(padded, self.weight.T[:, None], groups=x.shape[2]).mT
 
 
 def row_sum(x: Tensor, weight: Tensor) -> Tensor:

@@ -21,15 +21,25 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bring the singular values of [..., n, m] near 1 (Newton-Schulz, in `dtype`)."""
+    """Bring the singular values of [..., n, m] near 1 (Newton-Schulz; products with the update in `dtype`).
+
+    What the iteration multiplies x by are polynomials of x x^T, and these commute. So only they are iterated,
+    small and square, and x is multiplied twice, at the beginning and at the end, however many steps there are.
+    """
     n, m = update.shape[-2:]
     x = update.reshape(-1, n, m)
     x = (x.mT if n > m else x).to(dtype)
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for _ in range(STEPS):
-        gram = torch.bmm(x, x.mT)
+    gram = torch.bmm(x, x.mT).float()
+    total = None
+    for left in reversed(range(STEPS)):
         polynomial = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
-        x = torch.baddbmm(x, polynomial, x, beta=A)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(A)
+        total = polynomial if total is None else torch.bmm(polynomial, total)
+        if left:
+            gram = torch.bmm(polynomial, torch.bmm(gram, polynomial))
+    assert total is not None
+    x = torch.bmm(total.to(dtype), x)
     return (x.mT if n > m else x).to(update.dtype).reshape(update.shape)
 
 

@@ -54,7 +54,7 @@ def test_pytorch_counts_the_same(uf):
     # The second tap of a convolution has no partner at one end of the signal: one product less a layer.
     for inputs, channels in itertools.pairwise((1, *config.channels)):
         counted += 2 * config.stride * inputs * width(uf, channels)
-    wanted = convolution_macs(config, uf) + gru_macs(config)
+    wanted = convolution_macs(config, uf) + gru_macs(config) + row_macs(config)
     assert counted / noisy.shape[1] == pytest.approx(wanted, rel=1e-9)
 
 

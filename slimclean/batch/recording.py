@@ -23,7 +23,6 @@ from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import reason
-from slimclean.scoring.pairs import Score, ScorePair, score_pair
 
 Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
@@ -183,6 +182,8 @@ def _enhance_into(
 def score_output(result: FileResult, task: Task) -> None:
     """Fill in the columns that need a reference; a measure without a value leaves a warning."""
     assert task.reference is not None
+    from slimclean.scoring.pairs import Score, ScorePair, score_pair  # a twentieth of the time to start
+
     pair = ScorePair(task.destination.name, task.reference, task.destination, track=result.track)
     try:
         score = score_pair(pair)

@@ -264,7 +264,7 @@ def test_whatever_scoring_raises_the_recording_is_enhanced(tmp_path, enhancer, m
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("slimclean.batch.recording.score_pair", fail)
+    monkeypatch.setattr("slimclean.scoring.pairs.score_pair", fail)
     take = write(tmp_path / "a.wav")
     (result,) = enhance_paths([take], tmp_path / "b.wav", enhancer, references=take)
     assert (result.status, result.error) == ("enhanced", "")

@@ -21,6 +21,7 @@ from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.evaluation import folder_pairs
+from slimclean.train import muon
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
 from slimclean.train.loop import train
@@ -40,6 +41,21 @@ def test_orthogonalised_updates_have_level_singular_values():
         values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
         assert values.min() > 0.3
         assert values.max() < 1.4
+
+
+def test_updates_are_orthogonalised_as_the_source_says():
+    """Newton-Schulz as its source writes it, in double precision, on updates of very unlike singular values."""
+    torch.manual_seed(0)
+    for shape in ((2, 128, 512), (3, 16, 40), (50, 20)):
+        update = torch.randn(shape) @ torch.diag(torch.logspace(0, -4, shape[-1]))
+        x = update.double().mT if shape[-2] > shape[-1] else update.double()
+        x = x / torch.linalg.matrix_norm(x, keepdim=True)
+        for _ in range(muon.STEPS):
+            gram = x @ x.mT
+            x = muon.A * x + (muon.B * gram + muon.C * gram @ gram) @ x
+        wanted = (x.mT if shape[-2] > shape[-1] else x).float()
+        torch.testing.assert_close(orthogonalise(update), wanted, rtol=0, atol=1e-4)
+        torch.testing.assert_close(orthogonalise(update, torch.bfloat16), wanted, rtol=0, atol=0.05)
 
 
 SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}

@@ -31,6 +31,7 @@ def orthogonalise(update: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _on_all(x: Tensor) -> Tensor:
+    """Iterate as the source writes it, on matrices [k, n, m]."""
     for _ in range(STEPS):
         gram = torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)

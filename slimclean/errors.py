@@ -33,6 +33,10 @@ class UndefinedMetricError(SlimcleanError):
     """The measure has no value here; the message says why."""
 
 
+class SlimcleanWarning(UserWarning):
+    """What slimclean goes on after; `slimclean train` reports it in one line."""
+
+
 @contextmanager
 def needs(what: str, extra: str) -> Iterator[None]:
     """Import optional packages within; raises `MissingDependencyError` where one is absent.

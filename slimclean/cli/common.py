@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from slimclean.batch.task import STREAM
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 
 Uf = float | Literal["auto"]
 UfText = Annotated[
@@ -151,6 +152,26 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         complain(error.strerror or str(error), str(error.filename or ""))
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Turn our warnings into lines on stderr too, above a progress bar; those of libraries stay as they are."""
+    from tqdm import tqdm
+
+    others = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, SlimcleanWarning):
+            with tqdm.external_write_mode(sys.stderr):
+                complain(str(message))
+        else:
+            others(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SlimcleanWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def parse_uf(text: str, ctx: Any = None) -> Uf:

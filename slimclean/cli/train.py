@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slimclean.cli.common import Device, one_line_errors, parse_numbers, show
+from slimclean.cli.common import Device, one_line_errors, one_line_warnings, parse_numbers, show
 from slimclean.errors import UsageError
 from slimclean.train.config import TrainConfig
 
@@ -146,7 +146,7 @@ def train(
 
     Example: slimclean train runs/first --speech ./speech --noise ./noise --steps 20000
     """
-    with one_line_errors():
+    with one_line_errors(), one_line_warnings():
         from slimclean.train.run import train_from_files
 
         config = TrainConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from slimclean import audio
 from slimclean.audio.atomic import replacing
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ def scan_folder(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
+def read_at_16k(path: Path) -> np.ndarray:
+    """Read a recording at 16 kHz, float32 [C, T]; one that cannot be read warns, and is [1, 0]."""
+    try:
+        return resample(*audio.read(path), SAMPLE_RATE)
+    except AudioError as error:
+        warnings.warn(f"{error}; it is left out", SlimcleanWarning, stacklevel=3)
+        return np.zeros((1, 0), np.float32)
+
+
 def load_library(
     files: list[tuple[Path, str]], cache: Path, weights: dict[str, float] | None = None
 ) -> Library:
@@ -84,6 +94,7 @@ def load_library(
 
     A corpus is drawn in proportion to the square root of its hours times its entry in
     `weights` (1 when absent), and within it each clip in proportion to its length.
+    What cannot be read is left out, with a warning. Raises `SlimcleanError` where nothing can.
     """
     if not files:
         raise SlimcleanError("no training audio found")
@@ -94,10 +105,11 @@ def load_library(
         lengths = []
         with replacing(base.with_suffix(".int16")) as temporary, temporary.open("wb") as out:
             for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
-                waveform, rate = audio.read(path)
-                mono = resample(waveform.mean(0, keepdims=True), rate, SAMPLE_RATE)[0]
+                mono = read_at_16k(path).mean(0)
                 out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
                 lengths.append(len(mono))
+            if not any(lengths):
+                raise SlimcleanError(f"none of {len(files)} recordings of {files[0][1]} and others holds sound")
         with replacing(index) as temporary:
             temporary.write_text(json.dumps(lengths))
     lengths = json.loads(index.read_text())

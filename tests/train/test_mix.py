@@ -13,12 +13,10 @@ from mixing import PLAIN, mixer_of
 from test_examples import PAIR
 
 from slimclean import audio
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import checkpoint
 from slimclean.train import acoustics, voices
-from slimclean.train.config import TrainConfig
 from slimclean.train.mix import MixConfig, MixDataset, read_mix
-from slimclean.train.run import train_from_files
 from slimclean.train.sources import Clip, Library, load_library, scan_folder
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
@@ -35,6 +33,26 @@ def test_libraries_hold_every_file_once_and_reuse_their_cache(corpus, tmp_path):
     rng = np.random.default_rng(0)
     assert library.crop(rng, 1000).shape == (1000,)
     assert library.crop(rng, 60_000).shape == (60_000,)  # longer than any clip
+
+
+def test_what_cannot_be_read_is_left_out_with_a_warning(corpus, tmp_path):
+    broken, not_numbers = tmp_path / "broken.wav", tmp_path / "nan.wav"
+    broken.write_bytes(b"no sound")
+    soundfile.write(not_numbers, np.full(100, np.nan), 16_000, "FLOAT")
+    left_out = [(broken, "a"), (not_numbers, "a")]
+    files = scan_folder(corpus / "speech")
+    with pytest.warns(SlimcleanWarning, match="it is left out") as told:
+        library = load_library([left_out[0], *files, left_out[1]], tmp_path / "cache")
+    assert [str(w.message).split(":")[0] for w in told] == [str(broken), str(not_numbers)]
+    whole = load_library(files, tmp_path / "cache")
+    assert [(clip.path, clip.length) for clip in library.clips] == [(c.path, c.length) for c in whole.clips]
+    np.testing.assert_array_equal(library.samples, whole.samples)
+    with (
+        pytest.warns(SlimcleanWarning, match="it is left out"),
+        pytest.raises(SlimcleanError, match="none of 2 recordings of a and others holds sound"),
+    ):
+        load_library(left_out, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 10.0, 25.0])
@@ -262,12 +280,18 @@ def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
     rooms = tmp_path / "rooms"
     rooms.mkdir()
     soundfile.write(rooms / "hall.wav", np.array([0, 0, 0.5, 0.1, -0.05]), 16_000)
+    (rooms / "broken.wav").write_bytes(b"no sound")
     seen = []
     monkeypatch.setattr(
         "slimclean.train.run.train", lambda config, mixer, **_: seen.append(mixer) or config.out
     )
-    config = TrainConfig(tmp_path / "run", steps=1)
-    train_from_files(config, speech=[corpus / "speech"], noise=[corpus / "noise"], rooms=rooms, valid_count=0)
+    folders = ["--speech", corpus / "speech", "--noise", corpus / "noise", "--rooms", rooms]
+    done = run("train", tmp_path / "run", *folders, "--valid-count", 0, "--teach-count", 0)
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if line.startswith("slimclean: ")]
+    broken = f"slimclean: {rooms / 'broken.wav'}: not a readable recording"
+    assert [line.split(" (")[0] for line in told] == [broken]
+    assert len(seen[0].rooms) == 1
     np.testing.assert_allclose(seen[0].rooms[0], [1, 0.2, -0.1], atol=1e-3)
 
 

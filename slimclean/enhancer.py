@@ -236,7 +236,7 @@ def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     channels = 0
     for block in blocks:
         x = np.asarray(block)
-        if np.issubdtype(x.dtype, np.integer):
+        if not np.issubdtype(x.dtype, np.floating):
             raise AudioError(f"a waveform holds floats within 1, not {x.dtype}")
         if x.ndim != 2 or not 1 <= len(x) <= MAX_CHANNELS:
             raise AudioError(f"a waveform is [T] or [C, T] with C at most {MAX_CHANNELS}, not {list(x.shape)}")

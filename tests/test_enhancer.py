@@ -179,7 +179,13 @@ def test_what_is_no_rate_is_refused(small, rate):
 def test_what_is_no_stream_is_refused(small, method):
     run = getattr(Enhancer(network=small), method)
     mono = voice(0.2)[None]
-    for blocks in ([mono[0]], [mono, np.repeat(mono, 2, 0)], [(1000 * mono).astype(np.int16)]):
+    for blocks in (
+        [mono[0]],
+        [mono, np.repeat(mono, 2, 0)],
+        [(1000 * mono).astype(np.int16)],
+        [mono > 0],
+        [1j * mono],
+    ):
         with pytest.raises(AudioError):
             list(run(blocks, 16_000))
     for rate in (0, "16000", 999, None):

@@ -20,7 +20,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from slimclean.errors import SlimcleanError, UsageError
 
 if sys.platform != "win32":
     import fcntl
@@ -67,7 +69,11 @@ class AtomicFile:
         if self._source is not None:
             mode = 0 if self._in_place else self._source.st_mode
         self.temporary, self._lock = _create(self.path, mode & 0o666 | 0o600)
-        self._mode = self.temporary.stat().st_mode & 0o777  # what the umask left
+        try:
+            self._mode = self.temporary.stat().st_mode & 0o777  # what the umask left
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def commit(self, mtime_ns: int | None = None) -> None:
         """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime_ns`."""
@@ -144,10 +150,26 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         file.commit()
 
 
-def check_writable(path: Path) -> None:
-    """Raise `OSError` where `path` could not be written, so that this is known before the work."""
-    with AtomicFile(path):
-        pass
+def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Raise `SlimcleanError` where `path` could not be written: known before hours of work.
+
+    Raises `UsageError` where it is one of `inputs`, which would be lost, and for -, which is no file's name.
+    """
+    if path == Path("-"):
+        raise UsageError("- is standard output; give the name of a file here")
+    if os.path.realpath(path) in {os.path.realpath(one) for one in inputs if one is not None}:
+        raise UsageError(f"{path} is one of the inputs, which would be lost")
+    try:
+        with AtomicFile(path):
+            pass
+    except OSError as error:
+        raise SlimcleanError(f"cannot write {path} ({error.strerror or error})") from error
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a new CSV or JSON file; raises `OSError`."""
+    # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def shared_mode(paths: Iterable[Path]) -> int:
@@ -225,15 +247,20 @@ def _create(path: Path, mode: int) -> tuple[Path, int | None]:
     while True:
         new = path.with_name(f".slimclean-{digest}-{machine}-{uuid.uuid4().hex}.part")
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        if sys.platform == "win32" or machine == NO_MACHINE:
+        try:
+            if sys.platform == "win32" or machine == NO_MACHINE:
+                os.close(descriptor)
+                return new, None
+            if lock(descriptor) and os.fstat(descriptor).st_nlink:  # else it was taken for a leftover just now
+                if _is_open_to_us(new):
+                    return new, descriptor
+                machine = NO_MACHINE
+                new.unlink()
             os.close(descriptor)
-            return new, None
-        if lock(descriptor) and os.fstat(descriptor).st_nlink:  # else it was taken for a leftover just now
-            if _is_open_to_us(new):
-                return new, descriptor
-            machine = NO_MACHINE
-            new.unlink()
-        os.close(descriptor)
+        except BaseException:  # an interrupt, say
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
 
 
 def _is_open_to_us(path: Path) -> bool:

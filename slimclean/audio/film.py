@@ -22,7 +22,7 @@ from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, add_chapters, without
 from slimclean.audio.film_vorbis import VorbisSpool
-from slimclean.audio.formats import AudioInfo
+from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.tracks import (
     header_first,
     import_av,
@@ -230,7 +230,7 @@ class Film:
             # PCM in Matroska has "2 channels" without places, which encoders refuse.
             placed = asked and not asked.endswith(" channels")
             known = placed and self._av.AudioLayout(asked).nb_channels == info.channels
-            layout = asked if known else _default_layout(info.channels)
+            layout = asked if known else USUAL_LAYOUTS.get(info.channels, f"{info.channels} channels")
             self._layout = dict(limit.layouts).get(layout, layout) if limit else layout
             self._sound = self._out.add_stream(codec.name, rate=info.sample_rate, layout=self._layout)
             kind = sample_format(info)
@@ -294,11 +294,6 @@ def sample_format(info: AudioInfo) -> str:
         )
     chosen = ENCODINGS[codec].sample_format or "flt"
     return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
-
-
-def _default_layout(channels: int) -> str:
-    usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-    return usual.get(channels, f"{channels} channels")
 
 
 def _step(info: AudioInfo) -> int:

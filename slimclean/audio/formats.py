@@ -19,8 +19,8 @@ LAYOUTS = {
     0x60F: "5.1(side)", 0x70F: "6.1", 0x63F: "7.1", 0xFF: "7.1(wide)",
 }  # fmt: skip
 """FFmpeg's names of channel masks."""
-USUAL_LAYOUTS = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""What so many channels of FLAC, Vorbis and Opus are for."""
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""What so many channels are for where nothing says it, as in FLAC, Vorbis and Opus."""
 MAX_CHANNELS = 64
 SAMPLE_RATES_HZ = (1_000, 768_000)
 LOUDEST = 1e6

@@ -93,6 +93,7 @@ class Input:
         if np.abs(block).max() >= FULL_SCALE:
             self.clipped_samples += sum(_clipped(channel) for channel in block)
         middle = block[:, block.shape[1] // 2 :][:, : 1 << 15]  # a sample of each block is enough
+        middle = middle - middle.mean(1, keepdims=True)
         power = np.square(np.abs(np.fft.rfft(middle * np.hanning(middle.shape[1])))).sum(0)
         split = int(NARROWBAND_HZ / self._rate * middle.shape[1])
         self._low += float(power[:split].sum())

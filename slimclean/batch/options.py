@@ -56,6 +56,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_loudness(self.form)
+        if self.jobs < 0:
+            raise UsageError(f"`jobs` takes a number of processes, or 0, not {self.jobs}")
         if self.loudness_per not in get_args(LoudnessPer):
             raise UsageError(
                 f"`loudness_per` takes {' or '.join(get_args(LoudnessPer))}, not {self.loudness_per}"

@@ -7,38 +7,30 @@ runs stay until there is something new to say of their recordings.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, TextIO
 
-from slimclean.audio.atomic import lock, replacing, shared_mode
+from slimclean.audio.atomic import lock, make_folder, open_text, replacing, shared_mode
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
-from slimclean.batch.report import COLUMNS, EXISTS, FileResult, Status
+from slimclean.batch.report import COLUMNS, EXISTS, FileResult
+from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load
 from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
-from slimclean.scoring.tables import open_text
 
 if TYPE_CHECKING:
     from typing import Self
 
-Row = dict[str, Any]
-"""A row as the file has it: text in CSV, values in JSON."""
 Key = tuple[str, str]
 """What recording and output are called, in their real folders: there is one row of them."""
 
-JSON_LINES = ".jsonl"
-LARGEST = 1e15
-"""No number of a report is larger."""
-LARGEST_FILE = 1 << 30
-_NEEDED = ("file", "output", "status")
 _DECIMALS = {
     "duration_s": 3,
     "mean_uf": 4,
@@ -89,30 +81,66 @@ class ReportWriter:
         self._rows: dict[Key, Row] = {}
         self._stream = exists(path) and not is_file(path)  # such as /dev/stdout
         try:
-            if not self._stream:
-                self._take_over(tasks, overwrite=overwrite)
-                self._write_all()
-            self._file = path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
-            lock(self._file.fileno())
+            if self._stream:
+                self._file = self._opened()
+                self._begin_stream()
+            else:
+                with self._claimed():
+                    self._take_over(tasks, overwrite=overwrite)
+                    self._write_all()
+                    self._file = self._opened()
+                    if not lock(self._file.fileno()):
+                        self._file.close()
+                        raise self._busy()
         except OSError as error:
             raise _cannot_write(path, error) from error
 
+    def _opened(self) -> TextIO:
+        return self._path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
+
+    def _begin_stream(self) -> None:
         try:
-            if self._stream:
-                self._file.write(self._header())
-                self._file.flush()
-        except OSError as error:
+            self._file.write(self._header())
+            self._file.flush()
+        except OSError:
             with suppress(OSError):
                 self._file.close()
-            raise _cannot_write(path, error) from error
+            raise
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Lock the report that is there, or an empty one, while it is replaced by one that is locked too.
+
+        So of two runs that begin together one raises, before it has written anything.
+        """
+        if os.name != "posix":  # there, what is open is not replaced
+            yield
+            return
+        make_folder(self._path.parent)
+        flags, is_new = os.O_RDWR | os.O_CLOEXEC, True
+        try:
+            claim = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, self._mode)
+        except FileExistsError:
+            claim, is_new = os.open(self._path, flags | os.O_CREAT, self._mode), False
+        try:
+            if not lock(claim) or not os.path.samestat(os.fstat(claim), self._path.stat()):
+                raise self._busy()
+            yield
+        except BaseException:
+            with suppress(OSError):
+                if is_new and os.path.samestat(os.fstat(claim), self._path.stat()):
+                    self._path.unlink()
+            raise
+        finally:
+            os.close(claim)
+
+    def _busy(self) -> UsageError:
+        return UsageError(f"{self._path}: another run writes it at the moment; give another name")
 
     def _take_over(self, tasks: Sequence[Task], *, overwrite: bool) -> None:
         """Begin with the rows of an earlier run over the same set."""
         if not is_file(self._path):
             return
-        with self._path.open("ab") as file:
-            if not lock(file.fileno()):
-                raise UsageError(f"{self._path}: another run writes it at the moment; give another name")
         try:
             columns, rows = load(self._path)
         except (ValueError, RecursionError, csv.Error) as error:
@@ -173,12 +201,12 @@ class ReportWriter:
                 csv.DictWriter(file, self._columns, restval="").writerows(self._rows.values())
 
     def _header(self) -> str:
-        return "" if self._json else _csv_line(self._columns)
+        return "" if self._json else csv_line(self._columns)
 
     def _line(self, row: Row) -> str:
         if self._json:
             return json.dumps({name: row.get(name) for name in self._columns}, allow_nan=False) + "\n"
-        return _csv_line(row.get(name, "") for name in self._columns)
+        return csv_line(row.get(name, "") for name in self._columns)
 
 
 def _of_one_set(keys: Sequence[Key], own: set[Key], tasks: Sequence[Task]) -> bool:
@@ -194,12 +222,6 @@ def _cannot_write(path: Path, error: OSError) -> SlimcleanError:
     return SlimcleanError(f"cannot write {path} ({error.strerror or error})")
 
 
-def _csv_line(cells: Iterable[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
-
-
 def _cell(name: str, value: object) -> object:
     if value is None or value == float("-inf"):  # the level of silence
         return ""
@@ -213,83 +235,3 @@ def _number(cell: object, value: object) -> object:
     if isinstance(value, float):
         return float(str(cell)) if math.isfinite(value) else None
     return None if cell == "" and not isinstance(value, str) else value
-
-
-# --- reading --------------------------------------------------------------------------------------
-
-
-def read_report(path: Path) -> list[FileResult]:
-    """Read the rows of a report, CSV or JSON lines; columns that are not known here are left out.
-
-    The file may come from anyone: raises `SlimcleanError` where it is no report.
-    """
-    kinds = get_type_hints(FileResult)
-    results = []
-    try:
-        for row in load(path)[1]:
-            cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in COLUMNS}
-            if cells["status"] not in get_args(Status):
-                raise ValueError(f"a status of {cells['status']!r}")
-            results.append(FileResult(**cells))
-    except OSError as error:
-        raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
-    except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
-        raise SlimcleanError(f"{path}: not a report of slimclean: {error}") from error
-    return results
-
-
-def load(path: Path) -> tuple[list[str], list[Row]]:
-    """Return the columns and rows of a report, the latest of each recording.
-
-    Half a line at the end is what a killed run left, and no row. Raises `OSError`, and `ValueError`,
-    `RecursionError` or `csv.Error` where the file is no report.
-    """
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError("larger than any")
-    data = path.read_bytes()
-    is_json = path.suffix.lower() == JSON_LINES
-    whole = data[: data.rfind(b"\n") + 1]
-    half = data.startswith(b"{") if is_json else _csv_line(COLUMNS).encode().startswith(data)
-    if data and not whole and not half:
-        raise ValueError("not one line")
-    text = whole.decode("utf-8-sig", "surrogateescape")
-    columns, rows = (_json_rows if is_json else _csv_rows)(text)
-    for row in rows:
-        if missing := [name for name in _NEEDED if name not in row]:
-            raise ValueError(f"no column {missing[0]}")
-    return columns, list({(str(row["file"]), str(row["output"])): row for row in rows}.values())
-
-
-def _csv_rows(text: str) -> tuple[list[str], list[Row]]:
-    lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
-    columns = lines[0] if lines else []
-    if lines and (missing := [name for name in _NEEDED if name not in columns]):
-        raise ValueError(f"no column {missing[0]}")
-    if len(lines) > 1 and len(lines[-1]) < len(columns):
-        del lines[-1]
-    if crooked := [line for line in lines if len(line) != len(columns)]:
-        raise ValueError(f"a line of {len(crooked[0])} cells, not {len(columns)}")
-    return columns, [dict(zip(columns, line, strict=True)) for line in lines[1:]]
-
-
-def _json_rows(text: str) -> tuple[list[str], list[Row]]:
-    rows: list[Row] = []
-    for line in text.split("\n"):
-        if line.strip():
-            row = json.loads(line, parse_constant=lambda _: None)
-            if not isinstance(row, dict):
-                raise ValueError("a line is no object")
-            rows.append(row)
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
-
-
-def _parsed(kind: Any, cell: Any) -> Any:
-    """Return a cell by the annotation of its field: a number where it says so, None without a finite one."""
-    for number in (int, float):
-        if number in get_args(kind):
-            if cell in (None, "") or not math.isfinite(float(cell)):
-                return None
-            if abs(float(cell)) > LARGEST:
-                raise ValueError(f"a number of {cell}")
-            return number(cell)
-    return "" if cell is None else str(cell)

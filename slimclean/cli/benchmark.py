@@ -47,11 +47,12 @@ def benchmark(
         import torch
 
         from slimclean import audio
+        from slimclean.audio.atomic import check_file
         from slimclean.dsp import SAMPLE_RATE
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring.benchmark import benchmark, speech_in_noise
-        from slimclean.scoring.tables import check_file, table
+        from slimclean.scoring.tables import table
 
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import warnings
@@ -27,7 +28,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the hardware makes that faster.")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use in one process. Default: all.")]
+MOST_CORES = 1024
+"""What options that count threads and processes take at most."""
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=MOST_CORES, help="Cores to use in one process. Default: all.")
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Packaged name or checkpoint file; see `slimclean models`.")
 ]
@@ -194,7 +199,8 @@ def parse_bit_rate(text: str | None) -> int | None:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(k?)", text.strip().lower())
     if found is None:
         raise typer.BadParameter(f"a bit rate such as 96k, not {text!r}", param_hint="--bitrate")
-    return round(float(found[1]) * (1000 if found[2] else 1))
+    rate = float(found[1]) * (1000 if found[2] else 1)
+    return round(rate) if rate < math.inf else sys.maxsize
 
 
 def parse_numbers(option: str, text: str) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ import typer
 from slimclean.batch.task import STREAM
 from slimclean.cli import reports
 from slimclean.cli.common import (
+    MOST_CORES,
     Device,
     Model,
     Precision,
@@ -166,7 +167,12 @@ def enhance(
     jobs: Annotated[
         int,
         typer.Option(
-            "--jobs", "-j", min=0, help="Recordings at a time, a core each; 0: what pays.", rich_help_panel=_RUN
+            "--jobs",
+            "-j",
+            min=0,
+            max=MOST_CORES,
+            help="Recordings at a time, a core each; 0: what pays.",
+            rich_help_panel=_RUN,
         ),
     ] = 0,
     backend: Annotated[

@@ -40,20 +40,21 @@ def evaluate(
     with one_line_errors():
         import joblib
 
+        from slimclean.audio.atomic import check_file
         from slimclean.audio.folder import list_folder
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring import evaluation
         from slimclean.scoring.dnsmos import require_speechmos
         from slimclean.scoring.metrics import MOS, SCORED
-        from slimclean.scoring.tables import check_file, table
+        from slimclean.scoring.tables import table
         from slimclean.show.curve import plot_curve, with_advantage
-        from slimclean.show.plot import require_matplotlib
+        from slimclean.show.plot import check_picture
 
         network = checkpoint.load(model)[0].to(pick_device(device))
         pairs = evaluation.folder_pairs(clean, noisy)
         if plot is not None:
-            require_matplotlib()
+            check_picture(plot)
         if mos:
             require_speechmos()
         inputs = [path for folder in (clean, noisy) for path in list_folder(folder).recordings]

@@ -33,12 +33,12 @@ def plot(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
+        from slimclean.audio.atomic import check_file
         from slimclean.enhancer import Enhancer
-        from slimclean.scoring.tables import check_file
         from slimclean.show.comparison import compare, preview
-        from slimclean.show.plot import plot_comparison, require_matplotlib
+        from slimclean.show.plot import check_picture, plot_comparison
 
-        require_matplotlib()
+        check_picture(output)
         check_file(output, [file, enhanced])
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
         comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)

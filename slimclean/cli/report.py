@@ -33,9 +33,9 @@ def report(
     """
     complaints: list[str] = []
     with one_line_errors():
-        from slimclean.batch.report_file import read_report
+        from slimclean.audio.atomic import check_file
+        from slimclean.batch.report_reading import read_report
         from slimclean.enhancer import Enhancer
-        from slimclean.scoring.tables import check_file
         from slimclean.show.page import check_page, write_report
 
         check_page(output)

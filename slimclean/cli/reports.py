@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
     """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
-    from slimclean.scoring.tables import check_file
+    from slimclean.audio.atomic import check_file
 
     if html is not None:
         from slimclean.show.page import check_page

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slimclean.batch.task import STREAM
-from slimclean.cli.common import complain, one_line_errors, show_rows
+from slimclean.cli.common import MOST_CORES, complain, one_line_errors, show_rows
 from slimclean.errors import UsageError
 
 
@@ -44,7 +44,9 @@ def score(
     align: Annotated[
         bool, typer.Option("--align", help="Take the delay of each estimate out before scoring.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: one per core.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=0, max=MOST_CORES, help="Processes; 0: one per core.")
+    ] = 1,
 ) -> None:
     """Score recordings against clean references.
 
@@ -65,6 +67,7 @@ def score(
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
+        from slimclean.audio.atomic import check_file
         from slimclean.scoring.groups import grouping, summarise_by_group
         from slimclean.scoring.pairs import (
             columns_of,
@@ -74,7 +77,7 @@ def score(
             score_pairs,
             summarise,
         )
-        from slimclean.scoring.tables import check_file, table
+        from slimclean.scoring.tables import table
 
         names = metric_names(f"{metrics},mos" if mos else metrics, alone=no_reference is not None)
         columns = columns_of(names, improvement=noisy is not None)
@@ -86,9 +89,9 @@ def score(
             raise UsageError("score takes REFERENCE and ESTIMATE, or --no-reference")
         groups = None if by is None else list(map(grouping(by), (pair.name for pair in pairs)))
         if plot is not None:
-            from slimclean.show.plot import require_matplotlib
+            from slimclean.show.plot import check_picture
 
-            require_matplotlib()
+            check_picture(plot)
         inputs = [
             Path(by) if by else None,
             *(path for p in pairs for path in (p.reference, p.estimate, p.noisy)),
@@ -96,7 +99,7 @@ def score(
         for path in (output, plot):
             if path is not None and not path == output == STREAM:
                 check_file(path, inputs)
-        scores = score_pairs(pairs, names, align=align, jobs=jobs or -1)
+        scores = score_pairs(pairs, names, align=align, jobs=jobs)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group
         summary = summarise(scores, columns) if groups is None else summarise_by_group(scores, columns)

@@ -221,10 +221,11 @@ def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
 def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
     """`value` as the option takes it; a path is seen from the file's folder."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    beyond_float = isinstance(value, int) and abs(value) > sys.float_info.max
     fits, wanted = {
         bool: (isinstance(value, bool), "true or false"),
         int: (number and (isinstance(value, int) or value.is_integer()), "a whole number"),
-        float: (number, "a number"),
+        float: (number and not beyond_float, "a number"),
         str: (number or isinstance(value, str), "text"),
         Path: (isinstance(value, str), "a path in quotes"),
     }[kind]

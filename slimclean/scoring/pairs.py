@@ -122,13 +122,15 @@ def score_pairs(
     align: bool = False,
     jobs: int = 1,
 ) -> list[Score]:
-    """Score every pair, in `jobs` processes; a pair that cannot be read is a row, never an exception.
+    """Score every pair, in `jobs` processes, as many as cores for 0; one that cannot be read is a row.
 
     With `align`, the delay of each estimate, and of each noisy recording, is taken out first.
     """
     columns_of(metrics, improvement=False)
     scores: list[Score] = []
-    jobs = effective_n_jobs(jobs)
+    if jobs < 0:
+        raise UsageError(f"`jobs` takes a number of processes, or 0, not {jobs}")
+    jobs = effective_n_jobs(jobs or -1)
 
     def found(pairs: Sequence[ScorePair], jobs: int) -> Iterator[Score]:
         work = (delayed(score_pair)(pair, tuple(metrics), align=align) for pair in pairs)

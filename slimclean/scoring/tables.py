@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
-from slimclean.audio.atomic import check_writable, replacing
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.audio.atomic import open_text, replacing
+from slimclean.errors import SlimcleanError
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -40,27 +38,6 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
-    """Raise `SlimcleanError` where `path` could not be written: known before hours of work.
-
-    Raises `UsageError` where it is one of `inputs`, which would be lost, and for -, which is no file's name.
-    """
-    if path == Path("-"):
-        raise UsageError("- is standard output; give the name of a file here")
-    if os.path.realpath(path) in {os.path.realpath(one) for one in inputs if one is not None}:
-        raise UsageError(f"{path} is one of the inputs, which would be lost")
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {path} ({error.strerror or error})") from error
-
-
-def open_text(path: Path) -> TextIO:
-    """Open a new CSV or JSON file; raises `OSError`."""
-    # File names need not be UTF-8: what came in as bytes goes out as the same bytes.
-    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _short(value: object) -> str:

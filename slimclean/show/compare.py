@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -122,7 +122,7 @@ def write_comparison(
     ufs: tuple[float, ...] = ()
     if not isinstance(after, Stretch):
         enhancer, (waveform, uf) = after, after(before.waveform, before.sample_rate)
-        after = Stretch(waveform, before.sample_rate, before.start_s)
+        after = replace(before, waveform=waveform)
         frame_rate_hz, ufs = enhancer.config.frame_rate_hz, enhancer.config.ufs
     if abs(before.duration_s - after.duration_s) > LENGTHS_AGREE_S:
         raise UsageError(

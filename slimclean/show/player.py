@@ -57,7 +57,7 @@ def excerpt(recording: Path, start_s: float) -> str:
 
 def most_audible_s(dbfs: np.ndarray, column_s: float) -> float:
     """Find where the 10 s with the most energy begin, from levels per column [N]."""
-    columns = round(EXCERPT_S / column_s)
+    columns = max(1, round(EXCERPT_S / column_s))
     if columns >= len(dbfs):
         return 0.0
     energy = np.cumsum(np.concatenate([[0.0], 10 ** (dbfs / 10)]))

@@ -17,7 +17,7 @@ from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
-from slimclean.errors import SlimcleanError, needs, reason
+from slimclean.errors import SlimcleanError, UsageError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
@@ -37,6 +37,14 @@ def require_matplotlib() -> Any:
     with needs("pictures need matplotlib", "plot"):
         import matplotlib.figure
     return matplotlib
+
+
+def check_picture(picture: Path) -> None:
+    """Raise where matplotlib is missing, or does not write what the name's extension says."""
+    known = require_matplotlib().figure.FigureCanvasBase.filetypes
+    if _format(picture) not in known:
+        kinds = ", ".join(sorted(known))
+        raise UsageError(f"{picture}: no picture ends in {picture.suffix}; take one of {kinds}")
 
 
 def plot_comparison(comparison: Comparison, picture: Path, recording: Path) -> None:
@@ -230,7 +238,11 @@ def save(figure: Any, picture: Path, mode: int = 0o666) -> None:
     """Write a figure in the format of the name's extension, PNG without one."""
     try:
         with replacing(picture, mode) as temporary:
-            figure.savefig(temporary, format=picture.suffix[1:] or "png")
+            figure.savefig(temporary, format=_format(picture))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SlimcleanError(f"cannot write {picture} ({why})") from error
+
+
+def _format(picture: Path) -> str:
+    return picture.suffix[1:].lower() or "png"

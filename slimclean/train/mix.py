@@ -121,7 +121,7 @@ def read_mix(path: Path) -> MixConfig:
     """
     parser = configparser.ConfigParser(inline_comment_prefixes="#", interpolation=None)
     try:
-        parser.read_string("[mix]\n" + path.read_text(encoding="utf-8"), str(path))
+        parser.read_string("[mix]\n" + path.read_text(encoding="utf-8-sig"), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except (configparser.Error, UnicodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def _parse_weights(entries: Sequence[str]) -> dict[str, float]:
             weights[name] = float(factor)
         except ValueError as error:
             raise UsageError(f"`corpus_weights` takes NAME=FACTOR, not {entry!r}") from error
+        if not 0 <= weights[name] < math.inf:
+            raise UsageError(f"`corpus_weights` takes factors from 0 on, not {factor}")
     return weights
 
 

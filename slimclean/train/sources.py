@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from slimclean import audio
 from slimclean.audio.atomic import replacing
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
-from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError
+from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError, told
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,17 @@ class Library:
 def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
     """List files and corpus names of the manifest rows (`path, kind, corpus, split, ...`) that match."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         found = [
             (path.parent / row["path"], row["corpus"])
             for row in rows
             if row["kind"] == kind and row["split"] == split
         ]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: not a manifest ({error})") from error
+    except KeyError as error:
+        raise UsageError(f"{path}: not a manifest (no column {error})") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: not a manifest ({told(error)})") from error
     if missing := [str(file) for file, _ in found if not file.is_file()]:
         raise UsageError(f"{path}: {missing[0]} is not there")
     return found
@@ -94,25 +97,21 @@ def load_library(
 
     A corpus is drawn in proportion to the square root of its hours times its entry in
     `weights` (1 when absent), and within it each clip in proportion to its length.
-    What cannot be read is left out, with a warning. Raises `SlimcleanError` where nothing can.
+    What cannot be read is left out, with a warning, and tried again by the next call.
+    Raises `SlimcleanError` where none can be read, and `UsageError` where `weights` leave none to draw.
     """
     if not files:
         raise SlimcleanError("no training audio found")
-    listing = "\n".join(f"{path} {path.stat().st_size}" for path, _ in files)
+    stamps = ((path, path.stat()) for path, _ in files)
+    listing = "\n".join(f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in stamps)
     base = cache / hashlib.sha256(listing.encode()).hexdigest()[:16]
     index = base.with_suffix(".json")
-    if not index.exists():
-        lengths = []
-        with replacing(base.with_suffix(".int16")) as temporary, temporary.open("wb") as out:
-            for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
-                mono = read_at_16k(path).mean(0)
-                out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
-                lengths.append(len(mono))
-            if not any(lengths):
-                raise SlimcleanError(f"none of {len(files)} recordings of {files[0][1]} and others holds sound")
+    lengths = json.loads(index.read_text()) if index.exists() else []
+    silent = [path for (path, _), length in zip(files, lengths, strict=False) if not length]
+    if not lengths or any(read_at_16k(path).size for path in silent):  # or one can be read by now
+        lengths = _decode(files, base.with_suffix(".int16"))
         with replacing(index) as temporary:
             temporary.write_text(json.dumps(lengths))
-    lengths = json.loads(index.read_text())
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     clips = [
         Clip(str(path), corpus, int(start), length)
@@ -124,5 +123,20 @@ def load_library(
         totals[clip.corpus] = totals.get(clip.corpus, 0) + clip.length
     share = {name: total**0.5 * (weights or {}).get(name, 1.0) for name, total in totals.items()}
     chance = np.array([share[clip.corpus] * clip.length / totals[clip.corpus] for clip in clips])
+    if not chance.sum() > 0:
+        raise UsageError("`corpus_weights` leave nothing to draw")
     samples = np.memmap(base.with_suffix(".int16"), dtype=np.int16, mode="r")
     return Library(samples, clips, np.cumsum(chance / chance.sum()))
+
+
+def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:
+    """Write recordings to a file of int16 at 16 kHz, mono, end to end; return their lengths in samples."""
+    lengths = []
+    with replacing(into) as temporary, temporary.open("wb") as out:
+        for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
+            mono = read_at_16k(path).mean(0)
+            out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
+            lengths.append(len(mono))
+        if not any(lengths):
+            raise SlimcleanError(f"none of {len(files)} recordings of {files[0][1]} and others holds sound")
+    return lengths

@@ -131,6 +131,15 @@ def test_leftovers_that_nobody_can_be_asked_about_go_by_age(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks")
+@pytest.mark.parametrize("during", ["lock", "_is_open_to_us"])
+def test_an_interrupt_while_the_temporary_file_is_made_leaves_none(tmp_path, monkeypatch, during):
+    monkeypatch.setattr(atomic, during, lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        AtomicFile(tmp_path / "a.wav")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
 def test_where_a_lock_shuts_us_out_there_is_none(tmp_path, monkeypatch):
     """On Windows shares a lock holds against other descriptors of the same process."""
     monkeypatch.setattr(atomic, "_is_open_to_us", lambda _: False)
@@ -263,12 +272,12 @@ def test_a_disk_that_fails_while_flushing_is_a_failure(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_known_before(tmp_path):
-    atomic.check_writable(tmp_path / "new" / "a.csv")
+    atomic.check_file(tmp_path / "new" / "a.csv")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "new", tmp_path / "file" / "a.csv", tmp_path / ("n" * 300)):
-        with pytest.raises(OSError):  # noqa: PT011
-            atomic.check_writable(path)
+        with pytest.raises(SlimcleanError, match="cannot write"):
+            atomic.check_file(path)
     assert (tmp_path / "file").read_text() == "x"
 
 

@@ -53,6 +53,8 @@ def test_a_telephone_is_recognised(take):
     spectrum[len(spectrum) * 3400 // 8000 :] = 0
     assert given(np.fft.irfft(spectrum)).narrowband
     assert not given(take).narrowband
+    hiss = np.random.default_rng(0).normal(0, 2e-4, RATE)
+    assert not given(hiss + 0.3).narrowband  # an offset is no sound below 4 kHz
     assert given(voice(1.0, 8_000), 8_000).narrowband
 
 

@@ -19,7 +19,7 @@ from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
 from slimclean.batch.options import Watch
-from slimclean.batch.report_file import read_report
+from slimclean.batch.report_reading import read_report
 from slimclean.batch.run import enhance_paths, pick_jobs
 from slimclean.errors import MissingDependencyError, SlimcleanError, UsageError
 

@@ -12,7 +12,8 @@ import soundfile
 from conftest import identity_enhancer, run, voice
 
 from slimclean.batch.report import COLUMNS, FileResult
-from slimclean.batch.report_file import ReportWriter, load, read_report
+from slimclean.batch.report_file import ReportWriter
+from slimclean.batch.report_reading import load, read_report
 from slimclean.batch.run import enhance_paths
 from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
@@ -103,7 +104,15 @@ def test_the_report_of_another_set_is_refused_before_any_work(takes, tmp_path, e
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n", "my notes", "file,output,status\na,b\nc,d,enhanced\n", "\xff\xfe"]
+    "text",
+    [
+        "a,b\n1,2\n",
+        "my notes",
+        "file,output,status\na,b\nc,d,enhanced\n",
+        "\xff\xfe",
+        '{"file": "a\\u0000b", "output": "c", "status": "enhanced"}\n',
+        "file,output,status\na\0b,c,enhanced\n",
+    ],
 )
 def test_what_is_no_report_is_left_alone(takes, tmp_path, enhancer, text):
     for name in ("r.csv", "r.jsonl"):
@@ -245,6 +254,37 @@ def test_two_runs_at_a_time_do_not_lose_one_anothers_rows(tmp_path):
     with ReportWriter(tmp_path / "r.csv", [Task(Path("a"), Path("b"))]):
         pass
     assert [row.file for row in read_report(tmp_path / "r.csv")] == ["a"]
+
+
+@posix
+@pytest.mark.parametrize("there", [False, True])
+def test_of_two_runs_that_begin_together_one_is_refused(tmp_path, monkeypatch, there):
+    report, begin = tmp_path / "new" / "r.csv", ReportWriter._take_over
+    if there:
+        ReportWriter(report).__exit__(None, None, None)
+
+    def second_comes(self, *arguments, **options):
+        monkeypatch.setattr(ReportWriter, "_take_over", begin)
+        with pytest.raises(UsageError, match="another run writes it"):
+            ReportWriter(report)
+        begin(self, *arguments, **options)
+
+    monkeypatch.setattr(ReportWriter, "_take_over", second_comes)
+    with ReportWriter(report) as first:
+        with pytest.raises(UsageError, match="another run writes it"):
+            ReportWriter(report)
+        first.add(FileResult("a", "b", "enhanced"))
+    assert [row.file for row in read_report(report)] == ["a"]
+
+
+@posix
+def test_a_new_report_that_cannot_be_written_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ReportWriter, "_write_all", lambda _: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(SlimcleanError, match="No space left"):
+        ReportWriter(tmp_path / "r.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_of_a_pipe(tmp_path, weights):

@@ -124,6 +124,8 @@ def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
         ("dry = 'much'", "dry wants a number, not 'much'"),
         ("mono = 1", "mono wants true or false, not 1"),
         ("jobs = 1.5", "jobs wants a whole number, not 1.5"),
+        (f"jobs = 1{'0' * 400}", "slimclean.toml: Invalid value for '--jobs' / '-j': "),
+        (f"target-uf = 1{'0' * 400}", "target-uf wants a number, not 1000"),
         ("jobs = inf", "jobs wants a whole number, not inf"),
         (f"jobs = -1{400 * '0'}", "slimclean.toml: Invalid value for '--jobs' / '-j': "),
         ("jobs = true", "jobs wants a whole number, not True"),

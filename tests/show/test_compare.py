@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import http.server
 import io
 import json
@@ -98,6 +99,14 @@ def test_the_loudness_heeds_what_the_channels_are_for(tmp_path):
     write_comparison(tmp_path / "p.html", "x", stretch, stretch)
     row = re.search(r"Loudness \(integrated\)</th>(.*?)</tr>", (tmp_path / "p.html").read_text())[1]
     assert not re.search(r"\d", row)
+    x[:] = voice(1, 48_000)
+    write_comparison(
+        tmp_path / "p.html", "x", dataclasses.replace(stretch, waveform=x), identity_enhancer(1.0, dry=1.0)
+    )
+    row = re.search(r"Loudness \(integrated\)</th>(.*?)</tr>", (tmp_path / "p.html").read_text())[1]
+    before, after, change = map(float, re.findall(r"-?\d+\.\d+", row))
+    assert before == after
+    assert change == 0
 
 
 def test_loud_surround_silence_and_high_rates(tmp_path):

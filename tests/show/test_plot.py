@@ -21,7 +21,7 @@ from slimclean.batch.task import Task
 from slimclean.cli import reports
 from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
-from slimclean.errors import AudioError, MissingDependencyError
+from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare, preview
 from slimclean.show.look import Look
@@ -148,7 +148,9 @@ def test_plot_takes_a_file_and_its_enhanced_form(tmp_path, weights):
     assert "b.wav: no such file" in done.stderr
     assert png_size(tmp_path / "a.png")[0] == 1200
     done = run("plot", tmp_path / "a.wav", "-o", tmp_path / "a.xyz", "-m", weights)
-    assert (done.exit_code, "cannot write" in done.stderr) == (1, True)
+    assert (done.exit_code, "no picture ends in .xyz" in done.stderr) == (2, True)
+    with pytest.raises(SlimcleanError, match="cannot write"):
+        plot_scores([], ["stoi"], tmp_path / "a.xyz")
 
 
 @needs_matplotlib

@@ -89,6 +89,14 @@ def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):
         train_from_files(TrainConfig(tmp_path, steps=0), **folders, corpus_weights=["nosuch=5"])
 
 
+@pytest.mark.parametrize("factor", ["-1", "nan", "inf", "x"])
+def test_a_corpus_is_drawn_from_0_to_any_number_of_times(folders, tmp_path, factor):
+    with pytest.raises(UsageError, match="`corpus_weights` take"):
+        train_from_files(TrainConfig(tmp_path, steps=0), **folders, corpus_weights=[f"a={factor}"])
+    with pytest.raises(UsageError, match="leave nothing to draw"):
+        train_from_files(TrainConfig(tmp_path, steps=0), **folders, corpus_weights=["a=0", "b=0"])
+
+
 def test_a_manifest_that_is_no_text_is_named(tmp_path):
     (tmp_path / "m.csv").write_bytes("path,kind,corpus,split\nG\xe4ste.wav,speech,a,train\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r"m\.csv: not a manifest"):

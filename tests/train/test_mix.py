@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import checkpoint
 from slimclean.train import acoustics, voices
 from slimclean.train.mix import MixConfig, MixDataset, read_mix
-from slimclean.train.sources import Clip, Library, load_library, scan_folder
+from slimclean.train.sources import Clip, Library, load_library, read_manifest, scan_folder
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 
 
@@ -53,6 +54,39 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(corpus, tmp_path):
     ):
         load_library(left_out, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_a_cache_is_of_the_files_as_they_are(tmp_path):
+    """Rewritten at the same length, or mended, they are decoded anew; what stays broken warns each time."""
+    for name, level in (("a", 0.1), ("b", 0.2)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(800, level), 16_000)
+    files = [(tmp_path / "a.wav", "c"), (tmp_path / "b.wav", "c")]
+
+    def loudest():
+        return load_library(files, tmp_path / "cache").samples.max() / 32767
+
+    assert loudest() == pytest.approx(0.2, abs=1e-3)
+    soundfile.write(tmp_path / "a.wav", np.full(800, 0.5), 16_000)
+    assert loudest() == pytest.approx(0.5, abs=1e-3)
+    whole = files[0][0].read_bytes()
+    files[0][0].write_bytes(b"x" * len(whole))
+    status = files[0][0].stat()
+    for _ in range(2):
+        with pytest.warns(SlimcleanWarning, match="it is left out"):
+            assert loudest() == pytest.approx(0.2, abs=1e-3)
+    files[0][0].write_bytes(whole)
+    os.utime(files[0][0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert loudest() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_text_that_a_spreadsheet_or_an_editor_saved_begins_with_a_mark(corpus, tmp_path):
+    (tmp_path / "m.csv").write_text(f"path,kind,corpus,split\n{corpus}/x,noise,a,valid\n", encoding="utf-8-sig")
+    assert read_manifest(tmp_path / "m.csv", "speech", "train") == []
+    (tmp_path / "mix").write_text("reverb = 0.5\n", encoding="utf-8-sig")
+    assert read_mix(tmp_path / "mix").reverb == 0.5
+    (tmp_path / "m.csv").write_text("file,kind\na.wav,speech\n")
+    with pytest.raises(UsageError, match=r"not a manifest \(no column 'split'\)"):
+        read_manifest(tmp_path / "m.csv", "speech", "train")
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 10.0, 25.0])

@@ -1,0 +1,109 @@
+"""Reading the report of a batch, CSV or a JSON object a line, which may come from anyone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from slimclean.batch.report import COLUMNS, FileResult, Status
+from slimclean.errors import SlimcleanError
+
+Row = dict[str, Any]
+"""A row as the file has it: text in CSV, values in JSON."""
+
+JSON_LINES = ".jsonl"
+LARGEST = 1e15
+"""No number of a report is larger."""
+LARGEST_FILE = 1 << 30
+_NEEDED = ("file", "output", "status")
+
+
+def read_report(path: Path) -> list[FileResult]:
+    """Read the rows of a report, CSV or JSON lines; columns that are not known here are left out.
+
+    The file may come from anyone: raises `SlimcleanError` where it is no report.
+    """
+    kinds = get_type_hints(FileResult)
+    results = []
+    try:
+        for row in load(path)[1]:
+            cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in COLUMNS}
+            if cells["status"] not in get_args(Status):
+                raise ValueError(f"a status of {cells['status']!r}")
+            results.append(FileResult(**cells))
+    except OSError as error:
+        raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
+    except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
+        raise SlimcleanError(f"{path}: not a report of slimclean: {error}") from error
+    return results
+
+
+def load(path: Path) -> tuple[list[str], list[Row]]:
+    """Return the columns and rows of a report, the latest of each recording.
+
+    Half a line at the end is what a killed run left, and no row. Raises `OSError`, and `ValueError`,
+    `RecursionError` or `csv.Error` where the file is no report.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError("larger than any")
+    data = path.read_bytes()
+    is_json = path.suffix.lower() == JSON_LINES
+    whole = data[: data.rfind(b"\n") + 1]
+    half = data.startswith(b"{") if is_json else csv_line(COLUMNS).encode().startswith(data)
+    if data and not whole and not half:
+        raise ValueError("not one line")
+    text = whole.decode("utf-8-sig", "surrogateescape")
+    columns, rows = (_json_rows if is_json else _csv_rows)(text)
+    for row in rows:
+        if missing := [name for name in _NEEDED if name not in row]:
+            raise ValueError(f"no column {missing[0]}")
+        if "\0" in f"{row['file']}{row['output']}":
+            raise ValueError("a name with a NUL")
+    return columns, list({(str(row["file"]), str(row["output"])): row for row in rows}.values())
+
+
+def _csv_rows(text: str) -> tuple[list[str], list[Row]]:
+    lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+    columns = lines[0] if lines else []
+    if lines and (missing := [name for name in _NEEDED if name not in columns]):
+        raise ValueError(f"no column {missing[0]}")
+    if len(lines) > 1 and len(lines[-1]) < len(columns):
+        del lines[-1]
+    if crooked := [line for line in lines if len(line) != len(columns)]:
+        raise ValueError(f"a line of {len(crooked[0])} cells, not {len(columns)}")
+    return columns, [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def _json_rows(text: str) -> tuple[list[str], list[Row]]:
+    rows: list[Row] = []
+    for line in text.split("\n"):
+        if line.strip():
+            row = json.loads(line, parse_constant=lambda _: None)
+            if not isinstance(row, dict):
+                raise ValueError("a line is no object")
+            rows.append(row)
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _parsed(kind: Any, cell: Any) -> Any:
+    """Return a cell by the annotation of its field: a number where it says so, None without a finite one."""
+    for number in (int, float):
+        if number in get_args(kind):
+            if cell in (None, "") or not math.isfinite(float(cell)):
+                return None
+            if abs(float(cell)) > LARGEST:
+                raise ValueError(f"a number of {cell}")
+            return number(cell)
+    return "" if cell is None else str(cell)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return the cells as a line of CSV."""
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()

@@ -94,7 +94,7 @@ class SoundTrack:
                 if len(streams) > 1 and track is None:
                     why = "the first that can be decoded" if reason else "the default or first"
                     self.warnings.append(
-                        f"{_tracks(len(streams))}: number {number} was taken, {why}; --track takes another"
+                        f"{_tracks(len(streams))}: number {number} was taken, {why}; `track` takes another"
                     )
                 return number, first
             reason = reason or "nothing in it can be decoded"

@@ -146,7 +146,7 @@ def scan(peek: Peek) -> Structure | None:
     if any(link.last is not None and not link.last.flags & _LAST for link in links):
         warnings.append("the Ogg stream has no end mark; all that is there was read")
     if (most := max(map(len, sounds))) > 1:
-        warnings.append(f"{most} sound tracks: number 1 was taken, the first; --track takes another")
+        warnings.append(f"{most} sound tracks: number 1 was taken, the first; `track` takes another")
     if junk:
         warnings.append(f"{junk} bytes between or after the Ogg pages were left out")
     return Structure(tuple(_part(peek, link) for link in links), tuple(warnings), "OGG")

@@ -51,6 +51,8 @@ class Options:
     """Address of a Dask scheduler, whose workers then do the work; `jobs` does not matter."""
     loudness_per: LoudnessPer = "file"
     """Whether each output gets the loudness, or the set as one programme (see `together`)."""
+    wording: Callable[[str], str] = str
+    """Makes of an error, or of warnings, what rows say; the command line names parameters as options."""
     look: Callable[[Path], Look | None] = lambda _: None
     """Says what makes the `view` of the row of an input, where that is enhanced; what it returns is pickled."""
 

@@ -55,6 +55,7 @@ def enhance_stream(
                 watch.progressed,
                 options.look(task.source),
             )
+        result.reword(options.wording)
         if report is not None:
             report.add(result)
     watch.finished(result)

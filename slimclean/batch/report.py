@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
 from slimclean.batch.task import Task
@@ -23,7 +23,8 @@ class FileResult:
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
-    true peak (ITU-R BS.1770, of what was written, before any lossy encoding) are there where one was asked for.
+    true peak (ITU-R BS.1770) are there where one was asked for: of what was written, the loudness before a lossy
+    encoding, the true peak after it.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 20.9 % more in a long recording and 167 % in a pipe, is left out.
@@ -61,6 +62,10 @@ class FileResult:
     """No column: the loudness of what waits for that of its set."""
     track: int | None = dataclasses.field(default=None, repr=False, compare=False)
     """No column: which sound track of the output this is, where it holds several."""
+
+    def reword(self, wording: Callable[[str], str]) -> None:
+        """Say the error and the warnings as `wording` does."""
+        self.error, self.warnings = wording(self.error), wording(self.warnings)
 
     def remark(self, *remarks: str) -> None:
         """Add to the warnings; an empty remark is none."""

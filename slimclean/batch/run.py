@@ -70,6 +70,7 @@ def enhance_tasks(
         jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
 
         def finish(task: Task, result: FileResult) -> None:
+            result.reword(options.wording)
             results[task] = result
             if writer is not None:
                 writer.add(result)

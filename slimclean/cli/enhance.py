@@ -27,6 +27,7 @@ from slimclean.cli.common import (
     parse_bit_rate,
     parse_uf,
     use_threads,
+    with_options,
 )
 from slimclean.cli.progress import Progress
 from slimclean.cli.settings import held, list_inputs, table
@@ -236,6 +237,7 @@ def enhance(
             jobs=jobs,
             scheduler=scheduler,
             loudness_per=per,  # type: ignore[arg-type]
+            wording=with_options,
         )
         inputs = _inputs(ctx, paths or [], input_list)
         reports.check(plots, html, dry_run=dry_run)

@@ -12,7 +12,7 @@ from slimclean.cli.common import Device, Model, complain, one_line_errors
 
 def report(
     report: Annotated[
-        Path, typer.Argument(metavar="REPORT", help="A CSV that `slimclean enhance --report` wrote.")
+        Path, typer.Argument(metavar="REPORT", help="What `slimclean enhance --report` wrote, CSV or .jsonl.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, an HTML file.")],
     model: Model = None,

@@ -250,7 +250,7 @@ class FastResampler:
 
 
 def _kept(dtype: torch.dtype, *tensors: Tensor) -> list[Tensor]:
-    """Copy, so that each is contiguous."""
+    """Detach and cast, each contiguous; what is so already stays the network's own memory."""
     return [tensor.detach().to(dtype).contiguous() for tensor in tensors]
 
 

@@ -121,7 +121,7 @@ def _weight(*shape: int, fan_in: int) -> nn.Parameter:
 class StridedConv(nn.Module):
     """Conv1d(in, out, 2 S, S) and ReLU, [B, N, in] -> [B, N / S, w], padded at the end with S zeros.
 
-    `weight` is [2, S in, out]: row `S k + c` of half `j` is tap `S j + k` of input channel `c`.
+    `weight` is [2, S in, out]: row `in k + c` of half `j` is tap `S j + k` of input channel `c`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -143,7 +143,7 @@ class StridedConv(nn.Module):
 class TransposedConv(nn.Module):
     """ConvTranspose1d(in, out, 2 S, S) and `relu`, [B, N, w] -> [B, S N, out], its last S steps cut.
 
-    `weight` is [2, in, S out]: column `S k + c`, mirrored from `StridedConv`.
+    `weight` is [2, in, S out]: column `out k + c` of half `j` is tap `S j + k` of output channel `c`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:

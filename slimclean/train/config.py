@@ -17,15 +17,19 @@ TASKS = ("routed", "full", "static")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Rates are per step; `beta` and `gamma` weigh L_eff and L_bal as in the paper."""
+    """How to train; `beta` and `gamma` weigh L_eff and L_bal as in the paper. Raises `UsageError`."""
 
     out: Path
     name: str = "model"
     steps: int = 10_000
     batch: int = 4
+    """Examples a step."""
     segment_s: float = 1.28
+    """Seconds of an example."""
     lr: float = 1.5e-3
+    """Learning rate of Muon and AdamW, before the decay."""
     warmup_steps: int = 200
+    """Steps, from the first on, over which the learning rate rises linearly."""
     decay: float = 0.3
     """Share of the steps, at the end, over which the learning rate falls linearly to 0; at 0 it never does."""
     branch: Path | None = None
@@ -51,14 +55,20 @@ class TrainConfig:
     opinion_beyond: float = 0.0
     """Points that DNSMOS still asks for beyond those of the clean speech."""
     ema: float = 0.999
+    """Decay a step of the moving average of the weights, which is what is validated and saved."""
     clip: float = 2.0
+    """Greatest norm of a step's gradient; a larger one is scaled down to it."""
     weight_decay: float = 0.05
     """Of the matrices, per step times the learning rate: Muon's updates alone let them grow."""
     seed: int = 0
     save_every_s: float = 180.0
+    """Seconds between two states on the disk, which an interrupted run goes on from."""
     valid_every: int = 2000
+    """Steps between validations."""
     workers: int = 0
+    """Threads that share a step; 0: one a core."""
     loaders: int = 1
+    """Processes that mix examples; 0: the training process itself."""
     device: str = "auto"
     precision: str = "auto"
     info: dict[str, Any] = field(default_factory=dict)

@@ -157,6 +157,17 @@ def test_a_dry_run_refuses_what_could_not_run(tmp_path, arguments, message):
     assert done.stdout == ""
 
 
+def test_rows_and_pages_name_options_as_the_command_line_does(tmp_path, weights):
+    soundfile.write(tmp_path / "a.wav", voice(0.1, 44_100), 44_100)
+    report, page = tmp_path / "r.csv", tmp_path / "p.html"
+    arguments = ["enhance", tmp_path, "-o", tmp_path / "out", "-m", weights, "--report", report, "--html", page]
+    done = run(*arguments, "--format", "opus")
+    assert done.exit_code == 1
+    for text in (done.stderr, report.read_text(), page.read_text()):
+        assert "--sample-rate 48000 or --format flac" in text
+        assert "`sample_rate`" not in text
+
+
 def through(data, *arguments):
     """The command line with bytes at its standard input."""
     return CliRunner().invoke(app, ["enhance", *map(str, arguments)], input=data)

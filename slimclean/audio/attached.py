@@ -8,30 +8,48 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+
+class TagNames(NamedTuple):
+    """One text's names: in Vorbis comments, ID3, MP4, RIFF INFO, libsndfile, FFmpeg; "" where it has none."""
+
+    vorbis: str
+    id3: str
+    mp4: str = ""
+    info: str = ""
+    sndfile: str = ""
+    ffmpeg_own: str = ""
+
+    @property
+    def ffmpeg(self) -> str:
+        """That of Vorbis comments in small letters, or its own."""
+        return self.ffmpeg_own or self.vorbis.lower()
+
+
 NAMES = (
-    ("TITLE", "TIT2", "\xa9nam", "INAM", "title"),
-    ("ARTIST", "TPE1", "\xa9ART", "IART", "artist"),
-    ("ALBUM", "TALB", "\xa9alb", "IPRD", "album"),
-    ("ALBUMARTIST", "TPE2", "aART", "", ""),
-    ("COMPOSER", "TCOM", "\xa9wrt", "IMUS", ""),
-    ("COMMENT", "COMM", "\xa9cmt", "ICMT", "comment"),
-    ("DESCRIPTION", "TXXX", "desc", "ISBJ", ""),
-    ("GENRE", "TCON", "\xa9gen", "IGNR", "genre"),
-    ("DATE", "TDRC", "\xa9day", "ICRD", "date"),
-    ("COPYRIGHT", "TCOP", "cprt", "ICOP", "copyright"),
-    ("TRACKNUMBER", "TRCK", "", "ITRK", "tracknumber"),
-    ("LICENSE", "WCOP", "", "", "license"),
-    ("ENCODED-BY", "TENC", "", "ITCH", ""),
-    ("BPM", "TBPM", "", "", ""),
-    ("COMPILATION", "TCMP", "", "", ""),
-    ("LANGUAGE", "TLAN", "", "ILNG", ""),
-    ("ISRC", "TSRC", "", "ISRC", ""),
-    ("PUBLISHER", "TPUB", "", "", ""),
-    ("LYRICS", "USLT", "\xa9lyr", "", ""),
+    TagNames("TITLE", "TIT2", "\xa9nam", "INAM", "title"),
+    TagNames("ARTIST", "TPE1", "\xa9ART", "IART", "artist"),
+    TagNames("ALBUM", "TALB", "\xa9alb", "IPRD", "album"),
+    TagNames("ALBUMARTIST", "TPE2", "aART", "", "", "album_artist"),
+    TagNames("COMPOSER", "TCOM", "\xa9wrt", "IMUS"),
+    TagNames("COMMENT", "COMM", "\xa9cmt", "ICMT", "comment"),
+    TagNames("DESCRIPTION", "TXXX", "desc", "ISBJ"),
+    TagNames("GENRE", "TCON", "\xa9gen", "IGNR", "genre"),
+    TagNames("DATE", "TDRC", "\xa9day", "ICRD", "date"),
+    TagNames("COPYRIGHT", "TCOP", "cprt", "ICOP", "copyright"),
+    TagNames("TRACKNUMBER", "TRCK", "", "ITRK", "tracknumber", "track"),
+    TagNames("LICENSE", "WCOP", "", "", "license"),
+    TagNames("ENCODED-BY", "TENC", "", "ITCH", "", "encoded_by"),
+    TagNames("BPM", "TBPM"),
+    TagNames("COMPILATION", "TCMP"),
+    TagNames("LANGUAGE", "TLAN", "", "ILNG"),
+    TagNames("ISRC", "TSRC", "", "ISRC"),
+    TagNames("PUBLISHER", "TPUB"),
+    TagNames("LYRICS", "USLT", "\xa9lyr"),
 )
-"""One text under its names: in Vorbis comments, ID3, MP4, RIFF INFO and libsndfile."""
 STALE = re.compile(r"replaygain_|r128_|itunnorm$|itunsmpb$", re.IGNORECASE)
 """Texts that the new sound makes untrue: loudness, the encoder's delay."""
+STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
+"""Tags of FFmpeg's that speak of the old file."""
 CHANNEL_MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
 """Where FLAC keeps which speakers its channels are for."""
 STALE_FRAMES = ("RVA2", "RVAD", "RGAD", "EQU2", "EQUA", "TLEN", "TSIZ", "MLLT", "ASPI", "SEEK", "TSSE", "TFLT")

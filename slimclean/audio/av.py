@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slimclean.audio.attached import NAMES
 from slimclean.audio.av_frames import RAW, SoundTrack, time_of
 from slimclean.audio.clock import GAP_S, Clock
 from slimclean.audio.containers import CONTAINERS
@@ -25,10 +26,7 @@ _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them, in whatever container."""
 _PADDING_SAMPLES = 2048
 """An encoder's last block is at most so long; beyond the stream's length lies nothing but its padding."""
-TAGS = {
-    "title": "title", "artist": "artist", "album": "album", "comment": "comment", "genre": "genre",
-    "date": "date", "copyright": "copyright", "track": "tracknumber",
-}  # fmt: skip
+TAGS = {name.ffmpeg: name.sndfile for name in NAMES if name.sndfile}
 """FFmpeg's names and libsndfile's."""
 
 
@@ -77,8 +75,8 @@ class AvSource:
             of_windows = form == "asf" or codec.name.startswith("wma")
             delay_s = _WMA_DELAY_S if of_windows else GAP_S
             self._clock = Clock(self.info.sample_rate, self._origin(kind), self._length_s(), delay_s)
-        told = form not in RAW and stream.duration and stream.time_base
-        self._told_s = float(stream.duration * stream.time_base) if told else 0.0
+        has_duration = form not in RAW and stream.duration and stream.time_base
+        self._told_s = float(stream.duration * stream.time_base) if has_duration else 0.0
         self._end = length if form == "mov" else 0
         ahead = self._clock.ahead(time_of(first)) if self._clock else 0
         duration = self._track.container.duration

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from slimclean.audio.attached import Attached
+from slimclean.audio.attached import STALE_TAGS, Attached
 from slimclean.audio.containers import CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.film_tracks import STALE_TAGS, OtherTracks, add_attached, add_chapters, without
+from slimclean.audio.film_tracks import OtherTracks, add_attached, add_chapters, without
 from slimclean.audio.film_vorbis import VorbisSpool
 from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.tracks import (

@@ -13,15 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.attached import Attached
+from slimclean.audio.attached import NAMES, STALE_TAGS, Attached
 from slimclean.audio.containers import CONTAINERS, Container
 from slimclean.audio.tracks import COVER, first_packet, is_chapters
 from slimclean.errors import AudioError
 
-STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
-"""Tags that speak of the old file."""
-_KEYS = {"TRACKNUMBER": "track", "ALBUMARTIST": "album_artist", "ENCODED-BY": "encoded_by"}
-"""FFmpeg's names of texts, where they are not the usual ones."""
+_KEYS = {name.vorbis: name.ffmpeg for name in NAMES}
 
 
 class OtherTracks:

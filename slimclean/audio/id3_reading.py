@@ -26,7 +26,7 @@ def of_id3v2(path: str | Path) -> Any:
 
 def read_id3(tags: Any, found: Attached, of_v2: Any = None) -> None:
     """Read frames of ID3. Those that are not `of_v2` are of ID3v1, and left out where they repeat others."""
-    by_frame = {names[1]: names[0] for names in NAMES}
+    by_frame = {name.id3: name.vorbis for name in NAMES}
     of_v1 = []
     known: list[tuple[str, str]] = []
     for key, frame in tags.items():

@@ -17,6 +17,7 @@ from slimclean.audio.attached import (
     MOST_S,
     NAMES,
     STALE,
+    STALE_TAGS,
     Attached,
     Chapter,
     Picture,
@@ -73,7 +74,7 @@ def _is_tagged(source: Path) -> bool:
 
 
 def _read_libsndfile(source: Path, found: Attached) -> None:
-    by_string = {names[4]: names[0] for names in NAMES if names[4]}
+    by_string = {name.sndfile: name.vorbis for name in NAMES if name.sndfile}
     try:
         with quiet(), soundfile.SoundFile(file_name(source)) as file:
             for key in by_string:
@@ -101,9 +102,8 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
                 found.chapters.append(Chapter(start_s, title, end_s))
             if chapters_only:
                 return
-            known = {"track": "TRACKNUMBER", "album_artist": "ALBUMARTIST", "encoded_by": "ENCODED-BY"}
-            stale = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name",
-                     "vendor_id", "creation_time")  # fmt: skip
+            known = {name.ffmpeg: name.vorbis for name in NAMES}
+            stale = (*STALE_TAGS, "duration", "handler_name", "vendor_id", "creation_time")
             for key, value in container.metadata.items():
                 if key.lower() not in stale:
                     found.texts.append((known.get(key.lower(), key.upper()), _utf8(value)))
@@ -179,7 +179,7 @@ def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
 
 
 def _read_mp4(given: Any, found: Attached) -> None:
-    by_atom = {names[2]: names[0] for names in NAMES if names[2]}
+    by_atom = {name.mp4: name.vorbis for name in NAMES if name.mp4}
     for key, value in given.tags.items():
         with guarded(key, found):
             _read_atom(key, value, by_atom, found)
@@ -215,7 +215,7 @@ _MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap":
 
 
 def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
-    by_info = {names[3]: names[0] for names in NAMES if names[3]}
+    by_info = {name.info: name.vorbis for name in NAMES if name.info}
     for chunk in walked.chunks:
         if chunk.size > chunks.SMALL:
             continue

@@ -88,7 +88,7 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[
         else:
             tags.add(frame)
 
-    by_name = {names[0]: names[1] for names in NAMES if names[1] != "TXXX"}
+    by_name = {name.vorbis: name.id3 for name in NAMES if name.id3 != "TXXX"}
     grouped: dict[str, list[str]] = {}
     for name, value in attached.texts:
         grouped.setdefault(name, []).append(value)
@@ -141,7 +141,7 @@ def _write_mp4(attached: Attached, written: Path, info: AudioInfo) -> list[str]:
     new = mp4.MP4(written)
     if new.tags is None:
         new.add_tags()
-    by_name = {names[0]: names[2] for names in NAMES if names[2]}
+    by_name = {name.vorbis: name.mp4 for name in NAMES if name.mp4}
     found: dict[str, Any] = {}
     for name, value in attached.texts:
         if name in _NUMBERS:
@@ -197,7 +197,7 @@ def chunks_for(
         names = {"TITLE": b"NAME", "ARTIST": b"AUTH", "COMMENT": b"ANNO", "COPYRIGHT": b"(c) "}
         found += [(names[name], value.encode()) for name, value in attached.texts if name in names]
     else:
-        by_name = {names[0]: names[3] for names in NAMES if names[3]}
+        by_name = {name.vorbis: name.info for name in NAMES if name.info}
         parts, seen = b"", set()
         for name, value in attached.texts:
             if (key := by_name.get(name)) and key not in seen:

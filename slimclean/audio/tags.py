@@ -34,7 +34,7 @@ def strings(source: Path, info: AudioInfo) -> dict[str, str]:
         return {}
     if info.format.startswith(("WAV", "RF64", "AIFF")):
         return {}
-    by_name = {names[0]: names[4] for names in NAMES if names[4]}
+    by_name = {name.vorbis: name.sndfile for name in NAMES if name.sndfile}
     texts: dict[str, str] = {}
     for name, value in read(source).texts:
         if name in by_name and not STALE.match(name):
@@ -117,7 +117,7 @@ def _lost_places(source: Path, info: AudioInfo) -> list[str]:
 def _lost_tags(source: Path, info: AudioInfo) -> list[str]:
     """Return what is said where libsndfile alone writes tags, or none."""
     attached = read(source)
-    known = {names[0] for names in NAMES if names[4]} if info.format == "CAF" else set()
+    known = {name.vorbis for name in NAMES if name.sndfile} if info.format == "CAF" else set()
     lost = [name for name, _ in attached.texts if name not in known]
     lost += ["covers"] * bool(attached.pictures) + ["chapters"] * bool(attached.chapters)
     lost += attached.lost
@@ -143,7 +143,7 @@ def _rich(source: Path) -> bool:
     if any(mark in beginning for mark in (b"image/png", b"image/jpeg", b"METADATA_BLOCK_PICTURE", b"covr")):
         return True
     marks = [beginning.find(mark) for mark in (b"fLaC", b"vorbis", b"OpusTags") if mark in beginning]
-    plain = {names[0] for names in NAMES if names[4]} | {"ENCODER", "ENCODED-BY"}
+    plain = {name.vorbis for name in NAMES if name.sndfile} | {"ENCODER", "ENCODED-BY"}
     names = (
         [name.decode().upper() for name in re.findall(rb"\0([A-Za-z_-]{3,30})=", beginning[: 1 << 13])]
         if marks

@@ -23,8 +23,7 @@ class FileResult:
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
-    true peak (ITU-R BS.1770) are there where one was asked for: of what was written, the loudness before a lossy
-    encoding, the true peak after it.
+    true peak (ITU-R BS.1770), the one before and the other after a lossy encoding, are there where asked for.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 20.9 % more in a long recording and 167 % in a pipe, is left out.

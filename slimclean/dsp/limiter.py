@@ -26,7 +26,7 @@ RELEASE_DB_PER_S = 60.0
 class Limiter:
     """Keeps a recording under `ceiling`, a share of full scale; after `stream`, it tells what it did.
 
-    `reduction_db` is the most by which the gain fell, `share` the share of the time in which it was below 0.999.
+    `reduction_db` is the most by which the gain fell, `share` the share of time for which it was below 0.999.
     """
 
     def __init__(self, sample_rate: int, ceiling: float) -> None:

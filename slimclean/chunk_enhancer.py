@@ -61,7 +61,7 @@ class ChunkEnhancer:
         return np.stack([resample(piece.samples, sample_rate, self.engine.config.sample_rate) for piece in run])
 
     def _idle(self, low: np.ndarray) -> np.ndarray:
-        """The UF [N, F] where there is nothing to decide on."""
+        """Give the UF [N, F] where there is nothing to decide on."""
         frames = -(-low.shape[2] // self.engine.config.frame_hop)
         uf = min(self.engine.config.ufs) if self.uf == "auto" else self.uf
         return np.full((len(low), frames), uf, np.float32)
@@ -97,7 +97,7 @@ class ChunkEnhancer:
         return spread(frames, samples, self.engine.config.sample_rate // FRAMES_PER_S)
 
     def _decide(self, noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-        """The router's UF for N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
+        """Let the router choose the UF of N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
         if noisy.shape[1] == 1:
             return self.engine.route(noisy[:, 0], self.target_uf)
         return self.engine.route(_in_phase(noisy, power), self.target_uf, power)

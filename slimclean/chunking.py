@@ -88,7 +88,7 @@ def in_batches(
 
 
 def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:
-    """Consecutive chunks of one length together, at most `BATCH` signals, or one chunk.
+    """Group consecutive chunks of one length, at most `BATCH` signals, or one chunk.
 
     Which chunks share a batch depends on the recording alone: so then do the last bits of the result.
     """
@@ -113,7 +113,7 @@ def _layout(config: ModelConfig, sample_rate: int, hop_s: float) -> Layout:
 
 
 def _finite(block: np.ndarray) -> np.ndarray:
-    """The block itself. Raises `AudioError` where it holds what is no sample of a recording."""
+    """Return the block as it is. Raises `AudioError` where it holds what is no sample of a recording."""
     if not (np.abs(block) <= LOUDEST).all():  # a NaN is not
         raise AudioError("holds NaN, infinite or absurdly large samples")
     return block

@@ -180,12 +180,11 @@ class Enhancer:
             ufs.clear()
 
     def route(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-        """The UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router works for it."""
+        """Return the UF per frame, [F], that enhancing [C, T] or [T] would run at; only the router runs."""
         return np.concatenate(list(self.route_stream([np.atleast_2d(waveform)], sample_rate)))
 
     def route_stream(self, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-        """The UFs that `stream` yields for the same arguments, a chunk's at a time; only the router runs."""
-
+        """Yield the UFs that `stream` yields for the same arguments, by chunks; only the router runs."""
         sample_rate = _checked_rate(sample_rate)
         blocks = _checked(blocks)
 
@@ -206,7 +205,7 @@ class Enhancer:
         return cores() if self.device.type == "cpu" else 1
 
     def macs_per_sample(self, uf: np.ndarray) -> float:
-        """Mean multiply-accumulates per 16 kHz sample over frames that ran at `uf` [F]."""
+        """Count multiply-accumulates per 16 kHz sample, the mean over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
 
 

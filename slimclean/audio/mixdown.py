@@ -43,7 +43,7 @@ class Mixdown:
             yield self(waiting)
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
-        """`block` [C, T] as [1, T]."""
+        """Mix the next block down, [C, T] -> [1, T]."""
         x = np.concatenate([self._recent, block.astype(np.float64)], axis=1)
         self._recent = x[:, max(0, x.shape[1] - self._kept) :].copy()
         signs = self._measured(x)

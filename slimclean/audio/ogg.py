@@ -77,68 +77,43 @@ class _Link:
         self.pages += 1
 
 
+@dataclass
+class _Walk:
+    """What a walk over all pages found: the links of sound, and what is odd."""
+
+    links: list[_Link] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
+    """The codecs of the streams that begin together."""
+    junk: int = 0
+    """Bytes that are no pages."""
+    bad: int = 0
+    """Pages whose checksum is wrong."""
+    cut: bool = False
+    """Whether the file ends within a page."""
+
+
 def scan(peek: Peek) -> Structure | None:
     """Return the links of Vorbis, Opus or FLAC in an Ogg file; None where there are none.
 
     Raises `AudioError` where pages are lost or cut off.
     """
-    links: list[_Link] = []
-    groups: list[list[str]] = []  # the codecs of the streams that begin together
-    begun = True
-    junk = 0
-    cut, bad = False, 0
-    for page in _pages(peek):
-        if isinstance(page, int):
-            junk += page
-            bad += not page
-            if bad > _MOST_BAD:
-                raise AudioError(f"damaged: more than {_MOST_BAD} pages have a wrong checksum")
-            continue
-        if page is None:
-            cut = True
-            break
-        if page.flags & _FIRST:
-            if begun:
-                groups.append([])
-            begun = False
-            found = _codec(peek, page)
-            # The first stream of sound of a link counts; others lie beside it.
-            if found and not any(codec in _CODECS.values() for codec in groups[-1]):
-                links.append(_Link(page.serial, *found))
-                links[-1].add(page)
-            groups[-1].append(found[0] if found else _name(peek, page))
-            continue
-        begun = True
-        link = links[-1] if links else None
-        if link is None or page.serial != link.serial:
-            continue
-        assert link.last is not None
-        gap = page.sequence - link.last.sequence
-        # Who joins a broadcast gets its headers and then whatever page is on.
-        if gap != 1 and link.last.granule > 0:
-            seconds = link.last.granule / link.rate
-            raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
-        if link.codec == "opus" and link.last is not None and link.first is not None:
-            held = opus_samples(_heads(peek, link.last))
-            whole = not link.last.flags & _CONTINUED and link.last is not link.first
-            link.trimmed |= whole and link.granule < link.last.granule < link.granule + held
-        link.add(page)
-    if not groups:
+    found = _walk(peek)
+    if not found.groups:
         raise AudioError("not a readable recording (no whole Ogg pages)")
-    links = [link for link in links if link.pages > 1]
+    links = [link for link in found.links if link.pages > 1]
     timeless = all(max(link.granule, link.last.granule if link.last else 0) <= 0 for link in links)
-    if not links or (timeless and not (bad or cut)):
+    if not links or (timeless and not (found.bad or found.cut)):
         return None
-    sounds = [[codec for codec in group if codec in _CODECS.values()] for group in groups]
-    if any("theora" in group for group in groups):
+    sounds = [[codec for codec in group if codec in _CODECS.values()] for group in found.groups]
+    if any("theora" in group for group in found.groups):
         return None  # a film: PyAV keeps its clock
-    if bad:
+    if found.bad:
         raise AudioError(f"damaged: pages are missing, the checksum of one is wrong{_REMEDY}")
-    if strange := [group for group, sound in zip(groups, sounds, strict=True) if not sound]:
+    if strange := [group for group, sound in zip(found.groups, sounds, strict=True) if not sound]:
         raise AudioError(f"a part of the chain is in {strange[0][0]}, others are not; split it first")
     end = links[-1].last
     assert end is not None
-    if cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
+    if found.cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
         raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
     if any(link.trimmed or _is_shifted(peek, link) for link in links):
         return None  # libsndfile loses its way, or the end; PyAV has all of it
@@ -147,9 +122,53 @@ def scan(peek: Peek) -> Structure | None:
         warnings.append("the Ogg stream has no end mark; all that is there was read")
     if (most := max(map(len, sounds))) > 1:
         warnings.append(f"{most} sound tracks: number 1 was taken, the first; `track` takes another")
-    if junk:
-        warnings.append(f"{junk} bytes between or after the Ogg pages were left out")
+    if found.junk:
+        warnings.append(f"{found.junk} bytes between or after the Ogg pages were left out")
     return Structure(tuple(_part(peek, link) for link in links), tuple(warnings), "OGG")
+
+
+def _walk(peek: Peek) -> _Walk:
+    """Go over the pages, up to one that the file's end cuts; raises `AudioError` where one is missing."""
+    found = _Walk()
+    begun = True
+    for page in _pages(peek):
+        if isinstance(page, int):
+            found.junk += page
+            found.bad += not page
+            if found.bad > _MOST_BAD:
+                raise AudioError(f"damaged: more than {_MOST_BAD} pages have a wrong checksum")
+        elif page is None:
+            found.cut = True
+            break
+        elif page.flags & _FIRST:
+            if begun:
+                found.groups.append([])
+            begun = False
+            codec = _codec(peek, page)
+            # The first stream of sound of a link counts; others lie beside it.
+            if codec and not any(name in _CODECS.values() for name in found.groups[-1]):
+                found.links.append(_Link(page.serial, *codec))
+                found.links[-1].add(page)
+            found.groups[-1].append(codec[0] if codec else _name(peek, page))
+        else:
+            begun = True
+            if found.links and page.serial == found.links[-1].serial:
+                _continue(peek, found.links[-1], page)
+    return found
+
+
+def _continue(peek: Peek, link: _Link, page: _Page) -> None:
+    """Add the next page of a link; raises `AudioError` where one is missing before it."""
+    assert link.last is not None
+    # Who joins a broadcast gets its headers and then whatever page is on.
+    if page.sequence - link.last.sequence != 1 and link.last.granule > 0:
+        seconds = link.last.granule / link.rate
+        raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
+    if link.codec == "opus" and link.first is not None:
+        held = opus_samples(_heads(peek, link.last))
+        whole = not link.last.flags & _CONTINUED and link.last is not link.first
+        link.trimmed |= whole and link.granule < link.last.granule < link.granule + held
+    link.add(page)
 
 
 def _pages(peek: Peek) -> Iterator[_Page | int | None]:

@@ -87,7 +87,7 @@ class AudioReader:
             yield np.zeros((self.info.channels, 0), np.float32)
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
-        """`blocks` of `BLOCK_S` seconds, on request mixed down."""
+        """Yield blocks of `BLOCK_S` seconds, [C, T], on request mixed down to [1, T]."""
         mixdown = Mixdown(self.info.channels, self.info.sample_rate)
         blocks = self.blocks(round(BLOCK_S * self.info.sample_rate))
         yield from mixdown.stream(blocks) if mono else blocks

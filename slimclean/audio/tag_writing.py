@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,14 @@ def add_pictures(flac: Any, pictures: list[Any]) -> list[str]:
 
 
 def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[str] | None = None) -> Any:
-    """`tags` with what is attached to `length_s` seconds of sound as frames.
+    """Add frames of what is attached to `length_s` seconds of sound to the ID3 `tags`, and return them.
 
     `warnings` get what does not go in.
     """
     from mutagen import id3
 
-    def add(kind: str, **values: Any) -> None:
+    frames = [*_text_frames(attached), *_picture_frames(attached)]
+    for kind, values in frames:
         try:
             frame = id3.Frames[kind](**values)
             trial = id3.ID3()
@@ -87,30 +89,45 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[
                 warnings.append(f"ID3 does not hold the tag {values.get('desc') or kind} as it is")
         else:
             tags.add(frame)
+    _add_chapter_frames(tags, attached, length_s)
+    return tags
+
+
+def _text_frames(attached: Attached) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the kind and the values of a frame for each name of a text."""
+    from mutagen import id3
 
     by_name = {name.vorbis: name.id3 for name in NAMES if name.id3 != "TXXX"}
     grouped: dict[str, list[str]] = {}
     for name, value in attached.texts:
         grouped.setdefault(name, []).append(value)
     for name, values in grouped.items():
-        frame = by_name.get(name) or (
-            name if name in id3.Frames and issubclass(id3.Frames[name], id3.TextFrame) else "TXXX"
-        )
-        if frame == "COMM":
-            add("COMM", encoding=3, lang="XXX", desc="", text=values)
-        elif frame == "USLT":
-            add("USLT", encoding=3, lang="XXX", desc="", text="\n".join(values))
-        elif frame == "TXXX":
-            add("TXXX", encoding=3, desc=name, text=values)
-        elif frame.startswith("W"):
-            add(frame, url=values[0])
+        is_text = name in id3.Frames and issubclass(id3.Frames[name], id3.TextFrame)
+        kind = by_name.get(name) or (name if is_text else "TXXX")
+        if kind == "COMM":
+            yield kind, {"encoding": 3, "lang": "XXX", "desc": "", "text": values}
+        elif kind == "USLT":
+            yield kind, {"encoding": 3, "lang": "XXX", "desc": "", "text": "\n".join(values)}
+        elif kind == "TXXX":
+            yield kind, {"encoding": 3, "desc": name, "text": values}
+        elif kind.startswith("W"):
+            yield kind, {"url": values[0]}
         else:
-            add(frame, encoding=3, text=values)
+            yield kind, {"encoding": 3, "text": values}
+
+
+def _picture_frames(attached: Attached) -> Iterator[tuple[str, dict[str, Any]]]:
     taken: set[str] = set()
     for number, one in enumerate(attached.pictures, 1):  # ID3 wants a description of its own for each
         described = f"{one.description} {number}".strip() if one.description in taken else one.description
         taken.add(described)
-        add("APIC", encoding=3, mime=one.mime, type=one.kind, desc=described, data=one.data)
+        yield "APIC", {"encoding": 3, "mime": one.mime, "type": one.kind, "desc": described, "data": one.data}
+
+
+def _add_chapter_frames(tags: Any, attached: Attached, length_s: float) -> None:
+    """Add a frame for each chapter, and one that lists them."""
+    from mutagen import id3
+
     names = [f"chp{number}" for number in range(len(attached.chapters))]
     ends_s = attached.chapter_ends_s(length_s)
     for name, chapter, end_s in zip(names, attached.chapters, ends_s, strict=True):
@@ -125,12 +142,8 @@ def id3_of(tags: Any, attached: Attached, length_s: float = 0.0, warnings: list[
             )
         )
     if names:
-        tags.add(
-            id3.CTOC(
-                element_id="toc", flags=id3.CTOCFlags.TOP_LEVEL | id3.CTOCFlags.ORDERED, child_element_ids=names
-            )
-        )
-    return tags
+        flags = id3.CTOCFlags.TOP_LEVEL | id3.CTOCFlags.ORDERED
+        tags.add(id3.CTOC(element_id="toc", flags=flags, child_element_ids=names))
 
 
 def _write_mp4(attached: Attached, written: Path, info: AudioInfo) -> list[str]:

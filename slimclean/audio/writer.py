@@ -246,7 +246,7 @@ def _numbers(info: AudioInfo) -> tuple[str, int | None]:
 
 
 def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
-    """[C, T] -> [T, C] in numbers that the encoder stores without scaling: reading back is then exact."""
+    """Turn [C, T] into [T, C] of numbers that the encoder stores unscaled: reading back is then exact."""
     if bits is None:
         return np.ascontiguousarray(block.T, np.float64 if kind == "dbl" else np.float32)
     if bits == 0:

@@ -29,7 +29,7 @@ VOICED = 3
 FEWEST_SECONDS = 5
 SOFT_PERCENT, LOUD_PERCENT = 5, 95
 FAR_DB = 29.0
-"""Voices spread over some 4 dB more than lie between them: then somebody speaks over 25 dB under the rest."""
+"""From this range on, somebody speaks more than 25 dB under the rest: a single voice ranges over some 4 dB."""
 
 
 class Voices:
@@ -78,7 +78,7 @@ class Input:
     """Faults of a recording as it came, gathered block by block."""
 
     def __init__(self, sample_rate: int) -> None:
-        self.level = Level()
+        self.level = Level(sample_rate)
         self.clipped_samples = 0
         self.peak = 0.0
         self._rate = sample_rate
@@ -86,7 +86,7 @@ class Input:
 
     def add(self, block: np.ndarray) -> np.ndarray:
         """Take in the next block, [C, T]; return what `Level.add` does."""
-        powers = self.level.add(block, self._rate)
+        powers = self.level.add(block)
         if block.shape[1] == 0:
             return powers
         self.peak = max(self.peak, float(np.abs(block).max()))
@@ -123,7 +123,7 @@ def noise_reduction_db(before: Level, after: Level) -> float:
 def warnings(
     given: Input, after: Level, clipped: int = 0, offset: float = 0.0, range_db: float | None = None
 ) -> list[str]:
-    """Short phrases for the report; none for a recording with nothing to remark.
+    """Find what there is to remark, in short phrases for the report.
 
     `clipped` samples of the output were beyond full scale, and clamped; `offset` was taken out of the
     input; soft and loud voices lie `range_db` apart.

@@ -14,7 +14,7 @@ _CACHE = frozenset({"inactive_file", "active_file", "slab_reclaimable"})
 
 
 def available_bytes(root: Path = ROOT) -> float:
-    """Memory that can be had without swapping: a warm file cache is no memory that is missing.
+    """Return the memory that can be had without swapping, a warm file cache included.
 
     The least of what the system and each control group (version 1 or 2) around this process have left. Half of
     all memory where a system tells only that, as macOS does; infinite where it tells nothing.

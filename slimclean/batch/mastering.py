@@ -84,7 +84,7 @@ class HeldForm(OutputForm):
 
     @classmethod
     def of(cls, form: OutputForm, hold: Path) -> HeldForm:
-        """`form` for an output that waits in `hold`."""
+        """Make `form` one for an output that waits in `hold`."""
         return cls(**{field.name: getattr(form, field.name) for field in fields(form)}, hold=hold)
 
 
@@ -167,7 +167,7 @@ class MasteredWriter:
 
 
 @contextlib.contextmanager
-def mastered(writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> Iterator[Writer]:
+def sink_for(writer: Writer, path: Path, info: AudioInfo, form: OutputForm) -> Iterator[Writer]:
     """Return what the blocks of the output `path` go into: `writer`, or what makes them louder first."""
     if form.loudness_lufs is None:
         yield writer

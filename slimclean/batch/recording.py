@@ -13,7 +13,7 @@ from slimclean import audio
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
 from slimclean.audio.film import kept_track
 from slimclean.batch import diagnostics
-from slimclean.batch.mastering import MasteredWriter, mastered, tell_encoded
+from slimclean.batch.mastering import MasteredWriter, sink_for, tell_encoded
 from slimclean.batch.report import FileResult
 from slimclean.batch.task import Task
 from slimclean.batch.trace import Look, Trace
@@ -37,7 +37,7 @@ class Account:
         self._channels = 1 if form.mono else info.channels
         result.sample_rate, result.channels = info.sample_rate, info.channels
         result.duration_s = info.duration_s if info.samples else None
-        self._given, self._after = diagnostics.Input(info.sample_rate), Level()
+        self._given, self._after = diagnostics.Input(info.sample_rate), Level(info.sample_rate)
         self._voices, self._passages = diagnostics.Voices(), Passages(info.sample_rate)
         wanted = form.loudness_lufs is not None
         self._loudness = LoudnessMeter(self._rate, self._channels, info.channel_layout) if wanted else None
@@ -50,7 +50,7 @@ class Account:
         """Enhance consecutive blocks [C, T] at the recording's rate."""
         heard = self._listened(blocks)
         for out, uf in enhancer.stream(heard, self._rate, self._passages, live=live):
-            self._voices.made(self._after.add(out, self._rate))
+            self._voices.made(self._after.add(out))
             if self.trace:
                 self.trace.made(out, uf)
             values, counts = np.unique(uf, return_counts=True)
@@ -162,7 +162,7 @@ def _enhance_into(
         result.track = kept_track(stored, task.source)
         with (
             AudioWriter(task.destination, stored, task.source) as writer,
-            mastered(writer, task.destination, stored, form) as sink,
+            sink_for(writer, task.destination, stored, form) as sink,
         ):
             enhanced = account.enhanced(reader.read_blocks(mono=form.mono), enhancer, progress)
             for out in resample_blocks(enhanced, info.sample_rate, stored.sample_rate):

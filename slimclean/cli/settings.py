@@ -219,7 +219,7 @@ def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
-    """`value` as the option takes it; a path is seen from the file's folder."""
+    """Return `value` as the option takes it; a path is seen from the file's folder."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     beyond_float = isinstance(value, int) and abs(value) > sys.float_info.max
     fits, wanted = {
@@ -251,7 +251,7 @@ def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as text in aligned columns."""
+    """Format rows as text in aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

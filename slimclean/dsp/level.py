@@ -18,17 +18,18 @@ class Tenths:
     A constant offset does not count: it is no sound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
         self._rest: np.ndarray | None = None
         self._count = 0
         self._start = 0
 
-    def add(self, block: np.ndarray, sample_rate: int) -> np.ndarray:
+    def add(self, block: np.ndarray) -> np.ndarray:
         """Take in the next samples; return the powers of the tenths that they complete, [N]."""
         x = block if self._rest is None else np.concatenate([self._rest, block], axis=1)
         end = self._start + x.shape[1]
-        count = max(0, end * BLOCKS_PER_S // sample_rate - self._count)
-        edges = (self._count + np.arange(count + 1)) * sample_rate // BLOCKS_PER_S - self._start
+        count = max(0, end * BLOCKS_PER_S // self._rate - self._count)
+        edges = (self._count + np.arange(count + 1)) * self._rate // BLOCKS_PER_S - self._start
         self._count += count
         self._rest, self._start = x[:, edges[-1] :], self._start + int(edges[-1])
         return _powers(x[:, : edges[-1]], edges)
@@ -77,17 +78,17 @@ class Histogram:
 class Level:
     """The level of a recording. Blocks [C, T] go in, in order; levels in dBFS are RMS re full scale."""
 
-    def __init__(self) -> None:
-        self._tenths = Tenths()
+    def __init__(self, sample_rate: int) -> None:
+        self._tenths = Tenths(sample_rate)
         self._histogram = Histogram()
         self._square_sum = 0.0
         self._count = 0
 
-    def add(self, block: np.ndarray, sample_rate: int) -> np.ndarray:
+    def add(self, block: np.ndarray) -> np.ndarray:
         """Take in the next block, [C, T]; return the powers of the tenths that it completes, [N]."""
         self._square_sum += float(np.square(block, dtype=np.float32).sum(dtype=np.float64))
         self._count += block.size
-        powers = self._tenths.add(block, sample_rate)
+        powers = self._tenths.add(block)
         self._histogram.add(powers)
         return powers
 

@@ -271,7 +271,7 @@ def _polynomials(samples: int) -> np.ndarray:
 
 
 def spread(levels: np.ndarray, samples: int, per_frame: int) -> np.ndarray:
-    """Values of frames [C, N] for each of `samples` samples, a line from centre to centre, [C, samples]."""
+    """Interpolate values of frames, [C, N] -> [C, samples], by a line from centre to centre."""
     edged = np.pad(levels, ((0, 0), (1, 1)), "edge")
     rise = ((np.arange(per_frame) + 0.5) / per_frame).astype(np.float32)
     lines = edged[:, :-1, None] * (1 - rise) + edged[:, 1:, None] * rise

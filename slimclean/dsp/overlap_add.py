@@ -50,7 +50,7 @@ class Chunk:
 
 
 def ramp(length: int) -> np.ndarray:
-    """Rising from just above 0 to just below 1, float32 [length]."""
+    """Make a line from just above 0 to just below 1, float32 [length]."""
     return ((np.arange(length) + 0.5) / length).astype(np.float32)
 
 
@@ -86,7 +86,7 @@ def split(blocks: Iterable[np.ndarray], layout: Layout) -> Iterator[tuple[Chunk,
 
 
 def join(pieces: Iterable[tuple[Chunk, np.ndarray]]) -> Iterator[np.ndarray]:
-    """Chunks and their processed samples [C, read length], in order -> consecutive output blocks."""
+    """Cross-fade chunks, whose processed samples are [C, read length], in order; yield the output in blocks."""
     pending: np.ndarray | None = None
     for chunk, processed in pieces:
         out = chunk.kept(processed)

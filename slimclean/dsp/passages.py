@@ -51,7 +51,7 @@ class Passages:
             yield self._without_offset(waiting, start)
 
     def between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Level and share to enhance [C, N] of the frames begun in [`start`, `stop`); forget what was before.
+        """Return level and share to enhance, [C, N], of frames begun in [`start`, `stop`); forget earlier ones.
 
         `start`, in samples, is where a frame begins.
         """

@@ -11,7 +11,7 @@ QUALITY = "VHQ"
 
 
 def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """[C, T] -> [C, round(T to / from)], float32, linear phase, lag 0 (soxr, very high quality)."""
+    """Resample [C, T] -> [C, round(T to / from)], float32, linear phase, lag 0 (soxr, very high quality)."""
     if from_hz == to_hz or waveform.shape[1] == 0:
         return waveform
     wanted = round(waveform.shape[1] * to_hz / from_hz)

@@ -124,7 +124,7 @@ class SpectrogramBuilder:
 
 
 def spectrogram(blocks: Iterable[np.ndarray], sample_rate: int) -> Spectrogram:
-    """Of consecutive blocks [C, T]."""
+    """Make the spectrogram of a recording that comes in consecutive blocks [C, T]."""
     builder = SpectrogramBuilder(sample_rate)
     for block in blocks:
         builder.add(block)
@@ -132,7 +132,7 @@ def spectrogram(blocks: Iterable[np.ndarray], sample_rate: int) -> Spectrogram:
 
 
 def reduce_columns(values: np.ndarray, columns: int) -> np.ndarray:
-    """[..., N] -> [..., at most `columns`], means of equal stretches."""
+    """Average equal stretches, [..., N] -> [..., at most `columns`]."""
     n = values.shape[-1]
     if n <= columns:
         return values

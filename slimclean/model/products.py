@@ -136,7 +136,7 @@ def _on_gpu(x: Tensor) -> bool:
 
 
 def glu_slope(grad: Tensor, value: Tensor, open_: Tensor, y: Tensor) -> Tensor:
-    """The gradient of a GLU's values and gates, side by side, from its output's: [n, d] -> [n, 2 d]."""
+    """Take the gradient of a GLU's output back to its values and gates, side by side: [n, d] -> [n, 2 d]."""
     d = grad.shape[-1]
     both = torch.empty(len(grad), 2 * d, dtype=grad.dtype, device=grad.device)
     grad_value, grad_gate = both[:, :d], both[:, d:]
@@ -173,9 +173,9 @@ class _GruScan(torch.autograd.Function):
 
 
 def _slopes(before: Tensor, r: Tensor, z: Tensor, candidate: Tensor, recurrent: Tensor) -> tuple[Tensor, ...]:
-    """What the gradients of r, z and the candidate, before their functions, are of the state's.
+    """Differentiate a GRU's new state by the arguments of r's and z's sigmoid and of the candidate's tanh.
 
-    They are known before the walk back. `before` is the last state, `recurrent` what r lets into the candidate.
+    So the walk back only multiplies. `before` is the last state, `recurrent` what r lets into the candidate.
     """
     to_candidate = (1 - z) * (1 - candidate * candidate)
     return to_candidate * recurrent * r * (1 - r), (before - candidate) * z * (1 - z), to_candidate
@@ -255,7 +255,7 @@ def _diagonal_forward(gates: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tens
 
 @script
 def _diagonal_backward(grad: Tensor, back: Tensor) -> Tensor:
-    """Gradients of the states, [F, B, C]; `back` is what a state's gradient is of the one before."""
+    """Find the gradients of the states, [F, B, C]; `back` is each state's slope by the one before."""
     total = grad.clone(memory_format=torch.contiguous_format)
     for t in range(len(total) - 2, -1, -1):
         total[t].addcmul_(total[t + 1], back[t + 1])

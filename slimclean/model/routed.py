@@ -47,7 +47,7 @@ def routed_decoder(
     *,
     relu: bool,
 ) -> Tensor:
-    """1x1 convolution, GLU, transposed convolution and `relu`: x [B, N, D] -> y4 [B, N, K].
+    """Run 1x1 convolution, GLU, transposed convolution and `relu`: x [B, N, D] -> y4 [B, N, K].
 
     `weights` are [2, D, D] and [2, D, K], `biases` [2, D] and [K]; `groups` cover every frame once.
     """

@@ -52,9 +52,6 @@ class SincResampler(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             rows = y.float().unflatten(1, (-1, BLOCK * self.factor))
             blocks = rows @ self.matrix.T  # [B, T / 64, 64 + 2 Z]
-        reach = math.ceil((BLOCK + 2 * ZEROS) / BLOCK)
-        pieces = F.pad(blocks, (0, reach * BLOCK - blocks.shape[-1])).unflatten(2, (reach, BLOCK))
-        count = blocks.shape[1]
-        total = sum(F.pad(pieces[:, :, k], (0, 0, k, reach - 1 - k)) for k in range(reach))
-        assert isinstance(total, Tensor)
-        return total.flatten(1)[:, ZEROS : ZEROS + count * BLOCK] / self.factor
+        size = y.shape[1] // self.factor + 2 * ZEROS
+        total = F.fold(blocks.mT, (1, size), (1, BLOCK + 2 * ZEROS), stride=(1, BLOCK))  # overlap-add
+        return total[:, 0, 0, ZEROS:-ZEROS] / self.factor

@@ -74,7 +74,7 @@ class FrameWidths:
         return tuple((chosen == j).nonzero()[:, 0] for j in range(len(self.ufs)))
 
     def groups(self, channels: int) -> list[tuple[int, Tensor]]:
-        """The width of each UF that is in use, and its frames."""
+        """List the width of each UF that is in use, of `channels`, and the indices of its frames."""
         each = zip(self.ufs, self.frames, strict=True)
         return [(width(uf, channels), index) for uf, index in each if len(index)]
 

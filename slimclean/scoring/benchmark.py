@@ -42,7 +42,7 @@ SHARES = ("router", *STAGES, "rest")
 
 
 def speech_in_noise(seconds: float, sample_rate: int = SAMPLE_RATE, seed: int = 0) -> np.ndarray:
-    """Something that keeps a router busy: voiced syllables with pauses, in noise that comes and goes, [T]."""
+    """Make what keeps a router busy: voiced syllables with pauses, in noise that comes and goes, [T]."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.4 * t)) / sample_rate
@@ -194,13 +194,13 @@ def benchmark(
     for uf, target_uf in settings:
 
         def subject(
-            engine: NetworkEngine | None, stage: str | None = None, uf: Setting = (uf, target_uf)
+            engine: NetworkEngine | None, stage: str | None = None, setting: Setting = (uf, target_uf)
         ) -> Subject:
             watch = Stopwatch(device)
             own = engine or engine_for(
-                network, precision, device, None if uf[0] == "auto" else uf[0], watch.lap
+                network, precision, device, None if setting[0] == "auto" else setting[0], watch.lap
             )
-            return Subject(Enhancer(*uf, engine=Timed(own, watch, stage), device=str(device)), watch)
+            return Subject(Enhancer(*setting, engine=Timed(own, watch, stage), device=str(device)), watch)
 
         ours = subject(None)
         with peak_memory() as peak:

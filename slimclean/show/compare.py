@@ -178,8 +178,8 @@ def _loudness(stretch: Stretch) -> Loudness | None:
 
 
 def _level(stretch: Stretch) -> Level:
-    level = Level()
-    level.add(stretch.waveform, stretch.sample_rate)
+    level = Level(stretch.sample_rate)
+    level.add(stretch.waveform)
     return level
 
 

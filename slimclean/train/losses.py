@@ -20,7 +20,7 @@ SNR_WEIGHT = 0.02
 """Weight of a dB: recordings that are nearly clean have small errors, which L1 alone would not mend."""
 SNR_CAP = 1e-3
 """Share of the clean signal's energy: below it, at -30 dB, an error no longer counts."""
-PAUSE_DB, PAUSE_FLOOR_DB, PAUSE_FRAME = -35.0, -55.0, 256
+PAUSE_UNDER_MEAN_DB, PAUSE_FLOOR_DB, PAUSE_FRAME = -35.0, -55.0, 256
 """Two levels in dB re the mean power of an example, and the samples of a frame."""
 _FLOOR = 1e-4
 """Added to squared magnitudes under the power law, whose slope at zero is infinite; -40 dB below
@@ -50,9 +50,9 @@ def enhancement_loss(clean: Tensor, enhanced: Tensor) -> Tensor:
 def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
     """Measure by how much pauses are too loud, in factors of ten of power, [B, T] x 3 -> [B].
 
-    Pauses are frames in which the clean signal lies `PAUSE_DB` under its mean power. Levels count down to
-    `PAUSE_FLOOR_DB` under it, or under the noisy signal's where nobody speaks. Time, spectra and PESQ hardly
-    tell a pause at -27 dB from one at -47 dB; listeners do.
+    Pauses are frames in which the clean signal lies `PAUSE_UNDER_MEAN_DB` under its mean power. Levels count
+    down to `PAUSE_FLOOR_DB` under it, or under the noisy signal's where nobody speaks. Time, spectra and PESQ
+    hardly tell a pause at -27 dB from one at -47 dB; listeners do.
     """
     whole = clean.shape[1] // PAUSE_FRAME * PAUSE_FRAME
     wanted, given, heard = (
@@ -62,7 +62,7 @@ def pause_loss(clean: Tensor, enhanced: Tensor, noisy: Tensor) -> Tensor:
     mean = torch.where(mean > 1e-5 * heard.mean(1, keepdim=True), mean, heard.mean(1, keepdim=True))
     floor = mean * 10 ** (PAUSE_FLOOR_DB / 10) + 1e-9
     excess = torch.log10((given + floor) / (wanted + floor)).clamp_min(0)
-    pause = wanted < mean * 10 ** (PAUSE_DB / 10)
+    pause = wanted < mean * 10 ** (PAUSE_UNDER_MEAN_DB / 10)
     loss: Tensor = (excess * pause).sum(1) / pause.sum(1).clamp_min(1)
     return loss
 

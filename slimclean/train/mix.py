@@ -170,7 +170,7 @@ class Mixer:
         self.rooms = rooms
 
     def draw(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """One example: noisy and clean, at the level that the network hears."""
+        """Mix one example of `length` samples, noisy and clean, [T], at the level that the network hears."""
         c = self.config
         kind = rng.random()
         recorded, speech = self._speech(rng, length)

@@ -25,8 +25,8 @@ def given(x, rate=RATE):
 
 
 def level(x, rate=RATE):
-    found = Level()
-    found.add(np.atleast_2d(x).astype(np.float32), rate)
+    found = Level(rate)
+    found.add(np.atleast_2d(x).astype(np.float32))
     return found
 
 
@@ -69,13 +69,13 @@ def test_noise_reduction_is_measured_in_the_pauses(take):
     after = np.where(pauses, take * 0.1, take)
     assert noise_reduction_db(level(take), level(after)) == pytest.approx(20, abs=0.5)
     assert noise_reduction_db(level(take), level(take)) == 0
-    assert level(np.zeros(RATE)).percentile_dbfs(10) == Level().percentile_dbfs(50) == FLOOR_DBFS
+    assert level(np.zeros(RATE)).percentile_dbfs(10) == Level(RATE).percentile_dbfs(50) == FLOOR_DBFS
 
 
 def test_blocks_and_offsets_do_not_matter_to_a_level(take):
-    pieces, whole = Level(), level(take)
+    pieces, whole = Level(RATE), level(take)
     for block in np.split(take[None] + 0.25, [7, 1000, 30_000], axis=1):
-        pieces.add(block, RATE)
+        pieces.add(block)
     for percent in (0, 10, 40, 95, 100):
         wanted = np.percentile(np.var(take.reshape(-1, RATE // 10), axis=1), percent)
         assert whole.percentile_dbfs(percent) == pytest.approx(10 * np.log10(wanted), abs=1.0)
@@ -91,7 +91,7 @@ def voices(before, after):
 
 
 def level_powers(x):
-    return Level().add(np.atleast_2d(x).astype(np.float32), RATE)
+    return Level(RATE).add(np.atleast_2d(x).astype(np.float32))
 
 
 @pytest.mark.parametrize("apart_db", [0, 10, 20, 30])

@@ -179,10 +179,10 @@ def test_memory_does_not_grow_with_length(tmp_path):
     code = """
 import sys; import numpy as np; from pathlib import Path
 from slimclean.audio import AudioInfo, AudioWriter, OutputForm
-from slimclean.batch.mastering import mastered
+from slimclean.batch.mastering import sink_for
 x = 0.1 * np.random.default_rng(0).standard_normal((2, 384_000)).astype(np.float32)
 path, info = Path(sys.argv[1], "a.flac"), AudioInfo(48_000, 2, 0, "FLAC", "PCM_16")
-with AudioWriter(path, info) as writer, mastered(writer, path, info, OutputForm(loudness_lufs=-12)) as sink:
+with AudioWriter(path, info) as writer, sink_for(writer, path, info, OutputForm(loudness_lufs=-12)) as sink:
     for _ in range(int(sys.argv[2])): sink.write(x)
     sink.commit()
 print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])

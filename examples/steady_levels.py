@@ -96,7 +96,6 @@ def loss_of(
 
 
 def main(arguments: argparse.Namespace) -> None:
-    torch.set_flush_denormal(True)
     rng = np.random.default_rng(arguments.seed)
     cache = arguments.out.parent / "cache"
     speech, noise = (
@@ -148,4 +147,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)
     main(parser().parse_args())

@@ -21,6 +21,11 @@ OPUS_KBITS = (6, 256)
 """A channel's, at libsndfile's compression levels 1 and 0."""
 OPUS_SAFE_KBITS = 20
 """A channel's where there are more than two: below it, libopus may take 512 kbit/s if some are silent."""
+MP2_KBITS = (
+    (32_000, (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)),
+    (0, (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
+)
+"""From which sample rate on MPEG layer II has which bit rates, and no others."""
 AAC_LEAST_BITS, AAC_MOST_BITS = 16_000, 5
 """A channel's bits a second at least, and a sample's at most: what FFmpeg's encoder keeps to, measured."""
 AC3_DELAY, MP2_DELAY = 256, 512 - 32 + 1
@@ -142,19 +147,40 @@ def bit_rates(codec: str | None, channels: int, sample_rate: int) -> tuple[int, 
         return least, most
     if codec == "aac":
         return AAC_LEAST_BITS * channels, AAC_MOST_BITS * sample_rate * channels
-    return {"ac3": (32_000, 640_000), "eac3": (32_000, 3_024_000), "mp2": (32_000, 384_000)}.get(codec or "")
+    if codec == "mp2":
+        return _mp2_rates(sample_rate)[0], _mp2_rates(sample_rate)[-1]
+    return {"ac3": (32_000, 640_000), "eac3": (32_000, 3_024_000)}.get(codec or "")
+
+
+def _mp2_rates(sample_rate: int) -> tuple[int, ...]:
+    """List the bit rates of MPEG layer II in bit/s."""
+    return next(tuple(1000 * one for one in kbits) for from_hz, kbits in MP2_KBITS if sample_rate >= from_hz)
+
+
+def nearest_bit_rate(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> int:
+    """Return the bit rate in bit/s that the encoder of `codec` takes and that is nearest to `bit_rate`."""
+    if codec == "mp2":
+        return min(_mp2_rates(sample_rate), key=lambda one: abs(one - bit_rate))
+    limits = bit_rates(codec, channels, sample_rate)
+    return bit_rate if limits is None else min(max(bit_rate, limits[0]), limits[1])
 
 
 def check_bit_rate(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> None:
     """Raise `AudioError` with the remedy where `codec` cannot be encoded at `bit_rate` in bit/s."""
     limits = bit_rates(codec, channels, sample_rate)
-    if limits is None or limits[0] <= bit_rate <= limits[1]:
+    nearest = nearest_bit_rate(codec, bit_rate, channels, sample_rate)
+    if limits is None or nearest == bit_rate:
         return
     least, most = (limits[0] + 999) // 1000, limits[1] // 1000
     sound = f"{channels} channel{'s' * (channels > 1)} at {sample_rate} Hz"
+    taken = f"{least} to {most} kbit/s"
+    if limits[0] <= bit_rate <= limits[1]:  # of some encodings, not every number between is one
+        taken = f"certain bit rates from {taken}"
+    else:
+        nearest = 1000 * (least if bit_rate < limits[0] else most)
     raise AudioError(
-        f"{ENCODINGS[codec or ''].name} takes {least} to {most} kbit/s for {sound}, not {bit_rate / 1000:g}; "
-        f"set `bit_rate` {1000 * (least if bit_rate < limits[0] else most)}"
+        f"{ENCODINGS[codec or ''].name} takes {taken} for {sound}, not {bit_rate / 1000:g}; "
+        f"set `bit_rate` {nearest}"
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import STALE_TAGS, Attached
-from slimclean.audio.containers import CONTAINERS, Container
+from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.film_tracks import OtherTracks, add_attached, add_chapters, without
@@ -51,6 +51,14 @@ def kept_track(info: AudioInfo, source: Path) -> int | None:
     """
     container = _BY_FORMAT.get(info.format)
     return info.track if container and not container.sound_only and is_film(source) else None
+
+
+def track_in(output: Path, source: Path, track: int | None) -> int | None:
+    """Say which sound track of `output`, by its name, is the one that was made of `track` of `source`."""
+    container = BY_EXTENSION.get(output.suffix.lower())
+    if track is None or container is None or container.muxer is None or container.sound_only:
+        return None
+    return track if is_film(source) else None
 
 
 class Film:

@@ -41,6 +41,7 @@ BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLO
 _STORED_BITS = BITS | {"ULAW": 8, "ALAW": 8}
 WAV_BYTES = (1 << 32) - (1 << 16)
 """What a WAV or AIFF file can hold, its header's sizes being 32 bits wide."""
+VOC_CHANNELS = 2
 BIT_RATES = (4_000, 4_000_000)
 
 
@@ -271,6 +272,11 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
         raise AudioError(
             f"{out.format} with {out.subtype} can be read but not written; "
             "set `extension` wav or `extension` flac"
+        )
+    if out.format == "VOC" and out.channels > VOC_CHANNELS:
+        raise AudioError(
+            f"VOC holds at most {VOC_CHANNELS} channels, not {out.channels}; "
+            "set `mono`, or `extension` wav to keep them"
         )
     return out
 

@@ -47,8 +47,13 @@ def kind_of(peek: Peek, extension: str) -> Kind:
 
 
 def is_marked(path: Path) -> bool:
-    """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none."""
+    """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none.
+
+    Nor is what is no file: to open a pipe would wait for its writer.
+    """
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             head = file.read(64)
     except OSError:
@@ -57,6 +62,22 @@ def is_marked(path: Path) -> bool:
     if container is None or (_is_text(head) and container.name != "SPHERE"):
         return False
     return any(len(mark) >= SURE_BYTES for _, mark in container.marks)
+
+
+def film_extension(path: Path) -> str:
+    """Return the extension of an MP4, QuickTime or Matroska by its first bytes; "" for anything else."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(64)
+    except OSError:
+        return ""
+    container = container_of(beginning)
+    if container is BY_EXTENSION[".mp4"]:
+        brand = beginning[8:12] if beginning[4:8] == b"ftyp" else b"qt  "  # older than brands
+        return {b"qt  ": ".mov", b"M4A ": ".m4a", b"M4B ": ".m4b"}.get(brand, ".mp4")
+    if container is BY_EXTENSION[".mkv"]:
+        return ".webm" if b"webm" in beginning else ".mkv"
+    return ""
 
 
 def _is_text(head: bytes) -> bool:

@@ -73,18 +73,31 @@ def bit_rate(path: Path, info: AudioInfo) -> int | None:
         av = import_av()
     except MissingDependencyError:
         return None
-    size, length = 0, Fraction(0)
+    size, length, last = 0, Fraction(0), None
     try:
         with open_film(av, path) as container:
             stream = container.streams.audio[min(info.track or 1, len(container.streams.audio)) - 1]
             for packet in container.demux(stream):
                 size += packet.size
-                length += (packet.duration or 0) * packet.time_base
+                if packet.size:
+                    length += _step(last, packet) * packet.time_base
+                    last = packet
                 if length > MEASURED_S:
                     break
+            if last is not None:
+                length += (last.duration or 0) * last.time_base
     except (av.error.FFmpegError, OSError, ValueError, IndexError):
         return None
     return round(8 * size / length) if length else None
+
+
+def _step(last: Any, packet: Any) -> int:
+    """Return how long the packet before this one lasts, in its time base: its duration alone may be rounded."""
+    if last is None:
+        return 0
+    duration = last.duration or 0
+    apart = packet.pts - last.pts if packet.pts is not None and last.pts is not None else duration
+    return int(apart) if 0 < apart <= 1.5 * duration else duration  # more is a gap
 
 
 def length_s(path: Path, start_s: Fraction) -> float:

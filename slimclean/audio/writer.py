@@ -21,10 +21,12 @@ from slimclean.audio.encodings import (
     codec_of,
     compression_level,
     encoder_scale,
+    nearest_bit_rate,
     to_ogg,
     vorbis_nominal,
 )
 from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, file_name, output_info
+from slimclean.audio.kinds import film_extension
 from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tag_reading import read
@@ -43,7 +45,8 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
 
     Raises `AudioError` with the remedy for all that will not go, before any work is done.
     """
-    stored = output_info(info, path, form)
+    named = path if path.suffix.lower() in BY_EXTENSION else Path("out" + film_extension(source))
+    stored = output_info(info, named, form)
     if (fields := chunks.extensible_fields(source)) and not (form and form.mono):
         valid_bits, mask = fields
         same = stored.format.startswith(("WAV", "RF64")) and stored.subtype == info.subtype
@@ -52,7 +55,10 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
         )
     if stored.codec in LOSSY:
         measured = _bit_rate(source, info, stored) if info.lossy else None
-        stored = replace(stored, bit_rate=(form.bit_rate if form else None) or measured or stored.bit_rate)
+        rate = (form.bit_rate if form else None) or measured or stored.bit_rate
+        if rate is not None:
+            rate = nearest_bit_rate(stored.codec, rate, stored.channels, stored.sample_rate)
+        stored = replace(stored, bit_rate=rate)
     check_size(stored, info.samples * stored.sample_rate // info.sample_rate)
     if stored.format in MUXERS:
         film.check(stored, source if tracks.is_film(source) else None)
@@ -80,6 +86,8 @@ class AudioWriter:
             self._whole = AtomicFile(path, source)
         except OSError as error:
             raise AudioError(f"cannot write {path} ({told(error)})") from error
+        if self._whole.temporary == path:  # a pipe or a device, which cannot be read again
+            raise AudioError(f"cannot write {path} (no file, and no folder; for standard output there is -)")
         try:
             self._sink = self._open()
         except (soundfile.LibsndfileError, OSError, ValueError) as error:

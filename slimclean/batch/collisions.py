@@ -63,7 +63,8 @@ def refuse_collisions(
         if target in compared:
             raise _is_reference(source, output)
         if target in sources and not in_place:
-            raise _is_input(source, output)
+            meant = (one for one, its in pairs if real_path(its) == target and real_path(one) != target)
+            raise _is_input(next(meant, source), output)
         if target in taken:
             first, _ = taken[target]
             if in_place:
@@ -94,7 +95,12 @@ def folded(path: str) -> str:
 
 
 def _is_input(source: Path, output: Path) -> UsageError:
-    return UsageError(f"{source}: the output {output} is one of the inputs; `in_place` replaces them")
+    if folded(str(real(source))) == folded(str(real(output))):
+        return UsageError(f"{source}: the output {output} is one of the inputs; `in_place` replaces them")
+    return UsageError(
+        f"{source}: the output {output} is one of the inputs, made by an earlier run perhaps; "
+        "give another `output`"
+    )
 
 
 def _is_reference(source: Path, output: Path) -> UsageError:

@@ -185,7 +185,7 @@ def tell_encoded(result: FileResult, path: Path, info: AudioInfo, form: OutputFo
     """Put into a row the true peak of the output `path`, like `info`, where a lossy encoding may raise it."""
     if not info.lossy or result.true_peak_dbtp is None or not math.isfinite(result.true_peak_dbtp):
         return
-    with AudioReader(path, result.track) as reader:
+    with AudioReader(path, result.output_track) as reader:
         gauge = meter(reader.info)
         for block in reader.read_blocks():
             gauge.add(block)
@@ -251,7 +251,7 @@ def _limited(
     short_lu = target_lufs - done.loudness.integrated_lufs
     if short_lu > SHORT_LU:
         notes.append(
-            f"{short_lu:.1f} LU short of {target_lufs:g} LUFS: the ceiling of "
+            f"{short_lu:.1f} LU short of {target_lufs:.3g} LUFS: the ceiling of "
             f"{ceiling_dbtp:g} dBTP leaves no room for more"
         )
     return replace(done, warning="; ".join(notes))

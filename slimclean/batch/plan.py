@@ -48,6 +48,8 @@ def plan(
     paths = [found for path in paths for found in expand(path)]
     into = Path(output) if output is not None else None
     file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
+    if file is not None and exists(file) and not is_file(file):
+        raise UsageError(f"{output}: is no file, and no folder; for standard output there is -")
     alone = len(paths) == 1
     if file and file.suffix.lower() in audio.WRITABLE:
         if not alone or is_folder(paths[0]):
@@ -58,6 +60,8 @@ def plan(
     tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
     if in_place:
         tasks = [_in_place(task) for task in tasks]
+    named = RealPaths().named  # what is named twice is one recording
+    tasks = list({(named(task.source), named(task.destination)): task for task in tasks}.values())
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
@@ -163,6 +167,8 @@ def plan_batch(
     left_out: Counter[str] | None = None,
 ) -> list[Task]:
     """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`."""
+    if "" in (*paths, output):
+        raise UsageError("an empty name, which to `Path` is the folder that this runs in; that is .")
     tasks = plan(
         [Path(path) for path in paths],
         output,

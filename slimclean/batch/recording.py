@@ -159,7 +159,7 @@ def _enhance_into(
         info = reader.info
         account = Account(result, info, form, traced=traced)
         stored = audio.plan_output(info, task.source, task.destination, form)
-        result.track = kept_track(stored, task.source)
+        result.track, result.output_track = form.track, kept_track(stored, task.source)
         with (
             AudioWriter(task.destination, stored, task.source) as writer,
             sink_for(writer, task.destination, stored, form) as sink,
@@ -184,7 +184,7 @@ def score_output(result: FileResult, task: Task) -> None:
     assert task.reference is not None
     from slimclean.scoring.pairs import Score, ScorePair, score_pair  # a twentieth of the time to start
 
-    pair = ScorePair(task.destination.name, task.reference, task.destination, track=result.track)
+    pair = ScorePair(task.destination.name, task.reference, task.destination, track=result.output_track)
     try:
         score = score_pair(pair)
         remark = score.error or score.undefined

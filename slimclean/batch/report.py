@@ -20,6 +20,7 @@ EXISTS = "the output exists"
 class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
 
+    `track` is the sound track of the input where one was asked for, from 1.
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
@@ -36,6 +37,7 @@ class FileResult:
     duration_s: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    track: int | None = None
     uf: str = ""
     target_uf: float | None = None
     mean_uf: float | None = None
@@ -59,7 +61,7 @@ class FileResult:
     """No column: what a page or picture of the recording needs, where one was asked for."""
     held: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: the loudness of what waits for that of its set."""
-    track: int | None = dataclasses.field(default=None, repr=False, compare=False)
+    output_track: int | None = dataclasses.field(default=None, repr=False, compare=False)
     """No column: which sound track of the output this is, where it holds several."""
 
     def reword(self, wording: Callable[[str], str]) -> None:

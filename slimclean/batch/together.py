@@ -143,7 +143,7 @@ def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
     """Say so where outputs of an earlier run are not as loud as this set would make them."""
     off = []
     for task, row in rows.items():
-        with contextlib.suppress(SlimcleanError), AudioReader(task.destination, row.track) as reader:
+        with contextlib.suppress(SlimcleanError), AudioReader(task.destination, row.output_track) as reader:
             gauge = meter(reader.info)
             for block in reader.read_blocks():
                 gauge.add(block)

@@ -14,7 +14,7 @@ import typer
 
 from slimclean import __version__
 from slimclean.cli.benchmark import benchmark
-from slimclean.cli.common import Group, one_line_errors
+from slimclean.cli.common import Command, Group, one_line_errors
 from slimclean.cli.compare import compare
 from slimclean.cli.enhance import enhance
 from slimclean.cli.evaluate import evaluate
@@ -37,7 +37,7 @@ app = typer.Typer(
 )
 app.command(cls=ConfigurableCommand)(enhance)
 for command in (presets, compare, score, report, plot, evaluate, benchmark, models, train):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

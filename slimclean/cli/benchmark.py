@@ -24,7 +24,7 @@ def benchmark(
         Path | None,
         typer.Option("--input", "-i", help="Recording to time, since auto depends on it. Default: generated."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Length of the generated audio.")] = 90.0,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Length of the generated audio.")] = 90.0,
     plain: Annotated[
         bool, typer.Option("--plain", help="Also time the network without the engine, and in ordinary layers.")
     ] = False,

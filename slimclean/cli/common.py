@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import sys
@@ -11,10 +12,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO, get_args, get_type_hints
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from slimclean.batch.task import STREAM
 from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
@@ -30,6 +31,11 @@ Precision = Annotated[
 ]
 MOST_CORES = 1024
 """What options that count threads and processes take at most."""
+LONGEST_S = 1e7
+"""What options that take seconds of a recording take at most: four months."""
+Track = Annotated[
+    int | None, typer.Option(min=1, help="Which of several sound tracks, from 1. Default: the default one.")
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, max=MOST_CORES, help="Cores to use in one process. Default: all.")
 ]
@@ -127,6 +133,29 @@ class Group(TyperGroup):
         """Parse and run the command."""
         with _one_line_usage():
             return super().invoke(ctx)
+
+
+class Command(TyperCommand):
+    """A command that takes no empty name of a file: to `Path`, that is the folder one stands in."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; raises `typer.BadParameter` for an empty name."""
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            assert self.callback is not None
+            hints = get_type_hints(inspect.unwrap(self.callback))
+            for parameter in self.get_params(ctx):
+                value = given.get(parameter.name or "")
+                is_name = parameter.name == "output" or _names_files(hints.get(parameter.name or ""))
+                if is_name and "" in (value if isinstance(value, list | tuple) else [value]):
+                    option = max(parameter.opts, key=len)
+                    shown = option if option.startswith("-") else option.upper()
+                    raise typer.BadParameter(f"{shown} is empty; the folder that this runs in is .")
+        return super().parse_args(ctx, args)
+
+
+def _names_files(hint: object) -> bool:
+    return hint is Path or any(map(_names_files, get_args(hint)))
 
 
 @contextmanager

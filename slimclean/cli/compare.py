@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf, show
+from slimclean.cli.common import (
+    LONGEST_S,
+    Device,
+    Model,
+    TargetUf,
+    Track,
+    UfText,
+    one_line_errors,
+    parse_uf,
+    show,
+)
 
 
 def compare(
@@ -23,7 +33,8 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="The page. Default: NAME-compare.html beside it, and open it."),
     ] = None,
-    start: Annotated[float, typer.Option(min=0, help="Where to begin, in seconds.")] = 0.0,
+    track: Track = None,
+    start: Annotated[float, typer.Option(min=0, max=LONGEST_S, help="Where to begin, in seconds.")] = 0.0,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How much to show of it.")] = 60.0,
     uf: UfText = "auto",
     target_uf: TargetUf = 0.25,
@@ -43,16 +54,18 @@ def compare(
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
         from slimclean.audio.atomic import check_file, shared_mode
+        from slimclean.audio.film import track_in
         from slimclean.show.compare import read_stretch, write_comparison
         from slimclean.show.page import check_page
 
         page = output or file.with_name(f"{file.stem}-compare.html")
         check_page(page)
         check_file(page, [file, enhanced])
-        before = read_stretch(file, start, seconds)
+        before = read_stretch(file, start, seconds, track)
         if enhanced is not None:
             mode = shared_mode([file, enhanced])
-            write_comparison(page, file.name, before, read_stretch(enhanced, start, seconds), mode=mode)
+            after = read_stretch(enhanced, start, seconds, track_in(enhanced, file, track))
+            write_comparison(page, file.name, before, after, mode=mode)
         else:
             from slimclean.enhancer import Enhancer
 

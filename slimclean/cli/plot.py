@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, TargetUf, UfText, one_line_errors, parse_uf
+from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_line_errors, parse_uf
 
 
 def plot(
@@ -17,6 +17,7 @@ def plot(
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
     ] = None,
+    track: Track = None,
     uf: UfText = "auto",
     target_uf: TargetUf = 0.25,
     model: Model = None,
@@ -41,5 +42,5 @@ def plot(
         check_picture(output)
         check_file(output, [file, enhanced])
         enhancer = Enhancer(parsed_uf, target_uf, model, device=device)
-        comparison = compare(file, enhanced, enhancer) if enhanced else preview(file, enhancer)
+        comparison = compare(file, enhanced, enhancer, track) if enhanced else preview(file, enhancer, track)
         plot_comparison(comparison, output, file)

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
-from slimclean.cli.common import SOURCES, is_given, one_line_errors, usage_message, with_source
+from slimclean.cli.common import SOURCES, Command, is_given, one_line_errors, usage_message, with_source
 from slimclean.errors import UsageError
 
 FILE_NAME = "slimclean.toml"
@@ -81,7 +80,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-class ConfigurableCommand(TyperCommand):
+class ConfigurableCommand(Command):
     """A command whose options may come from a preset and from a file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -207,7 +206,7 @@ def _read(file: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
         content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError
         raise UsageError(f"{file}: not TOML: {error}") from error
     values = {}
     for key, value in content.items():
@@ -232,7 +231,11 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
     wanted = _TAKEN.get(name, wanted)
     if not fits:
         raise UsageError(f"{file}: {name} wants {wanted}, not {value!r}")
-    is_path = kind is Path or name == "output" or (name == "model" and os.path.isfile(file.parent / str(value)))  # noqa: PTH113
+    if kind in (Path, str):
+        value = str(value)
+    is_path = kind is Path or name == "output" or (name == "model" and os.path.isfile(file.parent / value))  # noqa: PTH113
+    if is_path and not value:
+        raise UsageError(f"{file}: {name} is empty; the folder of this file is '.'")
     # A slash at the end says that an output is a folder, and a `Path` has none.
     return os.path.join(file.parent, value) if is_path and value != "-" else kind(value)  # noqa: PTH118
 

@@ -117,7 +117,7 @@ def train(
         float,
         typer.Option(min=0, help="Points that --opinion still asks for beyond those of the clean speech."),
     ] = TrainConfig.opinion_beyond,
-    seed: int = TrainConfig.seed,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = TrainConfig.seed,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that share a step; 0: every core.")
     ] = TrainConfig.workers,

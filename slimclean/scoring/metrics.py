@@ -83,8 +83,8 @@ def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> flo
         warnings.simplefilter("error", RuntimeWarning)
         try:
             return float(pystoi.stoi(reference, estimate, SAMPLE_RATE, extended=extended))
-        except RuntimeWarning as warning:
-            raise UndefinedMetricError("STOI: too little speech") from warning
+        except (RuntimeWarning, np.exceptions.AxisError) as why:  # the latter of less than a frame
+            raise UndefinedMetricError("STOI: too little speech") from why
 
 
 # --- ours -----------------------------------------------------------------------------------------

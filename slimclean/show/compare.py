@@ -81,10 +81,15 @@ class _Side:
         return self.level.dbfs if self.loudness is None else self.loudness.integrated_lufs
 
 
-def read_stretch(recording: Path, start_s: float = 0.0, seconds: float = SECONDS) -> Stretch:
-    """Read at most `seconds` of a recording from `start_s` on; errors name the file."""
+def read_stretch(
+    recording: Path, start_s: float = 0.0, seconds: float = SECONDS, track: int | None = None
+) -> Stretch:
+    """Read at most `seconds` of a recording, or of one of its sound tracks, from `start_s` on.
+
+    Raises `AudioError` and `UsageError`, which name the file.
+    """
     try:
-        with AudioReader(recording) as reader:
+        with AudioReader(recording, track) as reader:
             rate, layout = reader.info.sample_rate, reader.info.channel_layout
             first, last, seen = round(start_s * rate), round((start_s + seconds) * rate), 0
             pieces = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from slimclean import audio
+from slimclean.audio.film import track_in
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison, Trace
 from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram
@@ -21,10 +22,10 @@ LENGTHS_AGREE_S = 0.5
 """Lossy encoders pad a little."""
 
 
-def preview(recording: Path, enhancer: Enhancer) -> Comparison:
-    """Enhance a recording block by block, without writing it; errors name the file."""
+def preview(recording: Path, enhancer: Enhancer, track: int | None = None) -> Comparison:
+    """Enhance a recording, or one of its sound tracks, by blocks, without writing it; errors name the file."""
     try:
-        with audio.AudioReader(recording) as reader:
+        with audio.AudioReader(recording, track) as reader:
             trace = Trace(reader.info.sample_rate)
             blocks = _passed(reader.read_blocks(), trace.heard)
             for block, uf in enhancer.stream(blocks, reader.info.sample_rate):
@@ -34,23 +35,24 @@ def preview(recording: Path, enhancer: Enhancer) -> Comparison:
     return trace.comparison(enhancer)
 
 
-def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None) -> Comparison:
+def compare(recording: Path, enhanced: Path, enhancer: Enhancer | None, track: int | None = None) -> Comparison:
     """Measure a recording and its enhanced form block by block; errors name the file.
 
-    A mono form of several channels is compared with their mean. Nothing is enhanced: of `enhancer`, which made
-    the second of the first, only the router runs.
+    `track` is the sound track that was enhanced, None the default one. A mono form of several channels is
+    compared with their mean. Nothing is enhanced: of `enhancer`, which made the second of the first, only the
+    router runs.
     """
     if recording.resolve() == enhanced.resolve():
         raise AudioError(f"{recording}: was replaced in place, so there is nothing to compare it with")
     ufs: list[np.ndarray] = []
     try:
-        with audio.AudioReader(enhanced) as reader:
+        with audio.AudioReader(enhanced, track_in(enhanced, recording, track)) as reader:
             mono = reader.info.channels == 1
             after = spectrogram(reader.read_blocks(), reader.info.sample_rate)
     except AudioError as error:
         raise AudioError(f"{enhanced}: {error}") from error
     try:
-        with audio.AudioReader(recording) as reader:
+        with audio.AudioReader(recording, track) as reader:
             rate, blocks = reader.info.sample_rate, reader.read_blocks(mono=mono)
             if enhancer is None:
                 before = spectrogram(blocks, rate)
@@ -80,7 +82,7 @@ def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
             raise SlimcleanError(f"{result.file}: {result.uf!r} is no UF") from error
         target_uf = enhancer.target_uf if result.target_uf is None else result.target_uf
         made_by = enhancer.at(uf, target_uf)
-    return compare(Path(result.file), Path(result.output), made_by)
+    return compare(Path(result.file), Path(result.output), made_by, result.track)
 
 
 def _comparison(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from slimclean.audio.atomic import replacing, shared_mode
+from slimclean.audio.film import track_in
 from slimclean.batch.report import FileResult, totals
 from slimclean.errors import SlimcleanError, UsageError, reason
 from slimclean.show import player
@@ -193,11 +194,15 @@ def _sound(
         return "", "was replaced in place"
     if not strip.duration_s:
         return "", "holds no sound"
-    url = player.link(Path(file), page)
+    track = result.track
+    if name == "after":
+        track = track_in(Path(result.output), Path(result.file), track)
+    url = player.link(Path(file), page) if track is None else None  # browsers play the default track
     if url is not None:
         return url, "the whole recording, linked"
     stop_s = min(start_s + player.EXCERPT_S, strip.duration_s)
-    return player.excerpt(Path(file), start_s), f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
+    what = f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
+    return player.excerpt(Path(file), start_s, track), what
 
 
 def _uf_row(view: View) -> Iterator[str]:

@@ -33,9 +33,9 @@ def link(recording: Path, page: Path) -> str | None:
     return "./" + quote(os.fsencode(target.relative_to(folder).as_posix()))
 
 
-def excerpt(recording: Path, start_s: float) -> str:
-    """Encode the 10 s that begin at `start_s`, in mono, as a data URI."""
-    with AudioReader(recording) as reader:
+def excerpt(recording: Path, start_s: float, track: int | None = None) -> str:
+    """Encode the 10 s of a sound track that begin at `start_s`, in mono, as a data URI."""
+    with AudioReader(recording, track) as reader:
         rate = reader.info.sample_rate
         first, last = round(start_s * rate), round((start_s + EXCERPT_S) * rate)
         pieces, seen = [np.zeros((1, 0), np.float32)], 0

@@ -11,6 +11,8 @@ from slimclean.errors import UsageError
 
 STATE = "state.safetensors"
 """The file in a run folder that the run continues from."""
+LONGEST_SEGMENT_S = 600
+"""Seconds: what is longer fits no memory."""
 TASKS = ("routed", "full", "static")
 """What an example of a batch may be for, the costly ones first; see `tasks`."""
 
@@ -76,8 +78,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.name in ("", Path(STATE).stem) or Path(self.name).name != self.name:
             raise UsageError(f"`name` is that of a file in `out`, other than {STATE}, not {self.name!r}")
-        if not 0 < self.segment_s < math.inf:
-            raise UsageError(f"`segment_s` takes a number of seconds above 0, not {self.segment_s:g}")
+        if not 0 < self.segment_s <= LONGEST_SEGMENT_S:
+            raise UsageError(
+                f"`segment_s` takes seconds above 0, at most {LONGEST_SEGMENT_S}, not {self.segment_s:g}"
+            )
         if not 0 < self.lr < math.inf:
             raise UsageError(f"`lr` takes a number above 0, not {self.lr:g}")
         for name in ("beta", "gamma", "perceptual", "intelligibility", "pauses", "opinion", "opinion_beyond"):

@@ -17,10 +17,11 @@ from audio.films import heard, lag_samples, make_film, packets
 from conftest import identity_enhancer, voice
 
 from slimclean import audio
-from slimclean.audio import AudioInfo, OutputForm
+from slimclean.audio import AudioInfo, OutputForm, tracks
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
 from slimclean.batch.task import Task
+from slimclean.errors import AudioError
 
 av = pytest.importorskip("av")
 RATE = 48_000
@@ -233,6 +234,29 @@ def test_films_keep_the_bit_rate_of_their_sound(tmp_path, codec, kbits):
     enhanced(source, tmp_path / "c.mkv", OutputForm(bit_rate=96_000))
     asked = 8 * sum(len(p[1]) for p in packets(tmp_path / "c.mkv", "audio")) / 4
     assert asked == pytest.approx(96_000, rel=0.2)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_a_derived_bit_rate_is_one_that_the_encoder_takes(tmp_path, rate):
+    """That of Opus in stereo is more than mono can have; layer II has certain ones, fewer at half the rate."""
+    source = make_film(tmp_path / "a.mkv", "mp2", sound(1.0, rate=rate), rate, bit_rate=384_000)
+    measured = tracks.bit_rate(source, audio.probe(source))
+    assert measured == pytest.approx(384_000, rel=0.002)  # times in milliseconds or not
+    enhanced(source, tmp_path / "b.mkv")
+    assert tracks.bit_rate(tmp_path / "b.mkv", audio.probe(tmp_path / "b.mkv")) == pytest.approx(
+        384_000, rel=0.002
+    )
+    enhanced(source, tmp_path / "c.mkv", OutputForm(sample_rate=24_000))
+    assert tracks.bit_rate(tmp_path / "c.mkv", audio.probe(tmp_path / "c.mkv")) == pytest.approx(
+        160_000, rel=0.002
+    )
+    with pytest.raises(
+        AudioError, match=r"MP2 takes certain bit rates from 32 to 384 kbit/s .*`bit_rate` 96000"
+    ):
+        audio.plan_output(audio.probe(source), source, tmp_path / "d.mkv", OutputForm(bit_rate=100_000))
+    opus = make_film(tmp_path / "o.mkv", "libopus", sound(1.0), bit_rate=400_000)
+    stored = audio.plan_output(audio.probe(opus), opus, tmp_path / "p.mkv", OutputForm(mono=True))
+    assert stored.bit_rate == 256_000
 
 
 def test_the_second_sound_track_on_request(tmp_path):

@@ -148,6 +148,12 @@ KINDS: dict[str, tuple[str, Maker, str, str]] = {
     "12 channels": ("a.wav", sound(channels=12), GOOD, ""),
     "64 channels": ("a.wav", sound(channels=64, seconds=0.05), GOOD, ""),
     "WAV named flac": ("a.flac", sound(container="WAV"), GOOD, ""),
+    "VOC of six channels": (
+        "a.flac",
+        sound(channels=6),
+        FAILS,
+        "VOC holds at most 2 channels, not 6; set `mono`",
+    ),
     "Opus at 44.1 kHz": ("a.wav", sound(44_100), FAILS, "`sample_rate` 48000 or `extension` flac"),
 }
 
@@ -158,7 +164,7 @@ def test_every_kind_of_file_has_its_row(tmp_path, kind):
     source = tmp_path / name
     make(source)
     before = source.read_bytes()
-    destination = tmp_path / "out" / ("b.opus" if "Opus at" in kind else name)
+    destination = tmp_path / "out" / ("b.opus" if "Opus at" in kind else "b.voc" if "VOC of" in kind else name)
     result = enhance_file(Task(source, destination), identity_enhancer())
     assert result.status == status, result.error
     assert "\n" not in result.error

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio.films import make_film
 from conftest import identity_enhancer, voice
 from made import chunk, pcm, riff, wave_format
 
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
 from slimclean.audio.chunks import content, walk
+from slimclean.audio.kinds import film_extension
 from slimclean.batch.inputs import parse_list, read_list
 from slimclean.batch.pipe import enhance_pipe
 from slimclean.batch.recording import enhance_file
@@ -38,6 +40,25 @@ class Stream(io.BytesIO):
 
     def isatty(self) -> bool:
         return self._terminal
+
+
+FILMS = {".mov": "pcm_s24le", ".webm": "libopus", ".mkv": "pcm_s16le", ".m4a": "aac", ".mp4": "aac"}
+
+
+@pytest.mark.parametrize(("extension", "codec"), FILMS.items())
+def test_films_keep_their_container_and_encoding_through_a_pipe_and_without_a_name(tmp_path, extension, codec):
+    av = pytest.importorskip("av")
+    source = make_film(tmp_path / f"a{extension}", codec, voice(1.0, 48_000)[None], picture=extension != ".m4a")
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(source.read_bytes()), out), identity_enhancer(), OutputForm())
+    assert result.status == "enhanced", result.error
+    source.rename(tmp_path / "nameless")
+    assert enhance_file(Task(tmp_path / "nameless", tmp_path / "b"), identity_enhancer()).status == "enhanced"
+    (tmp_path / "c").write_bytes(out.getvalue())
+    for name in ("b", "c"):
+        assert film_extension(tmp_path / name) == extension
+        with av.open(str(tmp_path / name)) as film:
+            assert film.streams.audio[0].codec_context.name == codec.removeprefix("lib")
 
 
 def encoded(x, rate=16_000, container="WAV", subtype=None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import pytest
 import soundfile
 from conftest import voice
 
-from slimclean.audio import OutputForm
+from slimclean.audio import AudioInfo, AudioWriter, OutputForm
 from slimclean.batch.inputs import is_our_output, parse_list
 from slimclean.batch.options import Options
 from slimclean.batch.plan import plan, plan_batch, plan_stream
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import STREAM, Task
-from slimclean.errors import UsageError
+from slimclean.errors import AudioError, UsageError
 
 
 @pytest.fixture
@@ -168,6 +169,40 @@ def test_formats_that_meet_are_refused(folder):
     soundfile.write(folder / "one.flac", voice(0.05), 16_000)
     with pytest.raises(UsageError, match="would both become"):
         plan([folder], form=OutputForm(".ogg"))
+
+
+def test_what_is_named_twice_is_one_recording(folder):
+    again = Path("takes/../takes/one.wav")
+    assert names(plan([Path("takes/one.wav"), folder / "one.wav", again])) == ["one.wav"]
+    assert names(plan([folder, Path("takes")])) == ["one.wav", "two.wav", "three.wav"]
+
+
+def test_an_empty_name_is_not_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for paths, output in (([""], None), (["one.wav", ""], None), (["one.wav"], "")):
+        with pytest.raises(UsageError, match="an empty name"):
+            plan_batch(paths, output, Options())
+
+
+def test_an_output_that_lies_among_the_inputs_is_told_from_the_input_itself(folder):
+    soundfile.write(folder / "one.flac", voice(0.05), 16_000)
+    with pytest.raises(UsageError, match=r"one\.flac is one of the inputs, made by an earlier run perhaps"):
+        plan([folder], folder, OutputForm(".flac"))
+    with pytest.raises(UsageError, match=r"one\.wav is one of the inputs; `in_place` replaces them"):
+        plan([folder / "one.wav"], folder / "one.wav")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
+def test_a_pipe_is_neither_a_recording_nor_an_output(folder):
+    """Nor does anything wait for its other end."""
+    os.mkfifo(folder / "control")
+    os.mkfifo(folder / "p.flac")
+    assert names(plan([folder / "deep", folder])) == ["three.wav", "one.wav", "p.flac", "two.wav", "three.wav"]
+    for output in (folder / "p.flac", Path(os.devnull)):
+        with pytest.raises(UsageError, match="is no file, and no folder; for standard output there is -"):
+            plan([folder / "one.wav"], output)
+    with pytest.raises(AudioError, match="no file, and no folder"):
+        AudioWriter(folder / "p.flac", AudioInfo(16_000, 1, 0, "FLAC", "PCM_16"))
 
 
 def test_references_go_by_relative_path(folder, tmp_path):

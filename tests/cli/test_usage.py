@@ -158,6 +158,31 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
 
 
 @posix
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["enhance", "", "--in-place"], "PATHS"),
+        (["enhance", "a.wav", "-o", ""], "--output"),
+        (["enhance", "a.wav", "--report="], "--report"),
+        (["score", "a.wav", ""], "ESTIMATE"),
+        (["evaluate", "", "b"], "CLEAN"),
+        (["train", ""], "OUT"),
+        (["train", "run", "--speech", "a", "--speech", ""], "--speech"),
+    ],
+)
+def test_an_empty_name_is_refused(arguments, name, tmp_path, monkeypatch):
+    """As an unset variable in a script gives it: nobody means the folder that this runs in."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", voice(0.1), 16_000)
+    before = Path("a.wav").read_bytes()
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"slimclean: {name} is empty; the folder that this runs in is .\n",
+    )
+    assert Path("a.wav").read_bytes() == before
+
+
 def test_closed_streams(take, weights):
     """Input and output that are needed are one line; without standard error, the work is done."""
 

@@ -81,6 +81,14 @@ def test_without_speech_there_is_no_score():
         stoi(voice(0.2), voice(0.2))
 
 
+@pytest.mark.parametrize("samples", [1, 100, 400, 600])
+def test_what_is_shorter_than_a_frame_is_too_short_for_stoi(samples):
+    pytest.importorskip("pystoi")
+    x = voice(1.0)[1_000 : 1_000 + samples]
+    with pytest.raises(UndefinedMetricError, match="too little speech"):
+        stoi(x, x)
+
+
 def test_missing_packages_name_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)

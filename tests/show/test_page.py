@@ -11,15 +11,18 @@ import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import SMALL, identity_enhancer, voice
+from audio.films import make_film
+from conftest import SMALL, identity_enhancer, run, voice
 from typer.testing import CliRunner
 
+from slimclean import audio
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter
 from slimclean.batch.report_reading import read_report
@@ -28,6 +31,7 @@ from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import checkpoint
 from slimclean.scoring.tables import write_rows
 from slimclean.show import player, png
+from slimclean.show.comparison import compare
 from slimclean.show.page import write_report
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
@@ -99,6 +103,59 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(tmp_path, results)
     assert [p.name for p in page.parent.iterdir() if p.is_file()] == ["report.html"]
 
 
+def test_players_and_pictures_are_of_the_track_that_was_enhanced(tmp_path, weights):
+    """On the page of a run, on that of its report, and where a film is compared or drawn."""
+    make_film(tmp_path / "same.mp4", "aac", voice(2.0, 48_000)[None], sounds=2)
+    stored = audio.plan_output(
+        replace(audio.probe(tmp_path / "same.mp4"), track=2), tmp_path / "same.mp4", tmp_path / "a.mp4"
+    )
+    tone = (0.5 * np.sin(np.arange(96_000) * 2 * np.pi * 440 / 48_000)).astype(np.float32)
+    with audio.AudioWriter(tmp_path / "a.mp4", stored, tmp_path / "same.mp4") as writer:
+        writer.write(tone[None])
+        writer.commit()
+
+    def is_tone(x, rate):
+        spectrum = np.abs(np.fft.rfft(x)) ** 2
+        near = np.abs(np.fft.rfftfreq(len(x), 1 / rate) - 440) < 10
+        return spectrum[near].sum() > 0.9 * spectrum.sum()
+
+    report, page = tmp_path / "r.csv", tmp_path / "run.html"
+    options = ["--uf", 1, "--dry", 1, "-m", weights]
+    for track in (None, 2):
+        asked = [] if track is None else ["--track", track]
+        output = tmp_path / f"{track}.mp4"
+        done = run(
+            "enhance", tmp_path / "a.mp4", "-o", output, "--report", report, "--html", page, *options, *asked
+        )
+        assert done.exit_code == 0, done.output
+        assert read_report(report)[0].track == track
+        assert run("report", report, "-o", tmp_path / "later.html", "-m", weights).exit_code == 0
+        sounds = [
+            source
+            for made in (page, tmp_path / "later.html")
+            for tag, source in Elements(made.read_text()).sources
+            if tag == "audio"
+        ]
+        assert len(sounds) == 4
+        for source in sounds:
+            if track is None:
+                assert source in ("./a.mp4", "./None.mp4")
+            else:
+                data = base64.b64decode(source.removeprefix("data:audio/mpeg;base64,"))
+                assert is_tone(*soundfile.read(io.BytesIO(data)))
+        compared = ["compare", tmp_path / "a.mp4", "--enhanced", output, "-o", tmp_path / "c.html", *asked]
+        assert run(*compared).exit_code == 0
+        text = (tmp_path / "c.html").read_text()
+        data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+        for side in ("before", "after"):
+            heard = soundfile.read(io.BytesIO(base64.b64decode(data[side]["sound"])))
+            assert is_tone(*heard) == (track == 2)
+        found = compare(tmp_path / "a.mp4", output, None, track)
+        removed_db = 10 * np.log10(found.before.power.sum() / found.after.power.sum())
+        assert abs(removed_db) < 1
+        report.unlink()
+
+
 def test_only_some_get_pictures(tmp_path, results, monkeypatch):
     monkeypatch.setattr("slimclean.show.page.SHOWN", 1)
     write_report(results, tmp_path / "r.html", identity_enhancer())
@@ -143,7 +200,9 @@ def test_names_that_are_no_text(tmp_path):
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
 def test_a_report_is_read_as_it_was_written(tmp_path, name):
     rows = [
-        FileResult("a", "b", "enhanced", "", 1.5, 16_000, 2, "0.5", mean_uf=0.5, rtf=0.1, level_out_dbfs=-2.0),
+        FileResult(
+            "a", "b", "enhanced", "", 1.5, 16_000, 2, 3, "0.5", mean_uf=0.5, rtf=0.1, level_out_dbfs=-2.0
+        ),
         FileResult('ü, "x"\n', "c", "failed", "broken"),
     ]
     with ReportWriter(tmp_path / name) as writer:

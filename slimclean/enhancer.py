@@ -54,7 +54,7 @@ class Enhancer:
     falls by more. `residual` gives what was removed, not what was kept. `precision` is that of the network's
     products: fp32, bf16, or auto, which takes bf16 where it is faster.
     `device` is cpu, cuda, cuda:N, mps, or auto: cuda where there is one.
-    `network`, as it is now, replaces the checkpoint; `engine` also how it runs (see `NetworkEngine`).
+    `network`, as it is now, replaces the checkpoint; `engine` replaces it and how it runs (`NetworkEngine`).
     Raises `UsageError` for values out of range, `CheckpointError` for weights that cannot be loaded, and
     `SlimcleanError` for a device that is not there.
     """

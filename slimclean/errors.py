@@ -34,7 +34,7 @@ class UndefinedMetricError(SlimcleanError):
 
 
 class SlimcleanWarning(UserWarning):
-    """What slimclean goes on after; `slimclean train` reports it in one line."""
+    """Something odd that does not stop the work; `slimclean train` reports it in one line."""
 
 
 @contextmanager

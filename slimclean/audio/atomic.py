@@ -259,6 +259,8 @@ def _create(path: Path, mode: int) -> tuple[Path, int | None]:
             os.close(descriptor)
         except BaseException:  # an interrupt, say
             with contextlib.suppress(OSError):
+                os.close(descriptor)
+            with contextlib.suppress(OSError):
                 new.unlink()
             raise
 

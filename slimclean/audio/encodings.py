@@ -26,6 +26,9 @@ MP2_KBITS = (
     (0, (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
 )
 """From which sample rate on MPEG layer II has which bit rates, and no others."""
+AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+AC3_LEAST_KBITS, EAC3_LEAST_KBITS = (32, 32, 40, 40, 40, 64), (32, 32, 40, 40, 40, 56)
+"""By the number of channels: with fewer bits, FFmpeg's encoder has no room for what is beside the sound."""
 AAC_LEAST_BITS, AAC_MOST_BITS = 16_000, 5
 """A channel's bits a second at least, and a sample's at most: what FFmpeg's encoder keeps to, measured."""
 AC3_DELAY, MP2_DELAY = 256, 512 - 32 + 1
@@ -147,20 +150,26 @@ def bit_rates(codec: str | None, channels: int, sample_rate: int) -> tuple[int, 
         return least, most
     if codec == "aac":
         return AAC_LEAST_BITS * channels, AAC_MOST_BITS * sample_rate * channels
+    if codec == "eac3":
+        return 1000 * EAC3_LEAST_KBITS[channels - 1], 3_024_000
+    certain = _certain_rates(codec, channels, sample_rate)
+    return (certain[0], certain[-1]) if certain else None
+
+
+def _certain_rates(codec: str | None, channels: int, sample_rate: int) -> tuple[int, ...]:
+    """List the bit rates in bit/s of an encoding that has no others; none for any other encoding."""
+    kbits: tuple[int, ...] = ()
     if codec == "mp2":
-        return _mp2_rates(sample_rate)[0], _mp2_rates(sample_rate)[-1]
-    return {"ac3": (32_000, 640_000), "eac3": (32_000, 3_024_000)}.get(codec or "")
-
-
-def _mp2_rates(sample_rate: int) -> tuple[int, ...]:
-    """List the bit rates of MPEG layer II in bit/s."""
-    return next(tuple(1000 * one for one in kbits) for from_hz, kbits in MP2_KBITS if sample_rate >= from_hz)
+        kbits = next(kbits for from_hz, kbits in MP2_KBITS if sample_rate >= from_hz)
+    elif codec == "ac3":
+        kbits = tuple(one for one in AC3_KBITS if one >= AC3_LEAST_KBITS[channels - 1])
+    return tuple(1000 * one for one in kbits)
 
 
 def nearest_bit_rate(codec: str | None, bit_rate: int, channels: int, sample_rate: int) -> int:
     """Return the bit rate in bit/s that the encoder of `codec` takes and that is nearest to `bit_rate`."""
-    if codec == "mp2":
-        return min(_mp2_rates(sample_rate), key=lambda one: abs(one - bit_rate))
+    if certain := _certain_rates(codec, channels, sample_rate):
+        return min(certain, key=lambda one: abs(one - bit_rate))
     limits = bit_rates(codec, channels, sample_rate)
     return bit_rate if limits is None else min(max(bit_rate, limits[0]), limits[1])
 

@@ -23,6 +23,7 @@ from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.film_tracks import OtherTracks, add_attached, add_chapters, without
 from slimclean.audio.film_vorbis import VorbisSpool
 from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
+from slimclean.audio.kinds import film_extension
 from slimclean.audio.tracks import (
     header_first,
     import_av,
@@ -54,8 +55,8 @@ def kept_track(info: AudioInfo, source: Path) -> int | None:
 
 
 def track_in(output: Path, source: Path, track: int | None) -> int | None:
-    """Say which sound track of `output`, by its name, is the one that was made of `track` of `source`."""
-    container = BY_EXTENSION.get(output.suffix.lower())
+    """Say which sound track of `output` is the one that was made of `track` of `source`."""
+    container = BY_EXTENSION.get(output.suffix.lower()) or BY_EXTENSION.get(film_extension(output))
     if track is None or container is None or container.muxer is None or container.sound_only:
         return None
     return track if is_film(source) else None
@@ -250,6 +251,8 @@ class Film:
                 self._sound.bit_rate = self._bit_rate
             if codec.name == "libopus":
                 self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
+                if info.channels in (5, 7):  # of which FFmpeg else mixes up the order
+                    self._sound.options["mapping_family"] = "1"
         if old is None:
             return
         self._sound.metadata.update(without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))

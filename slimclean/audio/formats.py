@@ -273,6 +273,8 @@ def _by_libsndfile(info: AudioInfo, wanted: Container | None, subtype: str | Non
             f"{out.format} with {out.subtype} can be read but not written; "
             "set `extension` wav or `extension` flac"
         )
+    if out.format == "VOC" and out.subtype == "PCM_U8":  # there, a rate is one of 256 times
+        out = replace(out, subtype="PCM_16", bits_per_sample=None)
     if out.format == "VOC" and out.channels > VOC_CHANNELS:
         raise AudioError(
             f"VOC holds at most {VOC_CHANNELS} channels, not {out.channels}; "

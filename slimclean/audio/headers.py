@@ -10,7 +10,7 @@ from slimclean.errors import AudioError
 
 _UNKNOWN = 0xFFFF_FFFF
 _STREAMED = 0x7F00_0000
-"""From this size on, SoX among others writes an "unknown" size of 32 bits into a pipe, if less is there."""
+"""From this size on, a size of 32 bits stands for "unknown" where less is there; SoX writes it into pipes."""
 _EXTENSIBLE, _FLOAT = b"\xfe\xff", b"\3\0"
 _VOC_CONTINUED, _VOC_NEW_FORMAT = 2, 9
 _VOC_TOGETHER = 256

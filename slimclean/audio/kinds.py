@@ -49,7 +49,7 @@ def kind_of(peek: Peek, extension: str) -> Kind:
 def is_marked(path: Path) -> bool:
     """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none.
 
-    Nor is what is no file: to open a pipe would wait for its writer.
+    Pipes and devices are not opened: that could wait for somebody to write.
     """
     try:
         if not path.is_file():

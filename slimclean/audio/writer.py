@@ -87,7 +87,7 @@ class AudioWriter:
         except OSError as error:
             raise AudioError(f"cannot write {path} ({told(error)})") from error
         if self._whole.temporary == path:  # a pipe or a device, which cannot be read again
-            raise AudioError(f"cannot write {path} (no file, and no folder; for standard output there is -)")
+            raise AudioError(f"cannot write {path} (it is a pipe or a device; standard output is -)")
         try:
             self._sink = self._open()
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
@@ -174,6 +174,10 @@ class AudioWriter:
         else:
             with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
                 samples = written.frames
+                rate, channels = written.samplerate, written.channels
+            if (rate, channels) != (self.info.sample_rate, self.info.channels):
+                why = f"{self.info.format} made of it {channels} channels at {rate} Hz"
+                raise AudioError(f"cannot write {self.path} ({why})")
             whole = samples == self.samples or (self.info.lossy and self.info.format != "MP3")
             # libsndfile takes the end mark of a VOC for a sample of 8 bits.
             whole = whole or (self.info.format == "VOC" and samples == self.samples + 1)

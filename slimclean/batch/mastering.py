@@ -242,7 +242,7 @@ def _limited(
     done = _written(limiter.stream(spool.blocks(gain_db)), spool.info, writer)
     notes = []
     if limiter.reduction_db > NOTICED_DB:
-        target = f" for {target_lufs:.3g} LUFS" if math.isfinite(target_lufs) else ""
+        target = f" for {round(target_lufs, 2):g} LUFS" if math.isfinite(target_lufs) else ""
         notes.append(
             f"limited: {needed_db:+.1f} dB{target} would have taken the true peak to "
             f"{reached_dbtp:+.1f} dBTP; peaks lowered by up to {limiter.reduction_db:.1f} dB, "
@@ -251,7 +251,7 @@ def _limited(
     short_lu = target_lufs - done.loudness.integrated_lufs
     if short_lu > SHORT_LU:
         notes.append(
-            f"{short_lu:.1f} LU short of {target_lufs:.3g} LUFS: the ceiling of "
+            f"{short_lu:.1f} LU short of {round(target_lufs, 2):g} LUFS: the ceiling of "
             f"{ceiling_dbtp:g} dBTP leaves no room for more"
         )
     return replace(done, warning="; ".join(notes))

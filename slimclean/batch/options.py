@@ -52,7 +52,7 @@ class Options:
     loudness_per: LoudnessPer = "file"
     """Whether each output gets the loudness, or the set as one programme (see `together`)."""
     wording: Callable[[str], str] = str
-    """Makes of an error, or of warnings, what rows say; the command line names parameters as options."""
+    """Turns an error, or warnings, into what rows say; the command line names parameters as options."""
     look: Callable[[Path], Look | None] = lambda _: None
     """Says what makes the `view` of the row of an input, where that is enhanced; what it returns is pickled."""
 

@@ -45,11 +45,12 @@ def plan(
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
-    paths = [found for path in paths for found in expand(path)]
+    named = RealPaths().named  # what is named twice is one recording
+    paths = list({named(found): found for path in paths for found in expand(path)}.values())
     into = Path(output) if output is not None else None
     file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
     if file is not None and exists(file) and not is_file(file):
-        raise UsageError(f"{output}: is no file, and no folder; for standard output there is -")
+        raise UsageError(f"{output}: is a pipe or a device; standard output is -")
     alone = len(paths) == 1
     if file and file.suffix.lower() in audio.WRITABLE:
         if not alone or is_folder(paths[0]):
@@ -60,7 +61,6 @@ def plan(
     tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
     if in_place:
         tasks = [_in_place(task) for task in tasks]
-    named = RealPaths().named  # what is named twice is one recording
     tasks = list({(named(task.source), named(task.destination)): task for task in tasks}.values())
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
@@ -168,7 +168,7 @@ def plan_batch(
 ) -> list[Task]:
     """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`."""
     if "" in (*paths, output):
-        raise UsageError("an empty name, which to `Path` is the folder that this runs in; that is .")
+        raise UsageError("an empty name; the current folder is called .")
     tasks = plan(
         [Path(path) for path in paths],
         output,

@@ -103,8 +103,7 @@ class ReportWriter:
             self._file.write(self._header())
             self._file.flush()
         except OSError:
-            with suppress(OSError):
-                self._file.close()
+            self._close()
             raise
 
     @contextmanager
@@ -123,16 +122,24 @@ class ReportWriter:
         except FileExistsError:
             claim, is_new = os.open(self._path, flags | os.O_CREAT, self._mode), False
         try:
-            if not lock(claim) or not os.path.samestat(os.fstat(claim), self._path.stat()):
+            if not lock(claim) or not self._is_at_path(claim):
                 raise self._busy()
-            yield
-        except BaseException:
-            with suppress(OSError):
-                if is_new and os.path.samestat(os.fstat(claim), self._path.stat()):
-                    self._path.unlink()
-            raise
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):
+                    if is_new and self._is_at_path(claim):
+                        self._path.unlink()
+                raise
         finally:
             os.close(claim)
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        """Tell whether an open file still has the report's name."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _busy(self) -> UsageError:
         return UsageError(f"{self._path}: another run writes it at the moment; give another name")
@@ -179,8 +186,8 @@ class ReportWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with suppress(OSError):  # what is in its buffer is in `_rows` too
-                self._file.close()
+            if os.name != "posix":
+                self._close()  # there, what is open is not replaced
             if not self._stream:
                 first = [key for key in self._order if key in self._rows]
                 self._rows = {key: self._rows[key] for key in (*first, *self._rows)}
@@ -188,6 +195,12 @@ class ReportWriter:
         except OSError as failure:
             if error is None:
                 raise _cannot_write(self._path, failure) from failure
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what is in its buffer is in `_rows` too
+            self._file.close()
 
     def _key(self, source: object, output: object) -> Key:
         return self._real.named(str(source)), self._real.named(str(output))

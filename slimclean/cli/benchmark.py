@@ -28,7 +28,9 @@ def benchmark(
     plain: Annotated[
         bool, typer.Option("--plain", help="Also time the network without the engine, and in ordinary layers.")
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each setting; the fastest counts.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=1000, help="Runs of each setting; the fastest counts.")
+    ] = 5,
     model: Model = None,
     device: Device = "auto",
     precision: Precision = "auto",

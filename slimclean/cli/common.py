@@ -45,6 +45,8 @@ Model = Annotated[
 CLICK_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """What Click raises for wrong usage; newer Typers hold a Click of their own."""
 
+_NAMES = frozenset({"output", "model", "init", "preset", "by"})
+"""Parameters that are text, and name a file or something else."""
 _OPTIONS = {
     "attenuation_limit_db": "--atten-lim-db",
     "bit_rate": "--bitrate",
@@ -136,22 +138,29 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command that takes no empty name of a file: to `Path`, that is the folder one stands in."""
+    """A command that takes no empty name: to `Path`, that is the folder one stands in."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; raises `typer.BadParameter` for an empty name."""
         if not ctx.resilient_parsing:
-            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
-            assert self.callback is not None
-            hints = get_type_hints(inspect.unwrap(self.callback))
-            for parameter in self.get_params(ctx):
-                value = given.get(parameter.name or "")
-                is_name = parameter.name == "output" or _names_files(hints.get(parameter.name or ""))
-                if is_name and "" in (value if isinstance(value, list | tuple) else [value]):
-                    option = max(parameter.opts, key=len)
-                    shown = option if option.startswith("-") else option.upper()
-                    raise typer.BadParameter(f"{shown} is empty; the folder that this runs in is .")
+            self.given(ctx, args)
         return super().parse_args(ctx, args)
+
+    def given(self, ctx: Any, args: list[str]) -> dict[str, Any]:
+        """Return what the command line says, as text by parameter; raises like `parse_args`."""
+        given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
+        assert self.callback is not None
+        hints = get_type_hints(inspect.unwrap(self.callback))
+        for parameter in self.get_params(ctx):
+            name = parameter.name or ""
+            value = given.get(name)
+            is_name = name in _NAMES or _names_files(hints.get(name))
+            if is_name and "" in (value if isinstance(value, list | tuple) else [value]):
+                option = max(parameter.opts, key=len)
+                shown = option if option.startswith("-") else option.upper()
+                current = "; the current folder is called ." if name in ("paths", "output") else ""
+                raise typer.BadParameter(f"{shown} is empty{current}")
+        return given
 
 
 def _names_files(hint: object) -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import Device, Model, one_line_errors, show_rows
+from slimclean.errors import UsageError
 
 PAIRS_PER_PROCESS = 8
 """At least: a process takes seconds to start."""
@@ -61,6 +62,8 @@ def evaluate(
         for path in (output, plot):
             if path is not None and not path == output == STREAM:
                 check_file(path, inputs)
+        if output is not None and output == plot:
+            raise UsageError(f"{output}: `output` and `plot` are one file")
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))

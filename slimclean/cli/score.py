@@ -99,6 +99,8 @@ def score(
         for path in (output, plot):
             if path is not None and not path == output == STREAM:
                 check_file(path, inputs)
+        if output is not None and output == plot:
+            raise UsageError(f"{output}: `output` and `plot` are one file")
         scores = score_pairs(pairs, names, align=align, jobs=jobs)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group

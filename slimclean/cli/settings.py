@@ -86,7 +86,7 @@ class ConfigurableCommand(Command):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Fill click's map of defaults from the file and the preset that `args` name, then parse as ever."""
         if not ctx.resilient_parsing:
-            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            given = self.given(ctx, args)
             with one_line_errors():
                 self._set_defaults(ctx, given)
         with _told(ctx):

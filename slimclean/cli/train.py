@@ -73,7 +73,7 @@ def train(
     steps: Annotated[
         int, typer.Option(min=0, help="0 teaches and calibrates the router only.")
     ] = TrainConfig.steps,
-    batch: Annotated[int, typer.Option(min=3, help="Examples a step.")] = TrainConfig.batch,
+    batch: Annotated[int, typer.Option(min=3, max=65_536, help="Examples a step.")] = TrainConfig.batch,
     segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
     lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
     decay: Annotated[

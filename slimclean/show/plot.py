@@ -41,7 +41,7 @@ def require_matplotlib() -> Any:
 
 def check_picture(picture: Path) -> None:
     """Raise where matplotlib is missing, or does not write what the name's extension says."""
-    known = require_matplotlib().figure.FigureCanvasBase.filetypes
+    known = {*require_matplotlib().figure.FigureCanvasBase.filetypes} - {"pgf"}  # which needs LaTeX
     if _format(picture) not in known:
         kinds = ", ".join(sorted(known))
         raise UsageError(f"{picture}: no picture ends in {picture.suffix}; take one of {kinds}")

@@ -123,7 +123,7 @@ def load_library(
         totals[clip.corpus] = totals.get(clip.corpus, 0) + clip.length
     share = {name: total**0.5 * (weights or {}).get(name, 1.0) for name, total in totals.items()}
     chance = np.array([share[clip.corpus] * clip.length / totals[clip.corpus] for clip in clips])
-    if not chance.sum() > 0:
+    if not 0 < chance.sum() < np.inf:
         raise UsageError("`corpus_weights` leave nothing to draw")
     samples = np.memmap(base.with_suffix(".int16"), dtype=np.int16, mode="r")
     return Library(samples, clips, np.cumsum(chance / chance.sum()))

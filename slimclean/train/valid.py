@@ -31,7 +31,7 @@ VALID_MIX = MixConfig(
 
 
 def mixed_pairs(mixer: Mixer, count: int, seconds: float, seed: int = 1) -> list[Pair]:
-    """Mix `count` pairs of `seconds` each, the larger side's peak at 0.9; for scores, a `VALID_MIX` mixer."""
+    """Mix `count` pairs of `seconds` each, the larger side's peak at 0.9; scores want a `VALID_MIX` mixer."""
     pairs = []
     for k in range(count):
         noisy, clean = mixer.draw(np.random.default_rng([seed, k]), round(seconds * SAMPLE_RATE))

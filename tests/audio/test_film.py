@@ -18,6 +18,7 @@ from conftest import identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.audio import AudioInfo, OutputForm, tracks
+from slimclean.audio.encodings import ENCODINGS
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
 from slimclean.batch.task import Task
@@ -234,6 +235,36 @@ def test_films_keep_the_bit_rate_of_their_sound(tmp_path, codec, kbits):
     enhanced(source, tmp_path / "c.mkv", OutputForm(bit_rate=96_000))
     asked = 8 * sum(len(p[1]) for p in packets(tmp_path / "c.mkv", "audio")) / 4
     assert asked == pytest.approx(96_000, rel=0.2)
+
+
+@pytest.mark.parametrize("codec", ["opus", "flac", "alac", "aac", "ac3", "wavpack"])
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_channels_keep_their_order(tmp_path, codec, channels):
+    """Each has a tone of its own, but for what is a subwoofer's, which some encoders filter."""
+    if channels > ENCODINGS[codec].channels:
+        pytest.skip("not so many")
+    time = np.arange(24_000) / RATE
+    tones_hz = 200 + 150 * np.arange(channels)
+    x = (0.1 * np.sin(2 * np.pi * tones_hz[:, None] * time)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", x.T, RATE)
+    info = replace(audio.probe(tmp_path / "a.wav"), codec=codec)
+    path = tmp_path / ("a.mp4" if codec == "alac" else "a.mkv")
+    with audio.AudioWriter(path, audio.plan_output(info, tmp_path / "a.wav", path)) as writer:
+        writer.write(x)
+        writer.commit()
+    y = audio.read(path)[0]
+    found_hz = np.abs(np.fft.rfft(y[:, 4_000:20_000])).argmax(1) * RATE / 16_000
+    told = np.abs(y[:, 4_000:20_000]).max(1) > 0.05
+    assert told.sum() >= channels - (channels > 5)
+    np.testing.assert_allclose(found_hz[told], tones_hz[told], atol=6)
+
+
+def test_bit_rates_of_ac3_are_its_own(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(0.1, 6).T, RATE)
+    info = replace(audio.probe(tmp_path / "a.wav"), codec="ac3")
+    for asked, said in ((32_000, "64 to 640 .*rate` 64000"), (200_000, "certain bit rates .*rate` 192000")):
+        with pytest.raises(AudioError, match=said):
+            audio.plan_output(info, tmp_path / "a.wav", tmp_path / "a.mkv", OutputForm(bit_rate=asked))
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])

@@ -175,6 +175,7 @@ def test_what_is_named_twice_is_one_recording(folder):
     again = Path("takes/../takes/one.wav")
     assert names(plan([Path("takes/one.wav"), folder / "one.wav", again])) == ["one.wav"]
     assert names(plan([folder, Path("takes")])) == ["one.wav", "two.wav", "three.wav"]
+    assert names(plan([Path("takes/one.wav"), again], "b.wav")) == ["one.wav"]
 
 
 def test_an_empty_name_is_not_the_working_folder(folder, monkeypatch):
@@ -193,15 +194,15 @@ def test_an_output_that_lies_among_the_inputs_is_told_from_the_input_itself(fold
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
-def test_a_pipe_is_neither_a_recording_nor_an_output(folder):
+def test_a_pipe_without_an_extension_is_no_recording_and_none_is_an_output(folder):
     """Nor does anything wait for its other end."""
     os.mkfifo(folder / "control")
     os.mkfifo(folder / "p.flac")
     assert names(plan([folder / "deep", folder])) == ["three.wav", "one.wav", "p.flac", "two.wav", "three.wav"]
     for output in (folder / "p.flac", Path(os.devnull)):
-        with pytest.raises(UsageError, match="is no file, and no folder; for standard output there is -"):
+        with pytest.raises(UsageError, match="is a pipe or a device; standard output is -"):
             plan([folder / "one.wav"], output)
-    with pytest.raises(AudioError, match="no file, and no folder"):
+    with pytest.raises(AudioError, match="is a pipe or a device"):
         AudioWriter(folder / "p.flac", AudioInfo(16_000, 1, 0, "FLAC", "PCM_16"))
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from conftest import identity_enhancer, run, voice
 
+from slimclean.audio.atomic import lock
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter
 from slimclean.batch.report_reading import load, read_report
@@ -275,6 +276,24 @@ def test_of_two_runs_that_begin_together_one_is_refused(tmp_path, monkeypatch, t
             ReportWriter(report)
         first.add(FileResult("a", "b", "enhanced"))
     assert [row.file for row in read_report(report)] == ["a"]
+
+
+@posix
+def test_who_is_refused_leaves_the_report_to_the_one_that_has_it(tmp_path, monkeypatch):
+    """Another run locks the new file before the one that made it does."""
+    report, theirs = tmp_path / "r.csv", []
+
+    def after_another(descriptor):
+        monkeypatch.setattr("slimclean.batch.report_file.lock", lock)
+        theirs.append(report.open("ab"))
+        assert lock(theirs[0].fileno())
+        return lock(descriptor)
+
+    monkeypatch.setattr("slimclean.batch.report_file.lock", after_another)
+    with pytest.raises(UsageError, match="another run writes it"):
+        ReportWriter(report)
+    assert report.stat().st_ino == os.fstat(theirs[0].fileno()).st_ino
+    theirs[0].close()
 
 
 @posix

@@ -157,7 +157,6 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
     assert not Path("out.wav").exists()
 
 
-@posix
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
@@ -167,6 +166,12 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
         (["score", "a.wav", ""], "ESTIMATE"),
         (["evaluate", "", "b"], "CLEAN"),
         (["train", ""], "OUT"),
+        (["train", "run", "--init", ""], "--init"),
+        (["enhance", "a.wav", "--config", ""], "--config"),
+        (["enhance", "--input-list", ""], "--input-list"),
+        (["enhance", "a.wav", "--preset", ""], "--preset"),
+        (["enhance", "a.wav", "-m", ""], "--model"),
+        (["score", "a.wav", "a.wav", "--by", ""], "--by"),
         (["train", "run", "--speech", "a", "--speech", ""], "--speech"),
     ],
 )
@@ -176,13 +181,13 @@ def test_an_empty_name_is_refused(arguments, name, tmp_path, monkeypatch):
     soundfile.write("a.wav", voice(0.1), 16_000)
     before = Path("a.wav").read_bytes()
     done = run(*arguments)
-    assert (done.exit_code, done.stderr) == (
-        2,
-        f"slimclean: {name} is empty; the folder that this runs in is .\n",
-    )
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"slimclean: {name} is empty")
+    assert done.stderr.count("\n") == 1
     assert Path("a.wav").read_bytes() == before
 
 
+@posix
 def test_closed_streams(take, weights):
     """Input and output that are needed are one line; without standard error, the work is done."""
 

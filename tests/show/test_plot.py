@@ -149,6 +149,9 @@ def test_plot_takes_a_file_and_its_enhanced_form(tmp_path, weights):
     assert png_size(tmp_path / "a.png")[0] == 1200
     done = run("plot", tmp_path / "a.wav", "-o", tmp_path / "a.xyz", "-m", weights)
     assert (done.exit_code, "no picture ends in .xyz" in done.stderr) == (2, True)
+    assert (
+        run("plot", tmp_path / "a.wav", "-o", tmp_path / "a.pgf", "-m", weights).exit_code == 2
+    )  # wants LaTeX
     with pytest.raises(SlimcleanError, match="cannot write"):
         plot_scores([], ["stoi"], tmp_path / "a.xyz")
 

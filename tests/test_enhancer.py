@@ -175,6 +175,29 @@ def test_what_is_no_rate_is_refused(small, rate):
     assert len(Enhancer(network=small)(voice(0.1), np.float64(16_000)).waveform) == 1600
 
 
+def test_the_callers_torch_stays_as_it_is_and_does_not_matter(weights):
+    x = voice(0.5)
+    expected = Enhancer("auto", model=weights)(x, 16_000)
+    torch.manual_seed(0)
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    Enhancer(model=weights)
+    assert torch.rand(1) == drawn
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = [Enhancer("auto", model=weights)(x, 16_000)]
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device("meta")
+        found.append(Enhancer("auto", model=weights, device=torch.device("cpu"))(x, 16_000))
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for one in found:
+        assert one.uf.dtype == np.float32
+        np.testing.assert_array_equal(one.uf, expected.uf)
+        np.testing.assert_array_equal(one.waveform, expected.waveform)
+
+
 @pytest.mark.parametrize("method", ["stream", "route_stream"])
 def test_what_is_no_stream_is_refused(small, method):
     run = getattr(Enhancer(network=small), method)

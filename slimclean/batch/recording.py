@@ -28,6 +28,14 @@ Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
 
 
+class CallerError(Exception):
+    """What a caller's own function raised: that is the caller's, not the recording's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Account:
     """Gathers what a row tells of a recording while its sound passes, in bounded memory."""
 
@@ -57,7 +65,10 @@ class Account:
             self._ufs.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
             self._samples += out.shape[1]
             yield out
-            progress(out.shape[1] / self._rate)
+            try:
+                progress(out.shape[1] / self._rate)
+            except Exception as error:
+                raise CallerError(error) from error
 
     def _listened(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
@@ -105,14 +116,17 @@ def begin(task: Task, enhancer: Enhancer) -> FileResult:
 
 @contextlib.contextmanager
 def outcome(result: FileResult, *, to_pipe: bool = False) -> Iterator[None]:
-    """Put into a row how the work went, and how long it took; raises only where nobody reads a pipe.
+    """Put into a row how the work went, and how long it took.
 
+    Raises only where nobody reads a pipe, and what the caller's function raised that is told of progress.
     What goes wrong when the output is there, and the row says so, is a warning.
     """
     started = time.perf_counter()
     try:
         yield
         result.status = "enhanced"
+    except CallerError as failure:
+        raise failure.error from None
     except Exception as error:  # whatever one recording does, the others go on
         if to_pipe and isinstance(error, BrokenPipeError):
             raise

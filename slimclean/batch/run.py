@@ -37,7 +37,7 @@ CONNECT_S = 10.0
 
 
 def enhance_paths(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | Iterable[str | Path],
     output: str | Path | None = None,
     enhancer: Enhancer | None = None,
     options: Options | None = None,
@@ -52,7 +52,7 @@ def enhance_paths(
     `ReportWriter`). Raises `UsageError` before any work where the request contradicts itself.
     """
     options = replace(options or Options(), **changes)
-    paths = [paths] if isinstance(paths, str | Path) else paths
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
     return enhance_tasks(plan_batch(paths, output, options), enhancer or Enhancer(), options, watch)
 
 

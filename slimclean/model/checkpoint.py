@@ -108,8 +108,13 @@ def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
 
 
 def network_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> SlimmableDemucs:
-    """Make a network of these weights, in evaluation mode. Raises `RuntimeError` where they do not fit."""
-    network = SlimmableDemucs(config)
+    """Make a network of these weights, in float32 on the CPU and in evaluation mode.
+
+    The caller's random state and default device and dtype do not matter, and stay as they are.
+    Raises `RuntimeError` where the weights do not fit.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        network = SlimmableDemucs(config).float()
     network.load_state_dict(weights, strict=True)
     return network.eval()
 

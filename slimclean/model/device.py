@@ -9,11 +9,12 @@ from slimclean.errors import SlimcleanError, UsageError
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
-def pick_device(name: str) -> torch.device:
-    """Find the torch device of auto, cpu, cuda, cuda:1 (and so on) or mps.
+def pick_device(name: str | torch.device) -> torch.device:
+    """Find the torch device of auto, cpu, cuda, cuda:1 (and so on) or mps; one that is found stays itself.
 
     Raises `UsageError` for other names and `SlimcleanError` where the machine has no such device.
     """
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, number = name.partition(":")

@@ -146,7 +146,7 @@ class Router(nn.Module):
 
     def likeliest(self, logits: Tensor) -> Tensor:
         """Choose as at inference, [B, F, J] -> the UF of each frame, [B, F]."""
-        return torch.tensor(self.config.ufs, device=logits.device)[logits.argmax(-1)]
+        return torch.tensor(self.config.ufs, dtype=torch.float32, device=logits.device)[logits.argmax(-1)]
 
     def sample(self, logits: Tensor, noise: Tensor) -> FrameWidths:
         """Draw by a straight-through Gumbel-softmax; `noise` is uniform in (0, 1), of the logits' shape.

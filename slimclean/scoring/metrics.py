@@ -118,7 +118,7 @@ def segmental_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Return the mean SNR in dB of 30 ms Hann frames, each limited to -10 to 35 dB, higher is better.
 
     Undefined below one frame or for a silent reference. Source: Hansen and Pellom 1998, in the form of Loizou's
-    `comp_snr`, which the composite measures use.
+    `comp_snr`, which the composite measures use, but for the last whole frame, which counts here too.
     """
     s, e = _paired(reference, estimate, np.float64)
     _energy(s)

@@ -14,6 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from slimclean.audio.atomic import replacing
+
 EVERY = 25
 """Steps between two rows."""
 SMOOTHING = 0.98
@@ -59,6 +61,30 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         if header is None:
             writer.writeheader()
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Remove rows of later steps, and half a row, from a CSV file that a killed run left."""
+    lines = _lines(path)
+    kept = [line for number, line in enumerate(lines) if number == 0 or _step(line) <= step]
+    if len(kept) < len(lines):
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8", newline="")
+
+
+def has_step(path: Path, step: int) -> bool:
+    """Tell whether a CSV file has rows of this step."""
+    return any(_step(line) == step for line in _lines(path))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def _step(line: str) -> float:
+    """Return the step of a row; infinity for what is none."""
+    first = line.split(",")[0]
+    return int(first) if line.endswith("\n") and first.isdecimal() else math.inf
 
 
 @contextmanager

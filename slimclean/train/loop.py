@@ -9,10 +9,11 @@ in `objective`, what a run saves in `state`.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from slimclean.audio.atomic import lock, make_folder
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.engine.threads import one_thread_each, workers
+from slimclean.errors import UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.device import pick_bf16, pick_device
 from slimclean.train.config import TrainConfig
 from slimclean.train.hardware import keep_memory, quiet_worker
-from slimclean.train.log import Log, append_row, stop_requested
+from slimclean.train.log import Log, append_row, drop_rows_after, has_step, stop_requested
 from slimclean.train.mix import MixDataset, Mixer
 from slimclean.train.objective import Objective, Outcome
 from slimclean.train.state import Progress, State
@@ -50,14 +53,38 @@ def train(
     """Train to `config.steps`, resuming from `config.out` where a run was interrupted.
 
     `validate(network) -> rows` is called every `valid_every` steps and at the end, with the
-    averaged weights; its rows go to `valid.csv`. Returns the checkpoint `config.out/NAME.safetensors`.
+    averaged weights; its rows go to `valid.csv`. Returns the checkpoint `config.out/NAME.safetensors`; that of
+    a run that has no steps left stays as it is. Raises `UsageError` while another run trains in the folder.
     """
     keep_memory()
-    loop = Loop(config, model_config or ModelConfig())
-    if init is not None:
-        loop.state.start_from(init)
-    loop.state.resume()
-    return loop.run(mixer, validate)
+    with _alone(config.out):
+        loop = Loop(config, model_config or ModelConfig())
+        if init is not None:
+            loop.state.start_from(init)
+        loop.state.resume()
+        if config.steps and loop.progress.step >= loop.steps and loop.state.export_path.exists():
+            if validate and not has_step(config.out / "valid.csv", loop.progress.step):
+                loop.validate(validate)
+            return loop.state.export_path
+        for name in ("train.csv", "valid.csv"):
+            drop_rows_after(config.out / name, loop.progress.step)
+        return loop.run(mixer, validate)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of `folder`, as far as this system locks folders."""
+    make_folder(folder)
+    if os.name != "posix":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            raise UsageError(f"{folder}: another run trains there at the moment")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Loop:
@@ -112,13 +139,13 @@ class Loop:
                     self.state.save()
                     last_save = now
                 if validate and progress.step % config.valid_every == 0 and progress.step < self.steps:
-                    self._validate(validate)
+                    self.validate(validate)
                     log.restart_clock()
                     last_step = time.monotonic()
         log.bar.close()
         self.state.save()
         if validate:
-            self._validate(validate)
+            self.validate(validate)
         return self.state.export_path
 
     def _batches(self, dataset: MixDataset) -> Iterator[tuple[Tensor, Tensor]]:
@@ -192,7 +219,8 @@ class Loop:
         left = (self.steps - self.progress.step) / (self.config.steps * self.config.decay)
         return warm * min(1.0, max(0.0, left))
 
-    def _validate(self, validate: Validate) -> None:
+    def validate(self, validate: Validate) -> None:
+        """Add rows on the averaged weights to `valid.csv`."""
         for row in validate(self.state.averaged()):
             progress = {"step": self.progress.step, "hours": self.progress.hours}
             append_row(self.config.out / "valid.csv", progress | row)

@@ -15,7 +15,7 @@ from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
-from slimclean.train.config import TrainConfig
+from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, Mixer, read_mix
 from slimclean.train.opinion import require_packages
@@ -57,6 +57,8 @@ def train_from_files(
     if config.opinion:
         require_packages()  # what is missing is better known before the audio is decoded
     start = checkpoint.find(init) if init else None
+    if config.freeze_router and not (init or config.branch or teach_count or (config.out / STATE).exists()):
+        raise UsageError("`freeze_router` wants a router: `init`, or `branch`")
     model = model_config(start, sizes or {}, begun=saved_config(config))
     mixed = read_mix(mix) if mix else MixConfig()
     if changes := mixed.changes():

@@ -19,6 +19,9 @@ from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError, told
 
+MANIFEST = ("path", "kind", "corpus", "split")
+"""The columns that a manifest has, among others."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -58,6 +61,9 @@ def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
+        for line, row in enumerate(rows, 2):
+            if wrong := [name for name in MANIFEST if row[name] is None]:
+                raise ValueError(f"row {line} has no {wrong[0]}")
         found = [
             (path.parent / row["path"], row["corpus"])
             for row in rows
@@ -86,8 +92,12 @@ def read_at_16k(path: Path) -> np.ndarray:
     try:
         return resample(*audio.read(path), SAMPLE_RATE)
     except AudioError as error:
-        warnings.warn(f"{error}; it is left out", SlimcleanWarning, stacklevel=3)
+        _warn(error)
         return np.zeros((1, 0), np.float32)
+
+
+def _warn(error: AudioError) -> None:
+    warnings.warn(f"{error}; it is left out", SlimcleanWarning, stacklevel=4)
 
 
 def load_library(
@@ -102,16 +112,15 @@ def load_library(
     """
     if not files:
         raise SlimcleanError("no training audio found")
-    stamps = ((path, path.stat()) for path, _ in files)
-    listing = "\n".join(f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in stamps)
-    base = cache / hashlib.sha256(listing.encode()).hexdigest()[:16]
-    index = base.with_suffix(".json")
-    lengths = json.loads(index.read_text()) if index.exists() else []
-    silent = [path for (path, _), length in zip(files, lengths, strict=False) if not length]
-    if not lengths or any(read_at_16k(path).size for path in silent):  # or one can be read by now
+    names = "\n".join(str(path) for path, _ in files).encode("utf-8", "surrogateescape")
+    base = cache / hashlib.sha256(names).hexdigest()[:16]
+    status = [path.stat() for path, _ in files]
+    stamps = [[each.st_size, each.st_mtime_ns] for each in status]
+    lengths = _cached(base, stamps)
+    if lengths is None or _is_mended([path for (path, _), n in zip(files, lengths, strict=True) if not n]):
         lengths = _decode(files, base.with_suffix(".int16"))
-        with replacing(index) as temporary:
-            temporary.write_text(json.dumps(lengths))
+        with replacing(base.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps({"stamps": stamps, "lengths": lengths}))
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     clips = [
         Clip(str(path), corpus, int(start), length)
@@ -127,6 +136,31 @@ def load_library(
         raise UsageError("`corpus_weights` leave nothing to draw")
     samples = np.memmap(base.with_suffix(".int16"), dtype=np.int16, mode="r")
     return Library(samples, clips, np.cumsum(chance / chance.sum()))
+
+
+def _cached(base: Path, stamps: list[list[int]]) -> list[int] | None:
+    """Return the lengths of clips in a cache; None where it is none of these files as they are, or damaged."""
+    try:
+        index = json.loads(base.with_suffix(".json").read_text())
+        lengths: list[int] = index["lengths"]
+        whole = base.with_suffix(".int16").stat().st_size == 2 * sum(lengths)
+        return lengths if whole and index["stamps"] == stamps else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_mended(silent: list[Path]) -> bool:
+    """Tell whether one of those that held no sound does so now; if not, warn of those that cannot be read."""
+    problems = []
+    for path in silent:
+        try:
+            if audio.read(path)[0].size:
+                return True
+        except AudioError as error:
+            problems.append(error)
+    for problem in problems:
+        _warn(problem)
+    return False
 
 
 def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:

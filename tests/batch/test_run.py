@@ -16,7 +16,7 @@ from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan
 from slimclean.batch.report import COLUMNS
 from slimclean.batch.run import enhance_paths
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, UsageError
 
 
 @pytest.fixture
@@ -155,6 +155,23 @@ def test_one_file_may_name_its_output(tree, tmp_path):
     assert plan([tree / "one.wav"], tmp_path / "x.flac")[0].destination == tmp_path / "x.flac"
     assert plan([tree / "one.wav"], tmp_path / "folder")[0].destination == tmp_path / "folder" / "one.wav"
     assert plan([tree / "one.wav"], tmp_path)[0].destination == tmp_path / "one.wav"
+
+
+def test_paths_may_come_one_by_one(tree, tmp_path):
+    wanted = sorted(path.name for path in tree.glob("*.wav"))
+    rows = enhance_paths(tree.glob("*.wav"), f"{tmp_path}/out/", identity_enhancer())
+    assert sorted(Path(row.file).name for row in rows) == wanted
+
+
+@pytest.mark.parametrize("name", ["progressed", "finished"])
+@pytest.mark.parametrize("kind", [ValueError, OSError, SlimcleanError])
+def test_what_the_callers_own_functions_raise_is_the_callers(tree, tmp_path, name, kind):
+    def fail(_):
+        raise kind("mine")
+
+    with pytest.raises(kind, match="mine"):
+        enhance_paths([tree], tmp_path / "out", identity_enhancer(), watch=Watch(**{name: fail}))
+    assert not list((tmp_path / "out").rglob("*.part"))
 
 
 def test_contradictory_plans_are_refused(tree, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TrainConfig
-from slimclean.train.log import Log
-from slimclean.train.loop import train
+from slimclean.train.log import Log, drop_rows_after
+from slimclean.train.loop import Loop, train
 from slimclean.train.run import train_from_files
 
 SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}
@@ -82,6 +83,60 @@ def test_a_run_keeps_the_sizes_that_it_began_with(folders, tmp_path):
         assert header.config == dataclasses.replace(SMALL, look_ahead=0)
     with pytest.raises(SlimcleanError, match="sizes are not those to train: look_ahead is 0, not 5"):
         train_from_files(longer, **folders, sizes={"look_ahead": 5}, valid_count=0)
+
+
+def test_a_finished_run_stays_as_it_is(folders, tmp_path, monkeypatch):
+    """Asked for again, with another rate or interrupted while the router is taught anew."""
+    config = TrainConfig(tmp_path, steps=1, **CONFIG)
+    how = {"sizes": SIZES, "valid_count": 1, "teach_count": 2}
+    path = train_from_files(config, **folders, **how)
+    model, rows = path.read_bytes(), (tmp_path / "valid.csv").read_bytes()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("slimclean.train.run.teach", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_from_files(config, **folders, **how)
+    assert path.read_bytes() == model
+    train_from_files(dataclasses.replace(config, lr=0.9), **folders, **how)
+    header = checkpoint.read_header(path)
+    assert header.info["training"]["recipe"]["lr"] == config.lr
+    assert (tmp_path / "valid.csv").read_bytes() == rows
+    (tmp_path / "valid.csv").unlink()
+    train_from_files(config, **folders, **how)
+    assert (tmp_path / "valid.csv").read_text().count("\n") == rows.count(b"\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of folders")
+def test_two_runs_in_one_folder_are_refused(folders, tmp_path, monkeypatch):
+    config = TrainConfig(tmp_path, steps=1, **CONFIG)
+    step = Loop.step
+
+    def with_another_run(*arguments):
+        monkeypatch.setattr(Loop, "step", step)
+        with pytest.raises(UsageError, match="another run trains there"):
+            train_from_files(config, **folders, sizes=SIZES, valid_count=0)
+        return step(*arguments)
+
+    monkeypatch.setattr(Loop, "step", with_another_run)
+    train_from_files(config, **folders, sizes=SIZES, valid_count=0)
+
+
+def test_a_router_that_nobody_taught_is_not_frozen(folders, tmp_path):
+    with pytest.raises(UsageError, match="`freeze_router` wants a router"):
+        train_from_files(TrainConfig(tmp_path, steps=1, freeze_router=True, **CONFIG), **folders)
+
+
+def test_rows_of_steps_that_were_lost_are_lost_too(tmp_path):
+    path = tmp_path / "train.csv"
+    drop_rows_after(path, 5)
+    path.write_text("step,full\n25,1\n50,2\n75,3\n10")
+    drop_rows_after(path, 50)
+    assert path.read_text() == "step,full\n25,1\n50,2\n"
+    drop_rows_after(path, 0)
+    assert path.read_text() == "step,full\n"
 
 
 def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):

@@ -74,9 +74,20 @@ def test_a_cache_is_of_the_files_as_they_are(tmp_path):
     for _ in range(2):
         with pytest.warns(SlimcleanWarning, match="it is left out"):
             assert loudest() == pytest.approx(0.2, abs=1e-3)
+    cached = {path.suffix: path for path in (tmp_path / "cache").iterdir()}
+    assert sorted(cached) == [".int16", ".json"]  # what is superseded does not stay
     files[0][0].write_bytes(whole)
     os.utime(files[0][0], ns=(status.st_atime_ns, status.st_mtime_ns))
     assert loudest() == pytest.approx(0.5, abs=1e-3)
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"x")):
+        for path in cached.values():
+            damage(path)
+            assert loudest() == pytest.approx(0.5, abs=1e-3)
+    if os.name == "posix":
+        latin = tmp_path / os.fsdecode(b"\xff.wav")
+        files[1][0].rename(latin)
+        files[1] = (latin, "c")
+        assert loudest() == pytest.approx(0.5, abs=1e-3)
 
 
 def test_text_that_a_spreadsheet_or_an_editor_saved_begins_with_a_mark(corpus, tmp_path):
@@ -84,8 +95,12 @@ def test_text_that_a_spreadsheet_or_an_editor_saved_begins_with_a_mark(corpus, t
     assert read_manifest(tmp_path / "m.csv", "speech", "train") == []
     (tmp_path / "mix").write_text("reverb = 0.5\n", encoding="utf-8-sig")
     assert read_mix(tmp_path / "mix").reverb == 0.5
+    for text in ("path,kind,corpus,split\na.wav,speech\n", "kind,split,path,corpus\nspeech,train\n"):
+        (tmp_path / "m.csv").write_text(text)
+        with pytest.raises(UsageError, match=r"not a manifest \(row 2 has no (corpus|path)\)"):
+            read_manifest(tmp_path / "m.csv", "speech", "train")
     (tmp_path / "m.csv").write_text("file,kind\na.wav,speech\n")
-    with pytest.raises(UsageError, match=r"not a manifest \(no column 'split'\)"):
+    with pytest.raises(UsageError, match=r"not a manifest \(no column 'path'\)"):
         read_manifest(tmp_path / "m.csv", "speech", "train")
 
 

@@ -24,11 +24,18 @@ class RowConvolution(nn.Module):
         if self.weight is None:
             return x
         with torch.autocast(x.device.type, enabled=False):
-            padded = F.pad(x.float().mT, (0, self.look_ahead), "replicate").mT
-            return row_sum(padded, self.weight)
+            padded = F.pad(x.float().mT, (0, self.look_ahead), "replicate")
+            # The same as `row_sum`, but its gradients take half the time.
+            return F.conv1d(padded, self.weight.T[:, None], groups=x.shape[2]).mT
 
 
 def row_sum(x: Tensor, weight: Tensor) -> Tensor:
-    """Weigh each frame and those after it, and add: x [B, F + K - 1, C], weight [K, C] -> [B, F, C]."""
-    out: Tensor = F.conv1d(x.mT, weight.T[:, None], groups=x.shape[2]).mT
+    """Weigh each frame and those after it, and add: x [B, F + K - 1, C], weight [K, C] -> [B, F, C].
+
+    The same to the bit as `conv1d`, whose layouts of its own cost tens of megabytes in several threads.
+    """
+    frames = x.shape[1] - len(weight) + 1
+    out = x[:, :frames] * weight[0]
+    for k in range(1, len(weight)):
+        out.addcmul_(x[:, k : k + frames], weight[k])
     return out

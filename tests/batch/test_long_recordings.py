@@ -50,7 +50,7 @@ def test_the_end_is_enhanced_as_well_as_the_beginning():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux only")
-@pytest.mark.parametrize("lengths", [(10, 30), pytest.param((30, 120), marks=pytest.mark.long)], ids=str)
+@pytest.mark.parametrize("lengths", [(20, 40), pytest.param((30, 120), marks=pytest.mark.long)], ids=str)
 def test_memory_does_not_grow_with_length(tmp_path, weights, lengths):
     """Not `ru_maxrss`, for a child's begins at its parent's; and from where batches fill all threads on."""
     peaks = []

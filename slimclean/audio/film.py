@@ -50,16 +50,20 @@ def kept_track(info: AudioInfo, source: Path) -> int | None:
 
     None: its only one.
     """
-    container = _BY_FORMAT.get(info.format)
-    return info.track if container and not container.sound_only and is_film(source) else None
+    return info.track if _keeps_tracks(_BY_FORMAT.get(info.format), source) else None
 
 
 def track_in(output: Path, source: Path, track: int | None) -> int | None:
     """Say which sound track of `output` is the one that was made of `track` of `source`."""
-    container = BY_EXTENSION.get(output.suffix.lower()) or BY_EXTENSION.get(film_extension(output))
-    if track is None or container is None or container.muxer is None or container.sound_only:
+    if track is None:
         return None
-    return track if is_film(source) else None
+    container = BY_EXTENSION.get(output.suffix.lower()) or BY_EXTENSION.get(film_extension(output))
+    return track if _keeps_tracks(container, source) else None
+
+
+def _keeps_tracks(container: Container | None, source: Path) -> bool:
+    """Tell whether an output in `container` has all the sound tracks of `source`."""
+    return bool(container and container.muxer and not container.sound_only) and is_film(source)
 
 
 class Film:

@@ -19,6 +19,7 @@ from slimclean.audio.tracks import COVER, first_packet, is_chapters
 from slimclean.errors import AudioError
 
 _KEYS = {name.vorbis: name.ffmpeg for name in NAMES}
+"""FFmpeg's names of texts."""
 
 
 class OtherTracks:

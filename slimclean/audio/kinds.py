@@ -47,17 +47,8 @@ def kind_of(peek: Peek, extension: str) -> Kind:
 
 
 def is_marked(path: Path) -> bool:
-    """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none.
-
-    Pipes and devices are not opened: that could wait for somebody to write.
-    """
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError:
-        return False
+    """Tell whether the first bytes of a file say that it is a recording; what cannot be read is none."""
+    head = _beginning(path)
     container = container_of(head)
     if container is None or (_is_text(head) and container.name != "SPHERE"):
         return False
@@ -66,11 +57,7 @@ def is_marked(path: Path) -> bool:
 
 def film_extension(path: Path) -> str:
     """Return the extension of an MP4, QuickTime or Matroska by its first bytes; "" for anything else."""
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(64)
-    except OSError:
-        return ""
+    beginning = _beginning(path)
     container = container_of(beginning)
     if container is BY_EXTENSION[".mp4"]:
         brand = beginning[8:12] if beginning[4:8] == b"ftyp" else b"qt  "  # older than brands
@@ -78,6 +65,20 @@ def film_extension(path: Path) -> str:
     if container is BY_EXTENSION[".mkv"]:
         return ".webm" if b"webm" in beginning else ".mkv"
     return ""
+
+
+def _beginning(path: Path) -> bytes:
+    """Read the first bytes of a file; none of what cannot be read.
+
+    Nor of pipes and devices: to open one could wait for somebody to write.
+    """
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError:
+        return b""
 
 
 def _is_text(head: bytes) -> bool:

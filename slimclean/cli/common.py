@@ -106,6 +106,17 @@ def show_rows(rows: Sequence[Mapping[str, object]], output: Path | None, text: s
     show(text, sys.stderr if output == STREAM else None)
 
 
+def check_results(output: Path | None, picture: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Raise before the work where the CSV, which may go to stdout, or the picture could not be written."""
+    from slimclean.audio.atomic import check_file
+
+    for path in (output, picture):
+        if path is not None and not path == output == STREAM:
+            check_file(path, inputs)
+    if output is not None and output == picture:
+        raise UsageError(f"{output}: `output` and `plot` are one file")
+
+
 def complain(message: str, file: str = "") -> None:
     """Print one line to stderr, of the recording `file` where there is one."""
     _tell(f"{file}: {with_options(message)}" if file else with_options(message))

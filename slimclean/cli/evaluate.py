@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.batch.task import STREAM
-from slimclean.cli.common import Device, Model, one_line_errors, show_rows
-from slimclean.errors import UsageError
+from slimclean.cli.common import Device, Model, check_results, one_line_errors, show_rows
 
 PAIRS_PER_PROCESS = 8
 """At least: a process takes seconds to start."""
@@ -41,7 +39,6 @@ def evaluate(
     with one_line_errors():
         import joblib
 
-        from slimclean.audio.atomic import check_file
         from slimclean.audio.folder import list_folder
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
@@ -59,11 +56,7 @@ def evaluate(
         if mos:
             require_speechmos()
         inputs = [path for folder in (clean, noisy) for path in list_folder(folder).recordings]
-        for path in (output, plot):
-            if path is not None and not path == output == STREAM:
-                check_file(path, inputs)
-        if output is not None and output == plot:
-            raise UsageError(f"{output}: `output` and `plot` are one file")
+        check_results(output, plot, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
         rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.batch.task import STREAM
-from slimclean.cli.common import MOST_CORES, complain, one_line_errors, show_rows
+from slimclean.cli.common import MOST_CORES, check_results, complain, one_line_errors, show_rows
 from slimclean.errors import UsageError
 
 
@@ -67,7 +66,6 @@ def score(
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """
     with one_line_errors():
-        from slimclean.audio.atomic import check_file
         from slimclean.scoring.groups import grouping, summarise_by_group
         from slimclean.scoring.pairs import (
             columns_of,
@@ -96,11 +94,7 @@ def score(
             Path(by) if by else None,
             *(path for p in pairs for path in (p.reference, p.estimate, p.noisy)),
         ]
-        for path in (output, plot):
-            if path is not None and not path == output == STREAM:
-                check_file(path, inputs)
-        if output is not None and output == plot:
-            raise UsageError(f"{output}: `output` and `plot` are one file")
+        check_results(output, plot, inputs)
         scores = score_pairs(pairs, names, align=align, jobs=jobs)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from slimclean import audio
+from slimclean.dsp import SAMPLE_RATE
+from slimclean.dsp.resample import resample
 from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
@@ -19,7 +21,7 @@ from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, Mixer, read_mix
 from slimclean.train.opinion import require_packages
-from slimclean.train.sources import Library, load_library, read_at_16k, read_manifest, scan_folder
+from slimclean.train.sources import Library, load_library, read_manifest, read_or_warn, scan_folder
 from slimclean.train.state import saved_config
 from slimclean.train.teach import teach
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
@@ -133,7 +135,8 @@ def _read_rooms(folder: Path) -> list[np.ndarray]:
     """Read impulse responses [T], cut to begin with the direct sound and scaled to make it 1."""
     responses = []
     for path in audio.walk(folder):
-        x = read_at_16k(path)[0]
+        waveform, rate = read_or_warn(path)
+        x = resample(waveform[:1], rate, SAMPLE_RATE)[0]
         direct = int(np.abs(x).argmax()) if len(x) else 0
         if len(x) and x[direct] != 0:
             responses.append((x[direct:] / x[direct]).astype(np.float32))

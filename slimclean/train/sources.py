@@ -87,13 +87,13 @@ def scan_folder(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def read_at_16k(path: Path) -> np.ndarray:
-    """Read a recording at 16 kHz, float32 [C, T]; one that cannot be read warns, and is [1, 0]."""
+def read_or_warn(path: Path) -> tuple[np.ndarray, int]:
+    """Read a recording, float32 [C, T], and its rate in Hz; one that cannot be read warns, and is [1, 0]."""
     try:
-        return resample(*audio.read(path), SAMPLE_RATE)
+        return audio.read(path)
     except AudioError as error:
         _warn(error)
-        return np.zeros((1, 0), np.float32)
+        return np.zeros((1, 0), np.float32), SAMPLE_RATE
 
 
 def _warn(error: AudioError) -> None:
@@ -168,7 +168,8 @@ def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:
     lengths = []
     with replacing(into) as temporary, temporary.open("wb") as out:
         for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
-            mono = read_at_16k(path).mean(0)
+            waveform, rate = read_or_warn(path)
+            mono = resample(waveform.mean(0, keepdims=True), rate, SAMPLE_RATE)[0]
             out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
             lengths.append(len(mono))
         if not any(lengths):

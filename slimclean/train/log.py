@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -87,17 +89,33 @@ def _step(line: str) -> float:
     return int(first) if line.endswith("\n") and first.isdecimal() else math.inf
 
 
+class Stop:
+    """Says whether a signal asked to stop, and ends the run as that signal does."""
+
+    number: int | None = None
+
+    def ask(self, number: int, _: FrameType | None = None) -> None:
+        self.number = number
+
+    def end(self) -> NoReturn:
+        """Raise `KeyboardInterrupt` for SIGINT, else `SystemExit` with 128 and the signal's number."""
+        if self.number is None or self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + self.number)
+
+
 @contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Set an event on SIGINT or SIGTERM instead of ending, so that a step can be finished and saved first."""
-    event = threading.Event()
+def stop_requested() -> Iterator[Stop]:
+    """Note SIGINT, SIGTERM and SIGHUP instead of ending, so that a step can be finished and saved first."""
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield event
+        yield stop
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {s: signal.signal(s, lambda *_: event.set()) for s in signals}
+    numbers = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    heard = [n for n in numbers if n is not None and signal.getsignal(n) != signal.SIG_IGN]
+    before = {n: signal.signal(n, stop.ask) for n in heard}
     try:
-        yield event
+        yield stop
     finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        for n, handler in before.items():
+            signal.signal(n, handler)

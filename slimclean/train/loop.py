@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader
 from slimclean.audio.atomic import lock, make_folder
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.engine.threads import one_thread_each, workers
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanWarning, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.device import pick_bf16, pick_device
 from slimclean.train.config import TrainConfig
@@ -61,11 +62,14 @@ def train(
         loop = Loop(config, model_config or ModelConfig())
         if init is not None:
             loop.state.start_from(init)
-        loop.state.resume()
+        changed = loop.state.resume()
         if config.steps and loop.progress.step >= loop.steps and loop.state.export_path.exists():
             if validate and not has_step(config.out / "valid.csv", loop.progress.step):
                 loop.validate(validate)
             return loop.state.export_path
+        if changed:
+            told = f"{config.out}: goes on with {', '.join(changed)}"
+            warnings.warn(told, SlimcleanWarning, stacklevel=2)
         for name in ("train.csv", "valid.csv"):
             drop_rows_after(config.out / name, loop.progress.step)
         return loop.run(mixer, validate)
@@ -132,9 +136,9 @@ class Loop:
                 progress.audio_hours += audio_s / 3600
                 progress.hours, last_step = progress.hours + (now - last_step) / 3600, now
                 log.add(progress.step, audio_s, losses, {"hours": progress.hours, "lr": rate})
-                if stop.is_set():
+                if stop.number is not None:
                     self.state.save()
-                    raise KeyboardInterrupt
+                    stop.end()
                 if now - last_save > config.save_every_s:
                     self.state.save()
                     last_save = now

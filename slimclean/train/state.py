@@ -23,6 +23,8 @@ ROW_FACTOR = 5
 
 _ELSEWHERE = ("out", "name", "info", "branch")
 """Fields of the configuration that are no part of the recipe."""
+_FREE = ("steps", "save_every_s", "valid_every", "workers", "loaders", "device")
+"""Fields that a run may change its mind about without a word."""
 
 
 @dataclass
@@ -88,16 +90,28 @@ class State:
         for average, p in zip(self.average, self.params, strict=True):
             average.copy_(p.detach())
 
-    def resume(self) -> None:
-        """Continue where the run of this folder was interrupted, or from where its trunk ended."""
+    def resume(self) -> list[str]:
+        """Continue where the run of this folder was interrupted, or from where its trunk ended.
+
+        Returns what a run that was interrupted does otherwise from now on.
+        """
         if (path := _origin(self.config)) is None:
-            return
-        self._load(path)
+            return []
+        before = self._load(path)
         if path != self.path:
             self.progress.first = self.progress.step
+            return []
+        return [
+            f"{name} {new} instead of {before[name]}"
+            for name, new in self._recipe().items()
+            if name in before.keys() - _FREE and before[name] != new
+        ]
 
-    def _load(self, path: Path) -> None:
-        """Continue from a saved state: bit for bit what an undisturbed run on this machine would do."""
+    def _load(self, path: Path) -> dict[str, Any]:
+        """Continue from a saved state: bit for bit what an undisturbed run on this machine would do.
+
+        Returns the recipe that it was made by.
+        """
         for p in self.params:
             p.grad = torch.zeros_like(p)
         self.set_rate(0.0)
@@ -110,6 +124,7 @@ class State:
                 metadata = file.metadata()
                 saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             progress = Progress(**json.loads(metadata["progress"]))
+            recipe = dict(json.loads(metadata.get("config", "{}")))
             model = ModelConfig.from_dict(json.loads(metadata["model"]))
         except (SafetensorError, CheckpointError, KeyError, TypeError, ValueError) as error:
             raise SlimcleanError(f"{path}: no state of a training run ({error})") from error
@@ -124,6 +139,7 @@ class State:
         for name, tensor in own.items():
             tensor.copy_(saved[name])
         self.progress = progress
+        return recipe
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of both optimisers."""
@@ -142,8 +158,7 @@ class State:
 
     def save(self) -> None:
         """Write the whole state, and the averaged weights as a checkpoint."""
-        recipe = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _ELSEWHERE}
-        progress = dataclasses.asdict(self.progress)
+        recipe, progress = self._recipe(), dataclasses.asdict(self.progress)
         metadata = {
             "progress": json.dumps(progress),
             "config": json.dumps(recipe),
@@ -152,6 +167,12 @@ class State:
         checkpoint.write_tensors(self.path, self._tensors(), metadata)
         info: dict[str, Any] = self.config.info | {"training": progress | {"recipe": recipe}}
         checkpoint.save(self.export_path, self.network.config, self._averages(), info)
+
+    def _recipe(self) -> dict[str, Any]:
+        """Give the configuration as it is saved, in JSON's types."""
+        fields = dataclasses.asdict(self.config).items()
+        recipe: dict[str, Any] = json.loads(json.dumps({k: v for k, v in fields if k not in _ELSEWHERE}))
+        return recipe
 
     def averaged(self) -> SlimmableDemucs:
         """Make a network of the averaged weights, in evaluation mode."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import os
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from conftest import SMALL, run, voice
 from mixing import PLAIN, mixer_of
 
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.evaluation import folder_pairs
 from slimclean.train import muon
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import TrainConfig
+from slimclean.train.log import stop_requested
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
 from slimclean.train.mix import Mixer
@@ -354,11 +357,40 @@ class Interrupting(Mixer):
         return super().draw(rng, length)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("number", "raised", "code"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, None),
+        (signal.SIGTERM, SystemExit, 143),
+        (signal.SIGHUP, SystemExit, 129),
+    ],
+)
+def test_a_signal_ends_a_step_later_as_that_signal_does(number, raised, code):
+    with stop_requested() as stop:
+        assert stop.number is None
+        signal.raise_signal(number)
+        assert stop.number == number
+    with pytest.raises(raised) as caught:
+        stop.end()
+    assert getattr(caught.value, "code", None) == code
+
+
+def test_a_run_that_goes_on_says_what_is_not_as_before(libraries, tmp_path):
+    config = TrainConfig(tmp_path, steps=1, **CONFIG)
+    train(config, mixer_of(libraries), SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(dataclasses.replace(config, steps=2, valid_every=7), mixer_of(libraries), SMALL)
+    with pytest.warns(SlimcleanWarning, match=r"goes on with lr 0\.5 instead of 0\.001, seed 3 instead of 0$"):
+        train(dataclasses.replace(config, steps=3, lr=0.5, seed=3), mixer_of(libraries), SMALL)
+
+
 def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp_path):
     config = CONFIG | {"workers": 1}
     whole = train(TrainConfig(tmp_path / "whole", steps=6, decay=1e-9, **config), mixer_of(libraries), SMALL)
     parts = TrainConfig(tmp_path / "parts", steps=6, decay=1e-9, **config)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="143"):
         train(parts, Interrupting(*libraries, rooms=mixer_of(libraries).rooms), SMALL)
     stopped = checkpoint.read_header(tmp_path / "parts" / "model.safetensors").info["training"]
     assert stopped["step"] == 3  # of five examples: the one that the signal came in is finished

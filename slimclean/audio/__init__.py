@@ -4,13 +4,10 @@ Reading and writing go block by block, in memory that does not grow with a recor
 
     which files       folder, names (pairs), kinds (by their first bytes)
     what can be what  formats (containers, what an output is like), encodings
-    how long it is    mpeg with mpeg_frame, ogg with ogg_packets, flac, wave_file with riff, headers, extent:
-                      the structure, since headers may be wrong; view
-    reading           reader, and behind it sndfile, av with av_frames, tracks and clock, quiet; mixdown
-    writing           writer, and behind it film with film_tracks and film_vorbis, mpeg_info, insertion, atomic;
-                      where it flows wave_pipe, wave_header
-    beside the sound  tags, with attached, tag_copying, tag_reading, id3_reading, tag_writing, code_pages;
-                      chunks, with chunk_contents, chunk_bytes
+    how long it is    structure/: a module a kind of file, since headers may be wrong; mpeg_info
+    reading           reader, and behind it sndfile and av/, quiet; mixdown
+    writing           writer, and behind it av/, insertion, atomic; where it flows wave_pipe, wave_header
+    beside the sound  tags/, and attached, which is what they pass on
 """
 
 from __future__ import annotations

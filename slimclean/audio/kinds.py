@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slimclean.audio import mpeg
 from slimclean.audio.containers import BY_EXTENSION, container_of
-from slimclean.audio.view import Peek
+from slimclean.audio.structure import mpeg
+from slimclean.audio.structure.view import Peek
 
 SURE_BYTES = 3
 """A mark of so many bytes does not stand by chance at the beginning of something else."""

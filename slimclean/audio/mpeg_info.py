@@ -11,9 +11,15 @@ import struct
 from pathlib import Path
 
 from slimclean.audio.insertion import make_room
-from slimclean.audio.mpeg import after_tags
-from slimclean.audio.mpeg_frame import GAPS, counted_frames, empty_info_frame, frame_header, state_count
-from slimclean.audio.view import Peek
+from slimclean.audio.structure.mpeg import after_tags
+from slimclean.audio.structure.mpeg_frame import (
+    GAPS,
+    counted_frames,
+    empty_info_frame,
+    frame_header,
+    state_count,
+)
+from slimclean.audio.structure.view import Peek
 
 DELAY = 576
 """Samples that LAME puts before the sound; a decoder's own delay comes on top."""

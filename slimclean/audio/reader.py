@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from slimclean.audio import chunks, flac, headers, mpeg, ogg, wave_file
 from slimclean.audio.containers import FOREIGN
 from slimclean.audio.formats import LAYOUTS, LOUDEST, MAX_CHANNELS, SAMPLE_RATES_HZ, USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.kinds import kind_of
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.sndfile import SndfileSource, UnknownFormatError
-from slimclean.audio.view import Peek, Structure
+from slimclean.audio.structure import flac, headers, mpeg, ogg, wave_file
+from slimclean.audio.structure.view import Peek, Structure
+from slimclean.audio.tags import chunks
 from slimclean.errors import AudioError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -178,6 +179,6 @@ def _open(path: Path, track: int | None) -> Source:
 
 
 def _with_av(path: Path, name: str, track: int | None) -> Source:
-    from slimclean.audio.av import AvSource  # PyAV is an extra
+    from slimclean.audio.av.source import AvSource  # PyAV is an extra
 
     return AvSource(path, name, track)

@@ -15,7 +15,7 @@ import soxr
 from slimclean.audio.encodings import ogg_order
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
-from slimclean.audio.view import UNKNOWN_FROM, Part, Structure, View
+from slimclean.audio.structure.view import UNKNOWN_FROM, Part, Structure, View
 from slimclean.errors import AudioError, told
 
 UNKNOWN_SAMPLES = 1 << 62

@@ -6,9 +6,9 @@ import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from slimclean.audio.chunks import OF_THE_SOUND, PADDING
 from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
-from slimclean.audio.view import UNKNOWN_FROM, is_chunk_name
+from slimclean.audio.structure.view import UNKNOWN_FROM, is_chunk_name
+from slimclean.audio.tags.chunks import OF_THE_SOUND, PADDING
 
 UNKNOWN = 0xFFFF_FFFF
 _LARGEST_HEADER = 1 << 20

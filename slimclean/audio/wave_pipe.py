@@ -17,13 +17,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from slimclean.audio import wave_file
-from slimclean.audio.chunk_bytes import chunk, whole_chunks
-from slimclean.audio.chunk_contents import changed_in_place, changes
-from slimclean.audio.chunks import OF_THE_SOUND
 from slimclean.audio.formats import BITS, LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
-from slimclean.audio.view import UNKNOWN_FROM, Peek
+from slimclean.audio.structure import wave_file
+from slimclean.audio.structure.chunk_bytes import chunk, whole_chunks
+from slimclean.audio.structure.view import UNKNOWN_FROM, Peek
+from slimclean.audio.tags.chunk_contents import changed_in_place, changes
+from slimclean.audio.tags.chunks import OF_THE_SOUND
 from slimclean.audio.wave_header import (
     EXTENSIBLE,
     FLOAT,

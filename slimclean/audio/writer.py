@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from slimclean.audio import chunks, film, tags, tracks
 from slimclean.audio.atomic import AtomicFile
+from slimclean.audio.av import film, tracks
 from slimclean.audio.containers import BY_EXTENSION, MUXERS
 from slimclean.audio.encodings import (
     ENCODINGS,
@@ -29,7 +29,9 @@ from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, fil
 from slimclean.audio.kinds import film_extension
 from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
-from slimclean.audio.tag_reading import read
+from slimclean.audio.tags import chunks
+from slimclean.audio.tags import keeping as tags
+from slimclean.audio.tags.reading import read
 from slimclean.errors import AudioError, told
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from slimclean import audio
 from slimclean.audio import AudioInfo, AudioReader, AudioWriter, OutputForm
-from slimclean.audio.film import kept_track
+from slimclean.audio.av.film import kept_track
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, sink_for, tell_encoded
 from slimclean.batch.report import FileResult

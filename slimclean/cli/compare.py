@@ -54,7 +54,7 @@ def compare(
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
         from slimclean.audio.atomic import check_file, shared_mode
-        from slimclean.audio.film import track_in
+        from slimclean.audio.av.film import track_in
         from slimclean.show.compare import read_stretch, write_comparison
         from slimclean.show.page import check_page
 

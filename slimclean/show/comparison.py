@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from slimclean import audio
-from slimclean.audio.film import track_in
+from slimclean.audio.av.film import track_in
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison, Trace
 from slimclean.dsp.spectrogram import Spectrogram, SpectrogramBuilder, spectrogram

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from slimclean.audio.atomic import replacing, shared_mode
-from slimclean.audio.film import track_in
+from slimclean.audio.av.film import track_in
 from slimclean.batch.report import FileResult, totals
 from slimclean.errors import SlimcleanError, UsageError, reason
 from slimclean.show import player

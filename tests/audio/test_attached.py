@@ -12,7 +12,7 @@ from conftest import identity_enhancer, voice
 
 from slimclean import audio
 from slimclean.audio import OutputForm
-from slimclean.audio.code_pages import decoded
+from slimclean.audio.tags.code_pages import decoded
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 from slimclean.errors import UsageError
@@ -450,7 +450,7 @@ def test_a_tag_never_costs_the_sound(tmp_path, monkeypatch):
     def broken(*_):
         raise MemoryError("too much")
 
-    monkeypatch.setattr("slimclean.audio.tag_copying._copy_id3", broken)
+    monkeypatch.setattr("slimclean.audio.tags.copying._copy_id3", broken)
     result = enhanced(source, tmp_path / "b.mp3")
     assert "some tags are not kept (too much)" in result.warnings
     assert soundfile.info(tmp_path / "b.mp3").frames > 80_000

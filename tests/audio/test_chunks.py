@@ -10,9 +10,10 @@ import pytest
 from conftest import identity_enhancer
 from made import chunk, riff, wave_format
 
-from slimclean.audio import OutputForm, tags
-from slimclean.audio.chunks import content, extensible_fields, walk
+from slimclean.audio import OutputForm
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.tags import keeping as tags
+from slimclean.audio.tags.chunks import content, extensible_fields, walk
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 

@@ -9,7 +9,9 @@ import soundfile
 from audio.test_attached import PNG, enhanced, written
 from conftest import identity_enhancer
 
-from slimclean.audio import OutputForm, tag_copying, tag_reading, writer
+from slimclean.audio import OutputForm, writer
+from slimclean.audio.tags import copying as tag_copying
+from slimclean.audio.tags import reading as tag_reading
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 

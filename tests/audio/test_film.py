@@ -17,7 +17,8 @@ from audio.films import heard, lag_samples, make_film, packets
 from conftest import identity_enhancer, voice
 
 from slimclean import audio
-from slimclean.audio import AudioInfo, OutputForm, tracks
+from slimclean.audio import AudioInfo, OutputForm
+from slimclean.audio.av import tracks
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths

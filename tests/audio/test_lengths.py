@@ -34,7 +34,7 @@ from made import (
 from slimclean import audio
 from slimclean.audio import AudioReader
 from slimclean.audio.quiet import quiet
-from slimclean.audio.view import View
+from slimclean.audio.structure.view import View
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 from slimclean.errors import AudioError

@@ -19,8 +19,8 @@ from made import chunk, pcm, riff, wave_format
 
 from slimclean import Enhancer
 from slimclean.audio import OutputForm
-from slimclean.audio.chunks import content, walk
 from slimclean.audio.kinds import film_extension
+from slimclean.audio.tags.chunks import content, walk
 from slimclean.batch.inputs import parse_list, read_list
 from slimclean.batch.pipe import enhance_pipe
 from slimclean.batch.recording import enhance_file

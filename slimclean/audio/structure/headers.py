@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from slimclean.audio.view import Part, Peek, Structure, is_chunk_name
+from slimclean.audio.structure.view import Part, Peek, Structure, is_chunk_name
 from slimclean.errors import AudioError
 
 _UNKNOWN = 0xFFFF_FFFF

@@ -17,20 +17,20 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import STALE_TAGS, Attached
-from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
-from slimclean.audio.encodings import ENCODINGS
-from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.film_tracks import OtherTracks, add_attached, add_chapters, without
-from slimclean.audio.film_vorbis import VorbisSpool
-from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
-from slimclean.audio.kinds import film_extension
-from slimclean.audio.tracks import (
+from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, without
+from slimclean.audio.av.film_vorbis import VorbisSpool
+from slimclean.audio.av.tracks import (
     header_first,
     import_av,
     is_film,
     leave_out,
     open_film,
 )
+from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
+from slimclean.audio.encodings import ENCODINGS
+from slimclean.audio.encodings import check as check_holds
+from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
+from slimclean.audio.kinds import film_extension
 from slimclean.errors import AudioError, MissingDependencyError, told
 
 OGG = Container("Ogg", (".ogg",), "OGG", muxer="ogg", sound_only=True, codecs=("opus", "flac"))

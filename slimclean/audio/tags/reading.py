@@ -11,7 +11,6 @@ from typing import Any
 
 import soundfile
 
-from slimclean.audio import chunks
 from slimclean.audio.attached import (
     CHANNEL_MASK,
     MOST_S,
@@ -23,12 +22,13 @@ from slimclean.audio.attached import (
     Picture,
     guarded,
 )
-from slimclean.audio.chunk_bytes import chunks_in
-from slimclean.audio.code_pages import decoded
+from slimclean.audio.av.tracks import COVER, open_film
 from slimclean.audio.formats import AudioInfo, file_name
-from slimclean.audio.id3_reading import of_id3v2, read_id3
 from slimclean.audio.quiet import quiet
-from slimclean.audio.tracks import COVER, open_film
+from slimclean.audio.structure.chunk_bytes import chunks_in
+from slimclean.audio.tags import chunks
+from slimclean.audio.tags.code_pages import decoded
+from slimclean.audio.tags.id3_reading import of_id3v2, read_id3
 
 
 def read(source: Path) -> Attached:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from slimclean.audio.view import Part, Peek, Structure
+from slimclean.audio.structure.view import Part, Peek, Structure
 from slimclean.errors import AudioError
 
 _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")

@@ -11,8 +11,8 @@ import re
 import struct
 from collections.abc import Callable
 
-from slimclean.audio.chunk_bytes import chunks_in
 from slimclean.audio.formats import AudioInfo, valid_bits
+from slimclean.audio.structure.chunk_bytes import chunks_in
 
 NOT_MEASURED = 0x7FFF
 """A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""

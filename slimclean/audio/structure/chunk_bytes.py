@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from slimclean.audio.view import is_chunk_name
+from slimclean.audio.structure.view import is_chunk_name
 
 
 def chunk(name: bytes, body: bytes, order: str = "<") -> bytes:

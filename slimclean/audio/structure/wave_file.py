@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slimclean.audio.chunk_bytes import chunk
-from slimclean.audio.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure
+from slimclean.audio.structure.chunk_bytes import chunk
+from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
+from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)

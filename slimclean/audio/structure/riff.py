@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from slimclean.audio.view import BLOCK_BYTES, Peek, is_chunk_name
+from slimclean.audio.structure.view import BLOCK_BYTES, Peek, is_chunk_name
 
 MOST_CHUNKS = 10_000
 BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"iXML", b"_PMX")

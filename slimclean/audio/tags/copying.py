@@ -12,8 +12,8 @@ from typing import Any
 
 from slimclean.audio.attached import CHANNEL_MASK, STALE, STALE_FRAMES
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
-from slimclean.audio.tag_writing import ID3, MP4, VORBIS, add_pictures, id3_of
+from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
+from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
 
 _ID3V1_BYTES = 128
 _ENCODER_ATOM = "\xa9too"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from slimclean.audio.mpeg_frame import (
+from slimclean.audio.structure.mpeg_frame import (
     GAPS,
     NO_GAP,
     FrameHeader,
@@ -19,7 +19,7 @@ from slimclean.audio.mpeg_frame import (
     info_offset,
     state_count,
 )
-from slimclean.audio.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure
 from slimclean.errors import AudioError
 
 DECODER_DELAY = 529

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio.attached import CHANNEL_MASK, NAMES, Attached
-from slimclean.audio.chunk_bytes import chunk
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_reading import PICTURE, has_mutagen, open_tags
+from slimclean.audio.structure.chunk_bytes import chunk
+from slimclean.audio.tags.reading import PICTURE, has_mutagen, open_tags
 
 ID3, MP4, VORBIS = "ID3", "MP4", "Vorbis comments"
 """How tags are written."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from slimclean.audio import riff
-from slimclean.audio.chunk_contents import changes
 from slimclean.audio.formats import WAV_BYTES, AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
-from slimclean.audio.view import Peek, is_chunk_name
+from slimclean.audio.structure import riff
+from slimclean.audio.structure.view import Peek, is_chunk_name
+from slimclean.audio.tags.chunk_contents import changes
 
 FAMILIES = {b"RIFF": "wave", b"RF64": "wave", b"BW64": "wave", b"RIFX": "big-endian wave", b"FORM": "aiff"}
 """Forms of files, and of which kind each is: chunks are copied within a kind."""

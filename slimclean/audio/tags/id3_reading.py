@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio.attached import NAMES, STALE_FRAMES, Attached, Chapter, Picture, guarded
-from slimclean.audio.code_pages import decoded
+from slimclean.audio.tags.code_pages import decoded
 
 ID3V1_FIELD_BYTES = (30, 28, 4)
 """Where ID3v1 cuts a text: also a comment before the number of the track, and a year."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio.attached import NAMES, STALE_TAGS, Attached
+from slimclean.audio.av.tracks import COVER, first_packet, is_chapters
 from slimclean.audio.containers import CONTAINERS, Container
-from slimclean.audio.tracks import COVER, first_packet, is_chapters
 from slimclean.errors import AudioError
 
 _KEYS = {name.vorbis: name.ffmpeg for name in NAMES}

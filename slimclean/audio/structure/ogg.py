@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from slimclean.audio.ogg_packets import flac_samples, opus_samples, vorbis_samples
-from slimclean.audio.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure
 from slimclean.errors import AudioError
 
 _CONTINUED, _FIRST, _LAST = 1, 2, 4

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio import wave_file
-from slimclean.audio.extent import missing_bytes
-from slimclean.audio.tracks import open_film
-from slimclean.audio.view import Peek
+from slimclean.audio.av.tracks import open_film
+from slimclean.audio.structure import wave_file
+from slimclean.audio.structure.extent import missing_bytes
+from slimclean.audio.structure.view import Peek
 from slimclean.errors import AudioError, needs, told
 
 _MOST_BYTES = 1 << 29

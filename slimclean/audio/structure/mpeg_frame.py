@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from slimclean.audio.view import Peek
+from slimclean.audio.structure.view import Peek
 
 _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """By the header's two bits of version: MPEG 1, 2 and 2.5."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from slimclean.audio.attached import NAMES
-from slimclean.audio.av_frames import RAW, SoundTrack, time_of
-from slimclean.audio.clock import GAP_S, Clock
+from slimclean.audio.av.clock import GAP_S, Clock
+from slimclean.audio.av.frames import RAW, SoundTrack, time_of
 from slimclean.audio.containers import CONTAINERS
 from slimclean.audio.formats import AudioInfo
 from slimclean.errors import AudioError, told

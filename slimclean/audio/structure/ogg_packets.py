@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimclean.audio.flac import frame_place
+from slimclean.audio.structure.flac import frame_place
 
 _MODE_BITS, _MOST_MODES = 41, 64
 """Of a mode in Vorbis' setup header: long or short, window, transform and mapping (Vorbis I, 4.2.4)."""

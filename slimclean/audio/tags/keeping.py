@@ -11,13 +11,13 @@ import errno
 import re
 from pathlib import Path
 
-from slimclean.audio import chunks
 from slimclean.audio.attached import NAMES, STALE, Attached
 from slimclean.audio.containers import MUXERS
 from slimclean.audio.formats import AudioInfo
-from slimclean.audio.tag_copying import copy_same_kind, damaged_tags
-from slimclean.audio.tag_reading import has_mutagen, read
-from slimclean.audio.tag_writing import ID3, MP4, VORBIS, chunks_for, write
+from slimclean.audio.tags import chunks
+from slimclean.audio.tags.copying import copy_same_kind, damaged_tags
+from slimclean.audio.tags.reading import has_mutagen, read
+from slimclean.audio.tags.writing import ID3, MP4, VORBIS, chunks_for, write
 
 PLAIN_FRAMES = (
     b"TIT2", b"TPE1", b"TALB", b"TCON", b"TDRC", b"TYER", b"TRCK", b"TCOP", b"TSSE", b"TLEN", b"TENC"

@@ -18,7 +18,8 @@ EXISTS = "the output exists"
 
 @dataclasses.dataclass
 class FileResult:
-    """One row of the report; None is an empty cell. Levels are RMS in dBFS, rtf processing / audio time.
+    """One row of the report; None is an empty cell. Levels are RMS in dBFS, without a constant offset; rtf is
+    processing time over audio time.
 
     `track` is the sound track of the input where one was asked for, from 1.
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the

@@ -10,6 +10,8 @@ FLOOR_DBFS = -100.0
 BINS_PER_DB = 50
 HIGHEST_DBFS = 120.0
 """Floats may be absurdly loud, within reason."""
+ROUNDED = 1e-12
+"""Of the power with the offset: what is left of less without it comes of rounding."""
 
 
 class Tenths:
@@ -76,18 +78,22 @@ class Histogram:
 
 
 class Level:
-    """The level of a recording. Blocks [C, T] go in, in order; levels in dBFS are RMS re full scale."""
+    """The level of a recording. Blocks [C, T] go in, in order; levels in dBFS are RMS re full scale.
+
+    A constant offset does not count: it is no sound.
+    """
 
     def __init__(self, sample_rate: int) -> None:
         self._tenths = Tenths(sample_rate)
         self._histogram = Histogram()
-        self._square_sum = 0.0
+        self._sum = self._square_sum = np.zeros(1)
         self._count = 0
 
     def add(self, block: np.ndarray) -> np.ndarray:
         """Take in the next block, [C, T]; return the powers of the tenths that it completes, [N]."""
-        self._square_sum += float(np.square(block, dtype=np.float32).sum(dtype=np.float64))
-        self._count += block.size
+        self._sum = self._sum + block.sum(1, dtype=np.float64)
+        self._square_sum = self._square_sum + np.square(block, dtype=np.float64).sum(1)
+        self._count += block.shape[1]
         powers = self._tenths.add(block)
         self._histogram.add(powers)
         return powers
@@ -95,8 +101,11 @@ class Level:
     @property
     def dbfs(self) -> float:
         """RMS of everything; -inf for silence or nothing."""
-        rms = (self._square_sum / self._count) ** 0.5 if self._count else 0.0
-        return float(20 * np.log10(rms)) if rms > 0 else float("-inf")
+        if not self._count:
+            return float("-inf")
+        squares, means = self._square_sum / self._count, self._sum / self._count
+        power = squares.mean() - np.square(means).mean()
+        return float(10 * np.log10(power)) if power > ROUNDED * squares.mean() else float("-inf")
 
     def percentile_dbfs(self, percent: float) -> float:
         """Return the level, over all channels, that `percent` of the tenths of a second stay below.

@@ -81,6 +81,10 @@ def test_blocks_and_offsets_do_not_matter_to_a_level(take):
         assert whole.percentile_dbfs(percent) == pytest.approx(10 * np.log10(wanted), abs=1.0)
         assert pieces.percentile_dbfs(percent) == pytest.approx(whole.percentile_dbfs(percent), abs=0.03)
     assert level(take).dbfs == pytest.approx(20 * np.log10(np.sqrt(np.mean(take**2))), abs=0.001)
+    assert pieces.dbfs == pytest.approx(level(take).dbfs, abs=0.001)
+    apart = level(np.stack([take + 0.25, take - 0.5]))
+    assert apart.dbfs == pytest.approx(level(take).dbfs, abs=0.001)
+    assert level(np.full((2, RATE), 0.3)).dbfs == float("-inf")
 
 
 def voices(before, after):

@@ -109,7 +109,7 @@ class ChunkEnhancer:
         if sample_rate != self.engine.config.sample_rate and self.highband != "drop":
             rest = x - _fit(resample(low, self.engine.config.sample_rate, sample_rate), x.shape[1])
             if self.highband == "gate":
-                rest *= highband_gain(low, enhanced, self.engine.config.frame_hop, x.shape[1])
+                rest *= highband_gain(low, enhanced, self.engine.config.frame_hop, x.shape[1], sample_rate)
             out = out + rest
         if (piece.heard < 1).any():  # silence stays as it is
             centres = (np.arange(piece.heard.shape[1]) + 0.5) * (sample_rate / FRAMES_PER_S)

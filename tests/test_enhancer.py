@@ -16,6 +16,7 @@ from test_examples import PAIR
 from slimclean import audio
 from slimclean.chunking import CONTEXT_S, HOP_S
 from slimclean.dsp.highband import highband_gain
+from slimclean.dsp.resample import resample
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.model import SlimmableDemucs
@@ -128,10 +129,28 @@ def test_the_gate_follows_the_top_of_the_band():
     noisy = rng.normal(size=(1, 32_000))
     enhanced = noisy.copy()
     enhanced[:, 16_000:] *= 0.1
-    gain = highband_gain(noisy, enhanced, 256, 96_000)[0]
+    gain = highband_gain(noisy, enhanced, 256, 96_000, 48_000)[0]
     assert gain[:45_000].min() == gain[:45_000].max() == 1.0
     np.testing.assert_allclose(gain[51_000:], 0.1, rtol=0.01)
     assert np.abs(np.diff(gain)).max() < 0.01
+
+
+def test_the_gate_hears_each_channel_by_itself():
+    """A loud voice on one microphone leaves the hiss of the other to the network."""
+    noisy = np.random.default_rng(0).normal(size=(2, 32_000)) * [[10.0], [0.1]]
+    loud, soft = highband_gain(noisy, noisy * [[1.0], [0.01]], 256, 96_000, 48_000)
+    assert loud.min() == 1.0
+    np.testing.assert_allclose(soft, 0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("rate", [4_000, 6_000, 8_000, 11_025, 15_000])
+def test_the_gate_hears_what_a_lower_rate_holds(rate):
+    """Above it the network gives a trace of its own, of which nothing came in."""
+    rng = np.random.default_rng(0)
+    noisy = resample(rng.normal(size=(1, rate)).astype(np.float32), rate, 16_000)
+    enhanced = 0.01 * noisy + 1e-5 * rng.normal(size=noisy.shape)
+    gain = highband_gain(noisy, enhanced, 256, rate, rate)[0]
+    np.testing.assert_allclose(gain, 0.01, rtol=0.1)
 
 
 def test_auto_reports_the_candidates_only(small):

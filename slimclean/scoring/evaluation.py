@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -118,9 +119,13 @@ def _row(uf: str, target: float | str, ufs: list[np.ndarray], enhancer: Enhancer
 def mean_scores(signals: Iterable[tuple[np.ndarray, np.ndarray]], metrics: Sequence[str], jobs: int = 1) -> Row:
     """Return the mean of each measure over pairs of reference and estimate, [T] at 16 kHz, where it is finite.
 
-    Measures whose package is missing are left empty.
+    Measures whose package is missing are left empty. Raises `SlimcleanError` if a process dies.
     """
-    scores = Parallel(n_jobs=jobs)(delayed(_score)(clean, estimate, metrics) for clean, estimate in signals)
+    work = (delayed(_score)(clean, estimate, metrics) for clean, estimate in signals)
+    try:
+        scores = Parallel(n_jobs=jobs)(work)
+    except BrokenExecutor as error:
+        raise SlimcleanError(f"a process that scores died ({type(error).__name__}); out of memory?") from error
     columns = {name: [s[name] for s in scores if np.isfinite(s.get(name, np.nan))] for name in metrics}
     return {name: float(np.mean(values)) if values else "" for name, values in columns.items()}
 

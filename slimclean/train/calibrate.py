@@ -35,9 +35,10 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
     require_cpu(network)
     config = network.config
     ufs = torch.tensor(config.ufs)
+    base = torch.cat([_base_logits(network, x) for x in recordings], dim=1)  # [1, frames, J or one more]
     reached = {}
     for k, knot in enumerate(config.target_knots):
-        logits = torch.cat([_logits(network, x, knot) for x in recordings])  # [frames, J]
+        logits = network.router.priced(base, torch.tensor([knot]))[0]
         most = float(network.router.likeliest(logits + LIMIT * ufs).mean())
         target = min(max(knot, FLOOR * config.ufs[0]), most - 1e-3)
         low, high = -LIMIT, LIMIT
@@ -52,8 +53,7 @@ def calibrate(network: SlimmableDemucs, recordings: Sequence[np.ndarray]) -> dic
     return reached
 
 
-def _logits(network: SlimmableDemucs, x: np.ndarray, target_uf: float) -> Tensor:
-    """Give the router's logits for one recording, brought to level and length as `Enhancer` does: [F, J]."""
+def _base_logits(network: SlimmableDemucs, x: np.ndarray) -> Tensor:
+    """Give the router's logits for one recording, brought to level and length as `Enhancer` does."""
     noisy = np.pad(x / level_curve(x, SAMPLE_RATE), (0, -len(x) % network.config.frame_hop))[None]
-    logits: Tensor = network.router(torch.from_numpy(noisy), torch.tensor([target_uf]))[0]
-    return logits
+    return network.router.base_logits(torch.from_numpy(noisy))

@@ -54,15 +54,18 @@ class Log:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a CSV file: under its header, or with one when it is new."""
+    """Add a row to a CSV file: under its header, which grows by columns that are new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", newline="") as file:
-        file.seek(0)
-        header = next(csv.reader(file), None)
-        writer = csv.DictWriter(file, fieldnames=header or list(row), extrasaction="ignore")
-        if header is None:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    lines = _lines(path)
+    header = next(csv.reader(lines), [])
+    columns = header + [name for name in row if name not in header]
+    if columns != header:
+        with replacing(path) as temporary:
+            first = ",".join(columns) + "\r\n"
+            temporary.write_text("".join([first, *lines[1:]]), encoding="utf-8", newline="")
+    with path.open("a", newline="", encoding="utf-8") as file:
+        values = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        csv.DictWriter(file, columns).writerow(values)
 
 
 def drop_rows_after(path: Path, step: int) -> None:

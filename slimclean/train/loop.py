@@ -183,14 +183,14 @@ class Loop:
             for p, grad in zip(params, grads, strict=True):
                 if grad is not None:
                     p.grad = grad if p.grad is None else p.grad.add_(grad)
-        for outcome in outcomes:
-            if outcome.spent is not None:
-                self.state.efficiency.update(*outcome.spent)
         for p in params:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
         norm = float(torch.nn.utils.clip_grad_norm_(params, self.config.clip))
-        if math.isfinite(norm):
+        if math.isfinite(norm):  # a step that is no number changes nothing
+            for outcome in outcomes:
+                if outcome.spent is not None:
+                    self.state.efficiency.update(*outcome.spent)
             self._update(pool)
         return _means(outcome.log for outcome in outcomes) | {"grad": norm}
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,9 +166,7 @@ class Mixer:
         self.speech = speech
         self.noise = noise
         self.config = config or MixConfig()
-        if rooms is None:
-            rooms = [acoustics.room_impulse_response(np.random.default_rng([7, k])) for k in range(ROOMS)]
-        self.rooms = rooms
+        self.rooms = _simulated_rooms() if rooms is None else rooms
 
     def draw(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Mix one example of `length` samples, noisy and clean, [T], at the level that the network hears."""
@@ -264,14 +263,19 @@ class Mixer:
 
     def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
         room = self._room(rng)
-        voices = sum(
+        babble = sum(
             x / active_rms(x) * 10 ** (rng.uniform(-8, 0) / 20)
             for x in (self.speech.crop(rng, length) for _ in range(rng.integers(4, 9)))
         )
-        return acoustics.convolve(np.asarray(voices, np.float32), room)
+        return acoustics.convolve(np.asarray(babble, np.float32), room)
 
     def _room(self, rng: np.random.Generator) -> np.ndarray:
         return self.rooms[int(rng.integers(len(self.rooms)))]
+
+
+@functools.cache
+def _simulated_rooms() -> list[np.ndarray]:
+    return [acoustics.room_impulse_response(np.random.default_rng([7, k])) for k in range(ROOMS)]
 
 
 class MixDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from slimclean import audio
 from slimclean.audio.atomic import replacing
+from slimclean.audio.mixdown import Mixdown
+from slimclean.audio.writer import numbered
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError, told
@@ -163,15 +165,24 @@ def _is_mended(silent: list[Path]) -> bool:
     return False
 
 
+def _mixed_down(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """Mix [C, T] down to [1, T] as `enhance --mono` does: what is wired the other way round cancels nothing."""
+    if len(waveform) == 1:
+        return waveform
+    seconds = (waveform[:, start : start + rate] for start in range(0, max(1, waveform.shape[1]), rate))
+    return np.concatenate(list(Mixdown(len(waveform), rate).stream(seconds)), axis=1)
+
+
 def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:
     """Write recordings to a file of int16 at 16 kHz, mono, end to end; return their lengths in samples."""
     lengths = []
     with replacing(into) as temporary, temporary.open("wb") as out:
         for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
             waveform, rate = read_or_warn(path)
-            mono = resample(waveform.mean(0, keepdims=True), rate, SAMPLE_RATE)[0]
-            out.write((np.clip(mono, -1, 1) * 32767).astype(np.int16).tobytes())
-            lengths.append(len(mono))
+            mono = resample(_mixed_down(waveform, rate), rate, SAMPLE_RATE)
+            samples = numbered(mono, "s16", 16)
+            out.write(samples.tobytes())
+            lengths.append(len(samples))
         if not any(lengths):
             raise SlimcleanError(f"none of {len(files)} recordings of {files[0][1]} and others holds sound")
     return lengths

@@ -55,8 +55,8 @@ def bring_together(reference: Signal, estimate: Signal, sample_rate: int, *, ali
     cut = estimate.shape[1] - reference.shape[1]
     if align and delay:
         reference, estimate = reference[:, max(0, -delay) :], estimate[:, max(0, delay) :]
-        if cut:  # an estimate that is late, and longer by as much, is whole
-            cut = estimate.shape[1] - reference.shape[1]
+        # One that is late and longer by as much is whole, and so is one that lost at its end what it is late.
+        cut = min(cut, estimate.shape[1] - reference.shape[1], key=abs)
     if abs(cut) > MAX_CUT_S * sample_rate:
         lengths = " and ".join(f"{x.shape[1] / sample_rate:.3f}" for x in (reference, estimate))
         raise SlimcleanError(f"lengths of {lengths} s do not pair")

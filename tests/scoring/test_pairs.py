@@ -248,7 +248,15 @@ def test_small_differences_of_length_are_cut_and_noted(tmp_path, samples):
 
 @pytest.mark.parametrize(
     ("late", "longer", "rate"),
-    [(1105, 0, 16_000), (-700, 0, 16_000), (1105, 1105, 48_000), (8000, 8000, 16_000), (37, -100, 44_100)],
+    [
+        (1105, 0, 16_000),
+        (-700, 0, 16_000),
+        (1105, 1105, 48_000),
+        (8000, 8000, 16_000),
+        (37, -100, 44_100),
+        (3200, 1, 16_000),
+        (-3200, -800, 16_000),
+    ],
 )
 def test_a_delay_is_measured_noted_and_taken_out(tmp_path, late, longer, rate):
     """In noise, and with the polarity turned round; the answer is how the estimate was made."""

@@ -86,8 +86,10 @@ class Enhancer:
         limit = attenuation_limit_db
         if limit is not None and not (_is_number(limit) and limit >= 0):
             raise UsageError(f"`attenuation_limit_db` takes a number of at least 0, not {limit}")
+        self._version: tuple[int, int] | None = None
         if model is not None and network is None and engine is None:
             file = checkpoint.find(model)
+            self._version = (file.stat().st_mtime_ns, file.stat().st_size)
             # A worker process may stand in another folder, and have the packaged ones elsewhere.
             model = model if file.parent == checkpoint.WEIGHTS else file.absolute()
         self._arguments = (
@@ -126,7 +128,7 @@ class Enhancer:
         if self._given_engine is not None:
             return _rebuild_around, (type(self), self._arguments, self._given_engine)
         network = None if self._given_network is None else checkpoint.packed(self._given_network)
-        return _rebuild, (type(self), self._arguments, network)
+        return _rebuild, (type(self), self._arguments, network, self._version)
 
     @property
     def precision(self) -> str:
@@ -214,7 +216,10 @@ Arguments = tuple[tuple[str, Any], ...]
 
 
 @functools.lru_cache(maxsize=1)
-def _rebuild(kind: type[Enhancer], arguments: Arguments, network: tuple[str, bytes] | None) -> Enhancer:
+def _rebuild(
+    kind: type[Enhancer], arguments: Arguments, network: tuple[str, bytes] | None, _: tuple[int, int] | None
+) -> Enhancer:
+    """Make the enhancer of a worker process; other weights under an old name are another version, and loaded."""
     given = None if network is None else checkpoint.unpacked(*network)
     return kind(**dict(arguments), network=given)
 

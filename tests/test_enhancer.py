@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.resample import resample
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
-from slimclean.model import SlimmableDemucs
+from slimclean.model import SlimmableDemucs, checkpoint
 from slimclean.scoring.metrics import si_sdr
 
 STEP = 2**-15
@@ -151,6 +152,18 @@ def test_the_gate_hears_what_a_lower_rate_holds(rate):
     enhanced = 0.01 * noisy + 1e-5 * rng.normal(size=noisy.shape)
     gain = highband_gain(noisy, enhanced, 256, rate, rate)[0]
     np.testing.assert_allclose(gain, 0.01, rtol=0.1)
+
+
+def test_a_worker_that_lives_on_loads_new_weights_under_an_old_name(weights):
+    """As where a script trains, enhances and trains again: what arrives there is the pickled enhancer."""
+    take = voice(0.5)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        checkpoint.save(weights, SMALL, SlimmableDemucs(SMALL).state_dict(), {})
+        here = Enhancer(0.5, model=weights)
+        there = pickle.loads(pickle.dumps(here))
+        np.testing.assert_array_equal(there(take, 16_000).waveform, here(take, 16_000).waveform)
+        assert pickle.loads(pickle.dumps(here)) is there
 
 
 def test_auto_reports_the_candidates_only(small):

@@ -219,7 +219,7 @@ Arguments = tuple[tuple[str, Any], ...]
 def _rebuild(
     kind: type[Enhancer], arguments: Arguments, network: tuple[str, bytes] | None, _: tuple[int, int] | None
 ) -> Enhancer:
-    """Make the enhancer of a worker process; other weights under an old name are another version, and loaded."""
+    """Make the enhancer of a worker process; other weights under an old name are another version."""
     given = None if network is None else checkpoint.unpacked(*network)
     return kind(**dict(arguments), network=given)
 

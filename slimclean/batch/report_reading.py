@@ -26,16 +26,11 @@ _NEEDED = ("file", "output", "status")
 def read_report(path: Path) -> list[FileResult]:
     """Read the rows of a report, CSV or JSON lines; columns that are not known here are left out.
 
-    The file may come from anyone: raises `SlimcleanError` where it is no report.
+    The file may come from anyone, a spreadsheet too, with semicolons or tabs between its cells and commas in
+    its numbers. Raises `SlimcleanError` where it is no report.
     """
-    kinds = get_type_hints(FileResult)
-    results = []
     try:
-        for row in load(path)[1]:
-            cells = {k: _parsed(kinds[k], v) for k, v in row.items() if k in COLUMNS}
-            if cells["status"] not in get_args(Status):
-                raise ValueError(f"a status of {cells['status']!r}")
-            results.append(FileResult(**cells))
+        results = [_result(row) for row in load(path, exported=True)[1]]
     except OSError as error:
         raise SlimcleanError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
@@ -43,11 +38,25 @@ def read_report(path: Path) -> list[FileResult]:
     return results
 
 
-def load(path: Path) -> tuple[list[str], list[Row]]:
+def _result(row: Row) -> FileResult:
+    kinds, cells = get_type_hints(FileResult), {}
+    for name, cell in row.items():
+        if name in COLUMNS:
+            try:
+                cells[name] = _parsed(kinds[name], cell)
+            except ValueError as error:
+                raise ValueError(f"{name} of {row['file']}: {error}") from error
+    if cells["status"] not in get_args(Status):
+        raise ValueError(f"{row['file']}: a status of {cells['status']!r}")
+    return FileResult(**cells)
+
+
+def load(path: Path, *, exported: bool = False) -> tuple[list[str], list[Row]]:
     """Return the columns and rows of a report, the latest of each recording.
 
-    Half a line at the end is what a killed run left, and no row. Raises `OSError`, and `ValueError`,
-    `RecursionError` or `csv.Error` where the file is no report.
+    A CSV file that was `exported` by another program may have semicolons or tabs for commas. Half a line at the
+    end is what a killed run left, and no row. Raises `OSError`, and `ValueError`, `RecursionError` or
+    `csv.Error` where the file is no report.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError("larger than any")
@@ -58,7 +67,7 @@ def load(path: Path) -> tuple[list[str], list[Row]]:
     if data and not whole and not half:
         raise ValueError("not one line")
     text = whole.decode("utf-8-sig", "surrogateescape")
-    columns, rows = (_json_rows if is_json else _csv_rows)(text)
+    columns, rows = _json_rows(text) if is_json else _csv_rows(text, _delimiter(text) if exported else ",")
     for row in rows:
         if missing := [name for name in _NEEDED if name not in row]:
             raise ValueError(f"no column {missing[0]}")
@@ -67,9 +76,15 @@ def load(path: Path) -> tuple[list[str], list[Row]]:
     return columns, list({(str(row["file"]), str(row["output"])): row for row in rows}.values())
 
 
-def _csv_rows(text: str) -> tuple[list[str], list[Row]]:
-    lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+def _delimiter(text: str) -> str:
+    header = text.partition("\n")[0]
+    return next((d for d in ",;\t" if set(_NEEDED) <= set(header.rstrip("\r").replace('"', "").split(d))), ",")
+
+
+def _csv_rows(text: str, delimiter: str) -> tuple[list[str], list[Row]]:
+    lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(line)]
     columns = lines[0] if lines else []
+    lines = lines[:1] + [line for line in lines[1:] if line != columns]  # of several, one behind the other
     if lines and (missing := [name for name in _NEEDED if name not in columns]):
         raise ValueError(f"no column {missing[0]}")
     if len(lines) > 1 and len(lines[-1]) < len(columns):
@@ -94,12 +109,22 @@ def _parsed(kind: Any, cell: Any) -> Any:
     """Return a cell by the annotation of its field: a number where it says so, None without a finite one."""
     for number in (int, float):
         if number in get_args(kind):
-            if cell in (None, "") or not math.isfinite(float(cell)):
+            value = _number(cell)
+            if value is None or not math.isfinite(value):
                 return None
-            if abs(float(cell)) > LARGEST:
+            if abs(value) > LARGEST or number(value) != value:
                 raise ValueError(f"a number of {cell}")
-            return number(cell)
+            return number(value)
     return "" if cell is None else str(cell)
+
+
+def _number(cell: Any) -> float | None:
+    if cell in (None, ""):
+        return None
+    try:
+        return float(cell.replace(",", ".") if isinstance(cell, str) else cell)
+    except ValueError as error:
+        raise ValueError(f"{cell!r} is no number") from error
 
 
 def csv_line(cells: Iterable[object]) -> str:

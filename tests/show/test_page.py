@@ -211,10 +211,29 @@ def test_a_report_is_read_as_it_was_written(tmp_path, name):
     assert read_report(tmp_path / name) == rows
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_report_that_a_spreadsheet_saved_is_read(tmp_path, delimiter):
+    """Whole numbers as floats, as pandas gives a column with an empty cell; blank rows; two, end to end."""
+    header = ["file", "output", "status", "sample_rate", "mean_uf"]
+    half = "0.5" if delimiter == "," else "0,5"
+    rows = [header, ["a", "b", "enhanced", "16000.0", half], [""] * 5, header, ["c", "", "failed", "", ""]]
+    text = "".join(delimiter.join(row) + "\n" for row in rows)
+    (tmp_path / "r.csv").write_text("\ufeff" + text, encoding="utf-8")
+    first, second = read_report(tmp_path / "r.csv")
+    assert (first.file, first.sample_rate, first.mean_uf) == ("a", 16_000, 0.5)
+    assert isinstance(first.sample_rate, int)
+    assert (second.file, second.status, second.sample_rate) == ("c", "failed", None)
+
+
 def test_other_files_are_no_reports(tmp_path):
     (tmp_path / "r.csv").write_text("file,output,status,duration_s,later\na,b,enhanced,1,x\n")
     assert read_report(tmp_path / "r.csv")[0].duration_s == 1
-    for text, message in (("a,b\n1,2\n", "no column file"), ("file,output,status,rtf\na,b,c,d\n", "could not")):
+    for text, message in (
+        ("a,b\n1,2\n", "no column file"),
+        ("file,output,status,rtf\na,b,c,d\n", "rtf of a: 'd' is no number"),
+        ("file,output,status,channels\na,b,enhanced,1.5\n", "channels of a: a number of 1.5"),
+        ("file,output,status\na,b,done\n", "a: a status of 'done'"),
+    ):
         (tmp_path / "r.csv").write_text(text)
         with pytest.raises(SlimcleanError, match=f"not a report of slimclean: {message}"):
             read_report(tmp_path / "r.csv")

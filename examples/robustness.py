@@ -31,7 +31,9 @@ from slimclean.train.mix import LOWEST_VOICE_HZ
 Run = Callable[[np.ndarray, int], np.ndarray]
 
 
-def checks(clean: np.ndarray, noisy: np.ndarray, run: Run) -> Iterator[tuple[str, str]]:
+def checks(
+    clean: np.ndarray, noisy: np.ndarray, run: Run, *, with_levels: bool = True
+) -> Iterator[tuple[str, str]]:
     """Pairs of what was tried and what came out; signals are [T] at 16 kHz."""
     rng = np.random.default_rng(0)
     kept = run(clean, SAMPLE_RATE)
@@ -78,7 +80,7 @@ def checks(clean: np.ndarray, noisy: np.ndarray, run: Run) -> Iterator[tuple[str
             ratio = np.log(kurtosis(out - voice) / kurtosis(x - voice))
             yield "music under it: log kurtosis ratio of what is left", f"{ratio:.2f}"
     pair = Pair("", clean, noisy)
-    for case in levels.cases(pair, pair):
+    for case in levels.cases(pair, pair) if with_levels else ():
         out = levels.first_channel(run(case.recording, SAMPLE_RATE), case.at)
         given = levels.first_channel(case.recording, case.at)
         scores = (f"{_pesq(case.clean, x)} {METRICS['si_sdr_db'](case.clean, x):.1f}" for x in (given, out))
@@ -132,10 +134,12 @@ def _pesq(clean: np.ndarray, x: np.ndarray) -> str:
         return "?"
 
 
-def column(setting: tuple[float | Literal["auto"], str | None], pair: list[np.ndarray]) -> dict[str, str]:
+def column(
+    uf: float | Literal["auto"], model: str | None, pair: list[np.ndarray], with_levels: bool
+) -> dict[str, str]:
     """What becomes of every recording at one UF of one model."""
-    enhancer = Enhancer(setting[0], model=setting[1])
-    return dict(checks(*pair, lambda x, rate: enhancer(x, rate).waveform))
+    enhancer = Enhancer(uf, model=model)
+    return dict(checks(*pair, lambda x, rate: enhancer(x, rate).waveform, with_levels=with_levels))
 
 
 if __name__ == "__main__":
@@ -144,13 +148,14 @@ if __name__ == "__main__":
     parser.add_argument("noisy", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--uf", nargs="+", default=["0.125", "auto", "1"], help="a column each")
+    parser.add_argument("--no-levels", dest="levels", action="store_false", help="without awkward levels")
     arguments = parser.parse_args()
     signals = []
     for path in (arguments.clean, arguments.noisy):
         waveform, rate = audio.read(path)
         signals.append(resample(waveform[:1], rate, SAMPLE_RATE)[0])
     ufs = {"auto" if uf == "auto" else f"UF {float(uf):g}": parse_uf(uf) for uf in arguments.uf}
-    work = (delayed(column)((uf, arguments.model), signals) for uf in ufs.values())
+    work = (delayed(column)(uf, arguments.model, signals, arguments.levels) for uf in ufs.values())
     columns = dict(zip(ufs, Parallel(n_jobs=len(ufs))(work), strict=True))
     rows = [
         {"recording": check, **{name: found[check] for name, found in columns.items()}}

@@ -93,7 +93,8 @@ def test_many_files_of_which_most_are_done():
 def test_recordings_that_are_no_noisy_speech():
     """Clean speech stays, silence stays, noise goes, and the level of the input does not matter."""
     pytest.importorskip("pesq")
-    lines = script("robustness.py", PAIR / "clean.flac", PAIR / "noisy.flac", "--uf", "0.25").splitlines()[1:]
+    pair = (PAIR / "clean.flac", PAIR / "noisy.flac")
+    lines = script("robustness.py", *pair, "--uf", "0.25", "--no-levels").splitlines()[1:]
     values = {line.rsplit("  ", 1)[0].strip(): line.rsplit("  ", 1)[1:] for line in map(_columns, lines)}
     assert all(float(v) > 25 for v in values["clean speech, from 50 Hz up: SI-SDR, dB"])
     clean = audio.read(PAIR / "clean.flac")[0][0]

@@ -60,9 +60,10 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
     header = next(csv.reader(lines), [])
     columns = header + [name for name in row if name not in header]
     if columns != header:
+        empty = "," * (len(columns) - len(header)) + "\r\n"
+        grown = [",".join(columns) + "\r\n", *(line.rstrip("\r\n") + empty for line in lines[1:])]
         with replacing(path) as temporary:
-            first = ",".join(columns) + "\r\n"
-            temporary.write_text("".join([first, *lines[1:]]), encoding="utf-8", newline="")
+            temporary.write_text("".join(grown), encoding="utf-8", newline="")
     with path.open("a", newline="", encoding="utf-8") as file:
         values = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         csv.DictWriter(file, columns).writerow(values)

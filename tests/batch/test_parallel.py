@@ -188,14 +188,21 @@ def test_twenty_kills_and_one_rerun(tmp_path):
     assert all(row.duration_s == 1.0 and row.mean_uf for row in told)
 
 
+@pytest.fixture(scope="module")
+def half_an_hour(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.wav"
+    soundfile.write(path, np.tile(voice(10.0), 200), 16_000)
+    return path
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_stops_every_process(tmp_path, weights, number, code):
+def test_an_interrupt_stops_every_process(tmp_path, weights, half_an_hour, number, code):
     """A terminal interrupts all of them, `kill` the first one alone."""
     folder = tmp_path / "long"
     folder.mkdir()
     for k in range(3):
-        soundfile.write(folder / f"{k}.wav", np.tile(voice(10.0), 200), 16_000)
+        (folder / f"{k}.wav").hardlink_to(half_an_hour)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "slimclean", "enhance", folder, "-o", out, "-m", weights, "-j", "2"]
     process = subprocess.Popen(

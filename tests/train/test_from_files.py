@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL, run
 from mixing import mixer_of
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from slimclean.engine.threads import workers
 from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TrainConfig
-from slimclean.train.log import Log, drop_rows_after
+from slimclean.train.log import Log, append_row, drop_rows_after
 from slimclean.train.loop import Loop, train
 from slimclean.train.run import train_from_files
 
@@ -89,6 +91,7 @@ def test_a_finished_run_stays_as_it_is(folders, tmp_path, monkeypatch):
     """Asked for again, with another rate or interrupted while the router is taught anew."""
     config = TrainConfig(tmp_path, steps=1, **CONFIG)
     how = {"sizes": SIZES, "valid_count": 1, "teach_count": 2}
+    monkeypatch.setattr("slimclean.train.teach.EPOCHS", 1)
     path = train_from_files(config, **folders, **how)
     model, rows = path.read_bytes(), (tmp_path / "valid.csv").read_bytes()
 
@@ -137,6 +140,38 @@ def test_rows_of_steps_that_were_lost_are_lost_too(tmp_path):
     assert path.read_text() == "step,full\n25,1\n50,2\n"
     drop_rows_after(path, 0)
     assert path.read_text() == "step,full\n"
+
+
+def test_a_log_grows_by_the_columns_of_new_losses(tmp_path):
+    """As a run that goes on with --pauses writes them, under the header that it began with."""
+    path = tmp_path / "train.csv"
+    for row in (
+        {"step": 25, "full": 1.5},
+        {"step": 50, "full": 1.25, "pauses": 0.5},
+        {"step": 75, "full": 1.0},
+    ):
+        append_row(path, row)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["25", "50", "75"]
+    assert [row["pauses"] for row in rows] == ["", "0.5", ""]
+
+
+def test_a_step_that_is_no_number_changes_nothing(tmp_path):
+    config = TrainConfig(tmp_path, steps=2, batch=3, tasks=("routed",), **CONFIG)
+    loop = Loop(config, ModelConfig(hidden=2, router_channels=2))
+
+    def state():
+        return {name: tensor.clone() for name, tensor in loop.state._tensors().items()}
+
+    before, noisy = state(), torch.randn(3, 2_048)
+    with workers(1) as pool:
+        assert not math.isfinite(loop.step(noisy * torch.nan, noisy, pool)["grad"])
+        after = state()
+        assert before.keys() == after.keys()
+        assert all(tensor.equal(before[name]) for name, tensor in after.items())
+        assert math.isfinite(loop.step(noisy, noisy, pool)["grad"])
+    assert not state()["efficiency"].equal(before["efficiency"])
 
 
 def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):

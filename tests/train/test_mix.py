@@ -36,6 +36,14 @@ def test_libraries_hold_every_file_once_and_reuse_their_cache(corpus, tmp_path):
     assert library.crop(rng, 60_000).shape == (60_000,)  # longer than any clip
 
 
+def test_channels_that_cancel_are_turned_and_numbers_rounded(tmp_path):
+    """What is wired the other way round is no silence, and soft sound no staircase with a step at 0."""
+    x = 1e-4 * np.sin(np.arange(16_000) / 9)
+    soundfile.write(tmp_path / "a.wav", np.stack([x, -x], 1), 16_000, "FLOAT")
+    library = load_library([(tmp_path / "a.wav", "a")], tmp_path / "cache")
+    np.testing.assert_array_equal(library.samples, np.rint(x * 32_768))
+
+
 def test_what_cannot_be_read_is_left_out_with_a_warning(corpus, tmp_path):
     broken, not_numbers = tmp_path / "broken.wav", tmp_path / "nan.wav"
     broken.write_bytes(b"no sound")

@@ -40,6 +40,7 @@ from slimclean.batch.task import Task
 from slimclean.errors import AudioError
 
 DATA = chunk(b"data", pcm())
+BEHIND = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Take\0")) + chunk(b"cue ", bytes(4))
 TOLD = "its header says"
 
 
@@ -207,6 +208,13 @@ KINDS = {
     "data of 0 bytes": ("a.wav", lambda: wav(0), 2.0, TOLD),
     "data and RIFF of 0 bytes": ("a.wav", lambda: wav(0, 0), 2.0, TOLD),
     "data of unknown size": ("a.wav", lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF), 2.0, ""),
+    "data of unknown size and chunks behind": (
+        "a.wav",
+        lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF, behind=BEHIND),
+        2.0,
+        "",
+    ),
+    "data from SoX's pipe and chunks behind": ("a.wav", lambda: wav(0x7FFF_F000, behind=BEHIND), 2.0, ""),
     "data one byte more than there": ("a.wav", lambda: wav(64_001), 2.0, ""),
     "data too small": ("a.wav", lambda: wav(10_000), 2.0, TOLD),
     "data and RIFF too small": ("a.wav", lambda: wav(10_000, 10_036), 2.0, TOLD),

@@ -107,9 +107,9 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
             else:
                 stop, remark = _end(walk, body, declared, 0 if ds64 else riff_end, fmt)
                 data = range(body, stop)
-                if remark:
-                    warnings.append(remark)
-                    regular = False
+                warnings += [remark] * bool(remark)
+                # libsndfile takes what stands behind sound of unknown length for more of it.
+                regular = regular and not remark and stop in (body + declared, peek.size)
             position = data.stop
         else:
             if name == b"fmt ":

@@ -557,3 +557,25 @@ def test_a_voc_in_many_blocks_is_what_it_is_in_one(tmp_path, block):
     path.write_bytes(split[:-100])
     with pytest.raises(AudioError, match="truncated"):
         audio.read(path)
+
+
+def test_a_flac_with_large_frames_is_whole(tmp_path):
+    """As FFmpeg writes it at a high rate: a frame has 16384 samples of 8 channels."""
+    av = pytest.importorskip("av")
+    path, rate, blocks = tmp_path / "a.flac", 192_000, 3
+    x = np.random.default_rng(0).integers(-(1 << 30), 1 << 30, (16_384 * blocks, 8), np.int32)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("flac", rate=rate, layout="7.1")
+        stream.codec_context.format = "s32"
+        frame = av.AudioFrame.from_ndarray(x.reshape(1, -1), format="s32", layout="7.1")
+        frame.rate = rate
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    data = path.read_bytes()
+    assert int.from_bytes(data[15:18], "big") > 1 << 18
+    for stated in (data[12:18], bytes(6)):
+        for behind in (b"", id3v1()):
+            path.write_bytes(_at(data, 12, stated) + behind)
+            assert audio.read(path)[0].shape == (8, len(x))
+    path.write_bytes(data[:-1000])
+    with pytest.raises(AudioError, match=r"truncated|damaged"):
+        audio.read(path)

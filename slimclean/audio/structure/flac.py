@@ -13,7 +13,7 @@ _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _BLOCKS = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608, **{code: 256 << code - 8 for code in range(8, 16)}}
 _MOST_STREAMS = 10_000
 _TAIL_BYTES = 1 << 18
-"""Within so many bytes before its end a stream's last frame begins, unless it has many channels."""
+"""So many bytes of tags and zeros may stand behind a stream's last frame."""
 
 
 def _table(polynomial: int, bits: int) -> tuple[int, ...]:
@@ -47,6 +47,16 @@ class _Stream:
     def block(self) -> int:
         """Samples of a frame where all are alike."""
         return int.from_bytes(self.head[8:10], "big")
+
+    @property
+    def most_frame_bytes(self) -> int:
+        """Bytes of a frame of the longest block that is stored as it is, which no encoder exceeds.
+
+        The header's own number is that of the file it was written for, or 0.
+        """
+        form = int.from_bytes(self.head[20:22], "big")
+        channels, bits = (form >> 9 & 7) + 1, (form >> 4 & 31) + 1
+        return int.from_bytes(self.head[10:12], "big") * channels * (bits + 1) // 8 + 64
 
     @property
     def declared(self) -> int:
@@ -106,7 +116,7 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
 def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
     """Return how many samples a stream holds by its last frame, and whether that frame is whole."""
     begin = frame_place(peek.at(stream.audio, 32), stream.block)
-    start = max(stream.audio, stream.stop - _TAIL_BYTES)
+    start = max(stream.audio, stream.stop - _TAIL_BYTES - stream.most_frame_bytes)
     tail = _without_tags(peek.at(start, stream.stop - start))
     position, candidates = len(tail), list[int]()
     while (position := tail.rfind(b"\xff", 0, position)) >= 0 and len(candidates) < 4:

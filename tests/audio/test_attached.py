@@ -794,6 +794,25 @@ def test_what_id3v1_repeats_is_not_added(tmp_path, comment, frame, page):
     )
 
 
+@pytest.mark.parametrize("kept", [{}, {"Media": "CD"}])
+def test_id3v1_stays_behind_ape_tags(tmp_path, kept):
+    """As mp3gain lays them; what it says of the old sound is left out, and an APE tag of nothing else too."""
+    from mutagen import apev2
+
+    source = written(tmp_path / "a.mp3", 44_100, format="MP3")
+    ape = apev2.APEv2()
+    for name, text in {**kept, "REPLAYGAIN_TRACK_GAIN": "-3 dB", "MP3GAIN_UNDO": "+2,+2,N"}.items():
+        ape[name] = text
+    ape.save(source)
+    v1 = id3v1_tag(b"T", b"C")
+    source.write_bytes(source.read_bytes() + v1)
+    enhanced(source, tmp_path / "b.mp3")
+    data = (tmp_path / "b.mp3").read_bytes()
+    assert data.endswith(v1)
+    assert data.count(b"APETAGEX") == 2 * len(kept)  # at both ends of the tag
+    assert not kept or dict(apev2.APEv2(tmp_path / "b.mp3")) == kept
+
+
 def test_what_only_id3v1_says_goes_along(tmp_path):
     from mutagen import id3
 

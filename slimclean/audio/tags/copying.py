@@ -138,7 +138,6 @@ def _has_id3(source: Path) -> bool:
 
 def _copy_id3(source: Path, written: Path) -> None:
     """Copy ID3 in the versions that it had, and APE tags behind the sound."""
-    import mutagen.apev2
     import mutagen.id3
 
     try:
@@ -147,18 +146,25 @@ def _copy_id3(source: Path, written: Path) -> None:
         old.save(written, v1=0, v2_version=version, padding=lambda _: 1024)
     except mutagen.id3.ID3NoHeaderError:
         pass
+    _copy_ape(source, written)
     with source.open("rb") as given:
         given.seek(-min(_ID3V1_BYTES, source.stat().st_size), os.SEEK_END)
-        if (end := given.read())[:3] == b"TAG":
+        if (end := given.read())[:3] == b"TAG":  # which is where it is looked for: behind all else
             with written.open("ab") as file:
                 file.write(end)
+
+
+def _copy_ape(source: Path, written: Path) -> None:
+    import mutagen.apev2
+
     try:
         ape = mutagen.apev2.APEv2(source)
     except mutagen.apev2.APENoHeaderError:
         return
     for key in [key for key in ape if STALE.match(key)]:
         del ape[key]
-    ape.save(written)
+    if ape:
+        ape.save(written)
 
 
 def _id3v2(source: Path) -> tuple[Any, int]:

@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.attached import CHANNEL_MASK, STALE, STALE_FRAMES
+from slimclean.audio.attached import CHANNEL_MASK, STALE
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
+from slimclean.audio.tags.stale import drop_stale
 from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
 
 _ID3V1_BYTES = 128
@@ -142,7 +143,7 @@ def _copy_id3(source: Path, written: Path) -> None:
 
     try:
         old, version = _id3v2(source)
-        _drop_stale(old)
+        drop_stale(old)
         old.save(written, v1=0, v2_version=version, padding=lambda _: 1024)
     except mutagen.id3.ID3NoHeaderError:
         pass
@@ -182,14 +183,6 @@ def _id3v2(source: Path) -> tuple[Any, int]:
     if old.version[1] in (3, 4):
         return old, int(old.version[1])
     return mutagen.id3.ID3(source, load_v1=False), 4
-
-
-def _drop_stale(id3: Any) -> None:
-    for key, frame in list(id3.items()):
-        if frame.FrameID in STALE_FRAMES or STALE.match(getattr(frame, "desc", "") or ""):
-            del id3[key]
-        elif frame.FrameID == "CHAP":
-            frame.start_offset = frame.end_offset = 0xFFFF_FFFF  # bytes of the old file
 
 
 def damaged_tags(names: list[str]) -> list[str]:

@@ -503,6 +503,15 @@ def test_nothing_but_marks_ends_soon(tmp_path, name, content):
     assert time.process_time() - started < 5
 
 
+def test_the_end_of_a_wav_among_many_chunks_is_found_soon(tmp_path):
+    """All of them are sound, as something that is no chunk follows."""
+    path, chunks = tmp_path / "a.wav", 1_500 * b"LIST\0\0\0\0" + 16 * b"\1"
+    path.write_bytes(wav(0xFFFF_FFFF, behind=chunks))
+    started = time.process_time()
+    assert audio.probe(path).samples == 2 * made.RATE + len(chunks) // 2
+    assert time.process_time() - started < 2
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_an_mp3_without_an_info_frame_keeps_its_time(tmp_path, rate):
     """What encoder and decoder put before the sound, 576 and 529 samples, is there as it is elsewhere."""

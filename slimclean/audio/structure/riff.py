@@ -19,6 +19,8 @@ class Walk:
         self.start = start
         self.tag = peek.at(start, 4)
         self.order = ">" if self.tag in (b"RIFX", b"FORM") else "<"
+        self._strange: set[int] = set()
+        """From where on something else was found: chains of chunks that meet are followed once."""
 
     def number(self, position: int) -> int:
         return int(struct.unpack(self.order + "I", self.peek.at(position, 4).ljust(4, b"\0"))[0])
@@ -44,7 +46,9 @@ class Walk:
 
     def follows(self, position: int) -> bool:
         """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""
-        for _ in range(MOST_CHUNKS):
+        passed: set[int] = set()
+        while len(passed) < MOST_CHUNKS and position not in self._strange:
+            passed.add(position)
             if position >= self.peek.size:
                 return True
             if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
@@ -54,8 +58,11 @@ class Walk:
             if self.is_file(position):
                 return True
             if not self.is_chunk(position):
-                return self._is_zero(position)
+                if self._is_zero(position):
+                    return True
+                break
             position += 8 + self.number(position + 4)
+        self._strange |= passed
         return False
 
     def _is_zero(self, position: int) -> bool:

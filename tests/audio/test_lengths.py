@@ -133,6 +133,12 @@ KINDS = {
     ),
     "MP3 behind a large cover": ("a.mp3", lambda: id3(2_000_000) + mp3(), 2.0, ""),
     "rubbish in the middle": ("a.mp3", lambda: mp3() + b"rubbish" * 100 + mp3(), 4.0, "700 bytes at 2.0"),
+    "erased memory in the middle": (
+        "a.mp3",
+        lambda: mp3() + b"\xff" * (1 << 18) + mp3(),
+        4.0,
+        "262144 bytes at 2.0",
+    ),
     "MP3 with zeros behind": ("a.mp3", lambda: mp3() + bytes(9000), 2.0, ""),
     "MP3 named WAV": ("a.wav", mp3, 2.0, ""),
     "chained Vorbis": ("a.ogg", lambda: b"".join(encoded("OGG", "VORBIS", seed=k) for k in range(3)), 6.0, ""),

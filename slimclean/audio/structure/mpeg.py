@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from slimclean.audio.structure.mpeg_frame import (
     GAPS,
+    HEADER,
+    HEADER_BYTES,
     NO_GAP,
     FrameHeader,
     counted_frames,
@@ -162,7 +164,8 @@ def begins(peek: Peek, position: int, frames: int) -> bool:
 
 def _next_frame(peek: Peek, position: int, last: int, end: int) -> int | None:
     """Return the first position from `position` on and before `last` where a frame begins."""
-    while (position := peek.find(b"\xff", position, last)) >= 0:
+    # A header has to begin before `last`, and may end behind it.
+    while (position := peek.search(HEADER, HEADER_BYTES, position, last + HEADER_BYTES - 1)) >= 0:
         if _is_frame(peek, position, end):
             return position
         position += 1

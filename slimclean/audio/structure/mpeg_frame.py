@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -59,6 +60,12 @@ def _headers() -> dict[tuple[int, int], FrameHeader]:
 
 
 _TABLE = _headers()
+# Runs of 0xFF, as erased memory has them, hold no header: each byte of one would be looked at otherwise.
+HEADER = re.compile(
+    b"\xff[%b][%b]" % tuple(re.escape(bytes(sorted({pair[place] for pair in _TABLE}))) for place in (0, 1))
+)
+"""The first three of a header's four bytes."""
+HEADER_BYTES = 3
 
 
 def frame_header(data: bytes) -> FrameHeader | None:

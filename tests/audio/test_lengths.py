@@ -518,6 +518,45 @@ def test_the_end_of_a_wav_among_many_chunks_is_found_soon(tmp_path):
     assert time.process_time() - started < 2
 
 
+def _alternating(count: int) -> bytes:
+    """So many silent frames of MP3, of 44.1 and 32 kHz in turns."""
+    sizes = {0: 104, 2: 144}  # by the code of the rate: 144 * 32000 / rate
+    one, two = (bytes([0xFF, 0xFB, 0x10 | code << 2, 0xC0]).ljust(size, b"\0") for code, size in sizes.items())
+    return (one + two) * (count // 2)
+
+
+def _riffs(count: int) -> bytes:
+    return wav(seconds=0.001) * count
+
+
+def _links(count: int) -> bytes:
+    return encoded("OGG", "VORBIS", seconds=0.01) * count
+
+
+def _streams(count: int) -> bytes:
+    return encoded("FLAC", seconds=0.001) * count
+
+
+@pytest.mark.parametrize("many", [_alternating, _riffs, _links, _streams])
+def test_parts_have_a_limit_whatever_they_are(tmp_path, monkeypatch, many):
+    monkeypatch.setattr("slimclean.audio.structure.view.MOST_PARTS", 30)
+    path = tmp_path / "a"
+    path.write_bytes(many(30))
+    audio.read(path)
+    path.write_bytes(many(32))
+    with pytest.raises(AudioError, match="more than 30 recordings are laid end to end"):
+        audio.read(path)
+
+
+def test_many_warnings_are_counted(tmp_path):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(_alternating(60))
+    with AudioReader(path) as reader:
+        list(reader.blocks(10_000))
+    assert len(reader.warnings) == 21
+    assert reader.warnings[-1] == "10 more warnings like these were left out"
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_an_mp3_without_an_info_frame_keeps_its_time(tmp_path, rate):
     """What encoder and decoder put before the sound, 576 and 529 samples, is there as it is elsewhere."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from slimclean.audio.structure.view import Part, Peek, Structure
+from slimclean.audio.structure.view import Part, Peek, Structure, check_parts
 from slimclean.errors import AudioError
 
 _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """Marker and header of the first block, which is always STREAMINFO with 34 bytes."""
 _BLOCKS = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608, **{code: 256 << code - 8 for code in range(8, 16)}}
-_MOST_STREAMS = 10_000
 _TAIL_BYTES = 1 << 18
 """So many bytes of tags and zeros may stand behind a stream's last frame."""
 
@@ -98,8 +97,7 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
         if peek.at(found, 8) in _STREAM_INFO:
             starts.append(found)
             position = found + 42
-        if len(starts) > _MOST_STREAMS:
-            raise AudioError(f"damaged: more than {_MOST_STREAMS} streams")
+        check_parts(len(starts))
     streams = []
     for first, stop in zip(starts, [*starts, peek.size][1:], strict=True):
         audio, last = first + 4, False

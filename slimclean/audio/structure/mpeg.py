@@ -21,7 +21,7 @@ from slimclean.audio.structure.mpeg_frame import (
     info_offset,
     state_count,
 )
-from slimclean.audio.structure.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 DECODER_DELAY = 529
@@ -92,6 +92,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         info = counted_frames(peek, position, header, data)
         if info is not None or _differs(sections, header, data):
             sections.append(_Section(header, data[3] >> 6 == 3, data))
+            check_parts(len(sections))
         if info is not None:
             sections[-1].info = peek.at(position, header.length)
             sections[-1].counted = info

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
-from slimclean.audio.structure.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
@@ -148,6 +148,7 @@ def _walk(peek: Peek) -> _Walk:
             # The first stream of sound of a link counts; others lie beside it.
             if codec and not any(name in _CODECS.values() for name in found.groups[-1]):
                 found.links.append(_Link(page.serial, *codec))
+                check_parts(len(found.links))
                 found.links[-1].add(page)
             found.groups[-1].append(codec[0] if codec else _name(peek, page))
         else:

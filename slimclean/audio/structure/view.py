@@ -11,9 +11,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
+from slimclean.errors import AudioError
+
 BLOCK_BYTES = 1 << 20
 MOST_STEPS = 200_000
 """No recording of a day needs so many searches for where it goes on."""
+MOST_PARTS = 10_000
+"""No recording was joined from more; a part takes milliseconds to open."""
 
 UNKNOWN_FROM = 0x7FFF_0000
 """From this size on, a size of 32 bits stands for "unknown", as in files that were written to a pipe."""
@@ -42,6 +46,15 @@ class Structure:
     warnings: tuple[str, ...] = ()
     format: str | None = None
     """The name of the container, where the parts do not tell it."""
+
+    def __post_init__(self) -> None:
+        check_parts(len(self.parts))
+
+
+def check_parts(count: int) -> None:
+    """Raise `AudioError` where these are more parts than a recording has."""
+    if count > MOST_PARTS:
+        raise AudioError(f"damaged: more than {MOST_PARTS} recordings are laid end to end")
 
 
 class Peek:

@@ -413,6 +413,18 @@ def test_a_size_that_went_round_at_4_gib(tmp_path):
         assert len(reader.warnings) == 1
 
 
+@pytest.mark.parametrize("told", [0x7FFF_FFFF, 0xFFFF_FFFF, 0, 9_000])
+def test_an_aiff_of_more_than_4_gib_is_read_to_its_end(tmp_path, told):
+    path, size = tmp_path / "a.aiff", 5_000_000_000
+    with path.open("wb") as file:
+        head = _data(encoded("AIFF"), b"SSND", struct.pack(">I", told))
+        file.write(head[: head.index(b"SSND") + 16])
+        file.truncate(file.tell() + size)
+    with AudioReader(path) as reader:
+        assert reader.info.samples == size // 2
+        assert len(reader.warnings) == (told != 0)
+
+
 def test_the_decoders_of_libsndfile_print_nothing(tmp_path, capfd):
     """libmpg123 has remarks on sizes in Info frames, on rubbish, on what is no MP3, and says them to all."""
     whole = mp3(seconds=4.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from slimclean.audio.structure.player_tags import without_tags
 from slimclean.audio.structure.view import Part, Peek, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -115,7 +116,7 @@ def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
     """Return how many samples a stream holds by its last frame, and whether that frame is whole."""
     begin = frame_place(peek.at(stream.audio, 32), stream.block)
     start = max(stream.audio, stream.stop - _TAIL_BYTES - stream.most_frame_bytes)
-    tail = _without_tags(peek.at(start, stream.stop - start))
+    tail = without_tags(peek.at(start, stream.stop - start))
     position, candidates = len(tail), list[int]()
     while (position := tail.rfind(b"\xff", 0, position)) >= 0 and len(candidates) < 4:
         if (found := frame_place(tail[position : position + 32], stream.block)) is None:
@@ -125,30 +126,6 @@ def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
             return number + count, True
         candidates.append(number)
     return (candidates[0] if candidates else 0), False
-
-
-def _without_tags(tail: bytes) -> bytes:
-    """`tail` without the tags for MP3 players and the zeros that some tools put behind a FLAC."""
-    while True:
-        shorter = tail
-        id3 = tail.rfind(b"ID3")
-        if id3 >= 0 and id3 + 10 + _syncsafe(tail[id3 + 6 : id3 + 10]) == len(tail):
-            shorter = tail[:id3]
-        elif tail.endswith(bytes(16)):
-            shorter = tail.rstrip(b"\0")
-        elif shorter[-128:-125] == b"TAG":
-            shorter = shorter[:-128]
-        elif shorter[-32:-24] == b"APETAGEX":
-            size, flags = struct.unpack("<I4xI", shorter[-20:-8])
-            shorter = shorter[: -(size + (32 if flags >> 31 else 0))] if size >= 32 else shorter
-        if len(shorter) == len(tail):
-            return tail
-        tail = shorter
-
-
-def _syncsafe(data: bytes) -> int:
-    """Read a number of an ID3 tag, seven bits a byte."""
-    return sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(data)))
 
 
 def frame_place(data: bytes, block: int) -> tuple[int, int] | None:

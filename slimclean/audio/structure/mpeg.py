@@ -6,7 +6,6 @@ afterwards. Each stretch of like frames becomes a part that begins with an Info 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.mpeg_frame import (
@@ -21,6 +20,7 @@ from slimclean.audio.structure.mpeg_frame import (
     info_offset,
     state_count,
 )
+from slimclean.audio.structure.player_tags import after_tags
 from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -177,21 +177,6 @@ def _is_known(peek: Peek, position: int, stop: int) -> bool:
     """Tell whether zeros, or tags that can only be told from their end, stand here."""
     first, last = peek.at(position, min(stop - position, 4096)), peek.at(max(position, stop - 160), 160)
     return not first.strip(b"\0") or first.startswith(b"LYRICSBEGIN") or b"APETAGEX" in last
-
-
-def after_tags(peek: Peek, position: int, end: int) -> int:
-    """Find where the ID3 and APE tags that begin here end."""
-    while True:
-        head = peek.at(position, 32)
-        if len(head) >= 10 and head[:3] == b"ID3" and head[3] < 0xFF and max(head[6:10]) < 128:
-            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-            position += 10 + size + (10 if head[5] & 0x10 else 0)
-        elif len(head) == 32 and head[:8] == b"APETAGEX":
-            position += 32 + (struct.unpack("<I", head[12:16])[0] if head[23] & 0x20 else 0)
-        elif head[:3] == b"TAG" and position + 128 == end:
-            position = end
-        else:
-            return min(position, end)
 
 
 def _is_plain(section: _Section) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
+from slimclean.audio.structure.player_tags import MARKS
 from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -184,7 +185,7 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
             found = peek.find(b"OggS", position + 1, peek.size)
             found = peek.size if found < 0 else found
             # What names itself a tag is not sound that was lost.
-            if peek.at(position, 3) not in (b"TAG", b"ID3", b"APE"):
+            if peek.at(position, 3) not in MARKS:
                 yield found - position
             position = found
             continue

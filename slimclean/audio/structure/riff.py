@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from slimclean.audio.structure.player_tags import MARKS
 from slimclean.audio.structure.view import BLOCK_BYTES, Peek, is_chunk_name
 
 MOST_CHUNKS = 10_000
@@ -51,7 +52,7 @@ class Walk:
             passed.add(position)
             if position >= self.peek.size:
                 return True
-            if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
+            if self.peek.size - position < 8 or self.peek.at(position, 3) in MARKS:
                 return True
             if position % 2 and not self.is_chunk(position) and self.is_chunk(position + 1):
                 position += 1

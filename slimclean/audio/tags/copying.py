@@ -12,11 +12,11 @@ from typing import Any
 
 from slimclean.audio.attached import CHANNEL_MASK, STALE
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.structure.player_tags import ID3V1_BYTES
 from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
 from slimclean.audio.tags.stale import drop_stale
 from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
 
-_ID3V1_BYTES = 128
 _ENCODER_ATOM = "\xa9too"
 
 
@@ -149,7 +149,7 @@ def _copy_id3(source: Path, written: Path) -> None:
         pass
     _copy_ape(source, written)
     with source.open("rb") as given:
-        given.seek(-min(_ID3V1_BYTES, source.stat().st_size), os.SEEK_END)
+        given.seek(-min(ID3V1_BYTES, source.stat().st_size), os.SEEK_END)
         if (end := given.read())[:3] == b"TAG":  # which is where it is looked for: behind all else
             with written.open("ab") as file:
                 file.write(end)

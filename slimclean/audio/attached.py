@@ -46,8 +46,8 @@ NAMES = (
     TagNames("PUBLISHER", "TPUB"),
     TagNames("LYRICS", "USLT", "\xa9lyr"),
 )
-STALE = re.compile(r"replaygain_|r128_|itunnorm$|itunsmpb$", re.IGNORECASE)
-"""Texts that the new sound makes untrue: loudness, the encoder's delay."""
+STALE = re.compile(r"replaygain_|r128_|mp3gain_|itunnorm$|itunsmpb$", re.IGNORECASE)
+"""Texts that the new sound makes untrue: loudness, how a gain is undone, the encoder's delay."""
 STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
 """Tags of FFmpeg's that speak of the old file."""
 CHANNEL_MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
+from slimclean.audio.structure.mpeg_frame import KBITS, RATES_HZ
 from slimclean.errors import AudioError
 
-MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+MP3_RATES_HZ = tuple(sorted(rate for rates in RATES_HZ.values() for rate in rates))
 AAC_RATES_HZ = (*MP3_RATES_HZ, 64_000, 88_200, 96_000)
-MP3_KBITS = ((32_000, (32, 320)), (16_000, (8, 160)), (0, (8, 64)))
-"""From which sample rate on MPEG layer III has which least and greatest bit rate."""
+MP3_KBITS = (
+    (32_000, (min(KBITS[3, 1]), max(KBITS[3, 1]))),
+    (16_000, (min(KBITS[2, 1]), max(KBITS[2, 1]))),
+    (0, (8, 64)),
+)
+"""From which sample rate on MPEG layer III has which least and greatest bit rate; below 16 kHz, LAME's."""
 MP3_SCALES = ((176, 0.95), (208, 0.97), (240, 0.98))
 """By how much LAME makes sound softer below so many kbit/s of constant bit rate."""
 OPUS_KBITS = (6, 256)
 """A channel's, at libsndfile's compression levels 1 and 0."""
 OPUS_SAFE_KBITS = 20
 """A channel's where there are more than two: below it, libopus may take 512 kbit/s if some are silent."""
-MP2_KBITS = (
-    (32_000, (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)),
-    (0, (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
-)
+MP2_KBITS = ((32_000, KBITS[3, 2]), (0, KBITS[2, 2]))
 """From which sample rate on MPEG layer II has which bit rates, and no others."""
 AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 AC3_LEAST_KBITS, EAC3_LEAST_KBITS = (32, 32, 40, 40, 40, 64), (32, 32, 40, 40, 40, 56)

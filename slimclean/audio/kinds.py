@@ -8,6 +8,7 @@ from typing import Literal
 
 from slimclean.audio.containers import BY_EXTENSION, container_of
 from slimclean.audio.structure import mpeg
+from slimclean.audio.structure.player_tags import after_tags
 from slimclean.audio.structure.view import Peek
 
 SURE_BYTES = 3
@@ -30,7 +31,7 @@ _TS_PACKET = 188
 
 def kind_of(peek: Peek, extension: str) -> Kind:
     """Return what is in a file; `extension` decides only where its bytes do not."""
-    start = mpeg.after_tags(peek, 0, peek.size)
+    start = after_tags(peek, 0, peek.size)
     head = peek.at(start, 64)
     if container := container_of(head):
         return Kind(_FAMILIES.get(container.sndfile, "sndfile"), container.name, start)

@@ -11,7 +11,6 @@ import struct
 from pathlib import Path
 
 from slimclean.audio.insertion import make_room
-from slimclean.audio.structure.mpeg import after_tags
 from slimclean.audio.structure.mpeg_frame import (
     GAPS,
     counted_frames,
@@ -19,6 +18,7 @@ from slimclean.audio.structure.mpeg_frame import (
     frame_header,
     state_count,
 )
+from slimclean.audio.structure.player_tags import after_tags
 from slimclean.audio.structure.view import Peek
 
 DELAY = 576

@@ -23,6 +23,8 @@ MOST_VALUES = 1 << 22
 """How many values are asked for at a time: a header may promise any number of samples and channels."""
 REMARKED_S = 0.1
 """A lossy recording may be shorter than its header says by so much without a remark."""
+MOST_WARNINGS = 20
+"""Of the parts of one file; others are counted."""
 
 
 class UnknownFormatError(AudioError):
@@ -59,7 +61,10 @@ class SndfileSource:
         self._sure = structure is not None
         whole = Part((range(path.stat().st_size),))
         self._parts = list(structure.parts) if structure else [whole]
-        self.warnings = list(structure.warnings) if structure else []
+        self.warnings: list[str] = []
+        self._untold = 0
+        for warning in structure.warnings if structure else ():
+            self._remark(warning)
         self._file, self._view = self._open(self._parts[0])
         file = self._file
         self.info = info = AudioInfo(file.samplerate, file.channels, 0, file.format, file.subtype, file.endian)
@@ -161,13 +166,13 @@ class SndfileSource:
         if self._sure and self.info.lossy:
             if missing > REMARKED_S * rate:
                 there = self._seen / rate
-                self.warnings.append(
-                    f"its header says {declared / rate:.2f} s, {there:.2f} s are there and were read"
-                )
+                self._remark(f"its header says {declared / rate:.2f} s, {there:.2f} s are there and were read")
         elif missing > (0.02 * declared if self.info.lossy else 0):
             raise AudioError(f"truncated: {self._seen} of {declared} samples are there")
         self._index, self._seen = self._index + 1, 0
         if self._index == len(self._parts):
+            if self._untold:
+                self.warnings.append(f"{self._untold} more warnings like these were left out")
             return False
         _close(self._file, self._view)
         self._file, self._view = self._open(self._parts[self._index])
@@ -176,11 +181,18 @@ class SndfileSource:
         form = (file.samplerate, file.channels)
         self._adapt = _Adapter(self.info, *form)
         if form != (self.info.sample_rate, self.info.channels):
-            self.warnings.append(
+            self._remark(
                 f"part {self._index + 1} of {len(self._parts)} has {form[0]} Hz and {_channels(form[1])}; "
                 f"it was made {self.info.sample_rate} Hz and {_channels(self.info.channels)} like the first"
             )
         return True
+
+    def _remark(self, warning: str) -> None:
+        """Warn, unless there are so many warnings that nobody reads them."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(warning)
+        else:
+            self._untold += 1
 
     def close(self) -> None:
         _close(self._file, self._view)

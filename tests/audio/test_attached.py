@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 
@@ -792,6 +793,65 @@ def test_what_id3v1_repeats_is_not_added(tmp_path, comment, frame, page):
     assert sorted(mutagen.File(tmp_path / "b.flac").tags) == sorted(
         [("TITLE", "T"), (name.upper() or "COMMENT", comment), ("DATE", "2024"), ("TRACKNUMBER", "3")]
     )
+
+
+def id3_of_the_old_sound():
+    """A title in ID3, and what the old sound's loudness, length and bytes were."""
+    from mutagen import id3
+
+    memory, tags = io.BytesIO(), id3.ID3()
+    for frame in (
+        id3.TIT2(encoding=3, text="T"),
+        id3.RVA2(desc="track", channel=1, gain=-3.0, peak=0.9),
+        id3.COMM(encoding=0, lang="eng", desc="iTunNORM", text=" 00000E 0"),
+        id3.TXXX(encoding=3, desc="R128_TRACK_GAIN", text="-300"),
+        id3.TLEN(encoding=3, text="999"),
+        id3.CHAP(element_id="c", start_time=0, end_time=100, start_offset=7, end_offset=8, sub_frames=[]),
+    ):
+        tags.add(frame)
+    tags.save(memory, v1=0, padding=lambda _: 0)
+    return memory.getvalue()
+
+
+def test_the_id3_chunk_of_a_wav_loses_what_is_of_the_old_sound(tmp_path):
+    from mutagen import id3
+
+    body = id3_of_the_old_sound()
+    (tmp_path / "a.wav").write_bytes(riff(fmt(), pcm(), chunk(b"id3 ", body)))
+    enhanced(tmp_path / "a.wav", tmp_path / "b.wav")
+    new = dict(chunks_of(tmp_path / "b.wav"))[b"id3 "]
+    assert len(new) == len(body)  # as a pipe needs it, whose header stated the length
+    tags = id3.ID3(io.BytesIO(new))
+    assert sorted(tags) == ["CHAP:c", "TIT2"]
+    assert (tags["CHAP:c"].start_offset, tags["CHAP:c"].end_offset) == (0xFFFF_FFFF, 0xFFFF_FFFF)
+    enhanced(tmp_path / "b.wav", tmp_path / "c.wav")
+    assert dict(chunks_of(tmp_path / "c.wav"))[b"id3 "] == new
+
+
+@pytest.mark.parametrize("body", [b"", b"ID3", b"ID3\4\0\0\0\0\0\x7f" + bytes(20), bytes(64)])
+def test_an_id3_chunk_that_makes_no_sense_stays(tmp_path, body):
+    (tmp_path / "a.wav").write_bytes(riff(fmt(), pcm(), chunk(b"id3 ", body)))
+    enhanced(tmp_path / "a.wav", tmp_path / "b.wav")
+    assert dict(chunks_of(tmp_path / "b.wav"))[b"id3 "] == body
+
+
+@pytest.mark.parametrize("kept", [{}, {"Media": "CD"}])
+def test_id3v1_stays_behind_ape_tags(tmp_path, kept):
+    """As mp3gain lays them; what it says of the old sound is left out, and an APE tag of nothing else too."""
+    from mutagen import apev2
+
+    source = written(tmp_path / "a.mp3", 44_100, format="MP3")
+    ape = apev2.APEv2()
+    for name, text in {**kept, "REPLAYGAIN_TRACK_GAIN": "-3 dB", "MP3GAIN_UNDO": "+2,+2,N"}.items():
+        ape[name] = text
+    ape.save(source)
+    v1 = id3v1_tag(b"T", b"C")
+    source.write_bytes(source.read_bytes() + v1)
+    enhanced(source, tmp_path / "b.mp3")
+    data = (tmp_path / "b.mp3").read_bytes()
+    assert data.endswith(v1)
+    assert data.count(b"APETAGEX") == 2 * len(kept)  # at both ends of the tag
+    assert not kept or dict(apev2.APEv2(tmp_path / "b.mp3")) == kept
 
 
 def test_what_only_id3v1_says_goes_along(tmp_path):

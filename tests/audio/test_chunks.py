@@ -98,6 +98,27 @@ def test_the_channel_mask_of_rifx_is_read(tmp_path):
     assert extensible_fields(tmp_path / "a.wav") == (16, 0x600)
 
 
+@pytest.mark.parametrize("declared", [0, 0xFFFF_FFFF, 0x7FFF_F000, 1000])
+def test_chunks_behind_sound_of_unknown_length_go_along(tmp_path, declared):
+    data = chunk(b"data", SOUND, size=declared)
+    _, new = enhanced(tmp_path, riff(wave_format(), data, chunk(b"LIST", TITLE), IXML))
+    assert list(new) == [b"fmt ", b"data", b"LIST", b"iXML"]
+    assert (len(new[b"data"]), new[b"LIST"]) == (len(SOUND), TITLE)
+
+
+def test_chunks_behind_more_than_4_gib_are_found(tmp_path):
+    """A size of 32 bits went round; the gigabytes take no room."""
+    size = (1 << 32) + (1 << 20)
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.write(riff(wave_format(), chunk(b"data", b"", size=size & 0xFFFF_FFFF), size=0))
+        file.seek(size, 1)
+        file.write(chunk(b"LIST", TITLE))
+    assert [(each.name, each.size) for each in walk(tmp_path / "a.wav").chunks[1:]] == [
+        (b"data", size),
+        (b"LIST", len(TITLE)),
+    ]
+
+
 @pytest.mark.parametrize("name", ["b.wav", "b.flac"])
 def test_damage_that_hides_the_sound_from_the_walk_is_said(tmp_path, name):
     (tmp_path / "a.wav").write_bytes(riff(wave_format(), chunk(b"bext", BEXT)) + 2000 * b"\xff")

@@ -40,6 +40,7 @@ from slimclean.batch.task import Task
 from slimclean.errors import AudioError
 
 DATA = chunk(b"data", pcm())
+BEHIND = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"Take\0")) + chunk(b"cue ", bytes(4))
 TOLD = "its header says"
 
 
@@ -132,6 +133,12 @@ KINDS = {
     ),
     "MP3 behind a large cover": ("a.mp3", lambda: id3(2_000_000) + mp3(), 2.0, ""),
     "rubbish in the middle": ("a.mp3", lambda: mp3() + b"rubbish" * 100 + mp3(), 4.0, "700 bytes at 2.0"),
+    "erased memory in the middle": (
+        "a.mp3",
+        lambda: mp3() + b"\xff" * (1 << 18) + mp3(),
+        4.0,
+        "262144 bytes at 2.0",
+    ),
     "MP3 with zeros behind": ("a.mp3", lambda: mp3() + bytes(9000), 2.0, ""),
     "MP3 named WAV": ("a.wav", mp3, 2.0, ""),
     "chained Vorbis": ("a.ogg", lambda: b"".join(encoded("OGG", "VORBIS", seed=k) for k in range(3)), 6.0, ""),
@@ -207,6 +214,13 @@ KINDS = {
     "data of 0 bytes": ("a.wav", lambda: wav(0), 2.0, TOLD),
     "data and RIFF of 0 bytes": ("a.wav", lambda: wav(0, 0), 2.0, TOLD),
     "data of unknown size": ("a.wav", lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF), 2.0, ""),
+    "data of unknown size and chunks behind": (
+        "a.wav",
+        lambda: wav(0xFFFF_FFFF, 0xFFFF_FFFF, behind=BEHIND),
+        2.0,
+        "",
+    ),
+    "data from SoX's pipe and chunks behind": ("a.wav", lambda: wav(0x7FFF_F000, behind=BEHIND), 2.0, ""),
     "data one byte more than there": ("a.wav", lambda: wav(64_001), 2.0, ""),
     "data too small": ("a.wav", lambda: wav(10_000), 2.0, TOLD),
     "data and RIFF too small": ("a.wav", lambda: wav(10_000, 10_036), 2.0, TOLD),
@@ -399,6 +413,18 @@ def test_a_size_that_went_round_at_4_gib(tmp_path):
         assert len(reader.warnings) == 1
 
 
+@pytest.mark.parametrize("told", [0x7FFF_FFFF, 0xFFFF_FFFF, 0, 9_000])
+def test_an_aiff_of_more_than_4_gib_is_read_to_its_end(tmp_path, told):
+    path, size = tmp_path / "a.aiff", 5_000_000_000
+    with path.open("wb") as file:
+        head = _data(encoded("AIFF"), b"SSND", struct.pack(">I", told))
+        file.write(head[: head.index(b"SSND") + 16])
+        file.truncate(file.tell() + size)
+    with AudioReader(path) as reader:
+        assert reader.info.samples == size // 2
+        assert len(reader.warnings) == (told != 0)
+
+
 def test_the_decoders_of_libsndfile_print_nothing(tmp_path, capfd):
     """libmpg123 has remarks on sizes in Info frames, on rubbish, on what is no MP3, and says them to all."""
     whole = mp3(seconds=4.0)
@@ -495,6 +521,54 @@ def test_nothing_but_marks_ends_soon(tmp_path, name, content):
     assert time.process_time() - started < 5
 
 
+def test_the_end_of_a_wav_among_many_chunks_is_found_soon(tmp_path):
+    """All of them are sound, as something that is no chunk follows."""
+    path, chunks = tmp_path / "a.wav", 1_500 * b"LIST\0\0\0\0" + 16 * b"\1"
+    path.write_bytes(wav(0xFFFF_FFFF, behind=chunks))
+    started = time.process_time()
+    assert audio.probe(path).samples == 2 * made.RATE + len(chunks) // 2
+    assert time.process_time() - started < 2
+
+
+def _alternating(count: int) -> bytes:
+    """So many silent frames of MP3, of 44.1 and 32 kHz in turns."""
+    sizes = {0: 104, 2: 144}  # by the code of the rate: 144 * 32000 / rate
+    one, two = (bytes([0xFF, 0xFB, 0x10 | code << 2, 0xC0]).ljust(size, b"\0") for code, size in sizes.items())
+    return (one + two) * (count // 2)
+
+
+def _riffs(count: int) -> bytes:
+    return wav(seconds=0.001) * count
+
+
+def _links(count: int) -> bytes:
+    return encoded("OGG", "VORBIS", seconds=0.01) * count
+
+
+def _streams(count: int) -> bytes:
+    return encoded("FLAC", seconds=0.001) * count
+
+
+@pytest.mark.parametrize("many", [_alternating, _riffs, _links, _streams])
+def test_parts_have_a_limit_whatever_they_are(tmp_path, monkeypatch, many):
+    monkeypatch.setattr("slimclean.audio.structure.view.MOST_PARTS", 30)
+    path = tmp_path / "a"
+    path.write_bytes(many(30))
+    audio.read(path)
+    path.write_bytes(many(32))
+    with pytest.raises(AudioError, match="more than 30 recordings are laid end to end"):
+        audio.read(path)
+
+
+def test_many_warnings_are_counted(tmp_path):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(_alternating(60))
+    with AudioReader(path) as reader:
+        list(reader.blocks(10_000))
+    assert len(reader.warnings) == 21
+    assert reader.warnings[-1] == "10 more warnings like these were left out"
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_an_mp3_without_an_info_frame_keeps_its_time(tmp_path, rate):
     """What encoder and decoder put before the sound, 576 and 529 samples, is there as it is elsewhere."""
@@ -548,4 +622,26 @@ def test_a_voc_in_many_blocks_is_what_it_is_in_one(tmp_path, block):
     np.testing.assert_array_equal(audio.read(path)[0], whole)
     path.write_bytes(split[:-100])
     with pytest.raises(AudioError, match="truncated"):
+        audio.read(path)
+
+
+def test_a_flac_with_large_frames_is_whole(tmp_path):
+    """As FFmpeg writes it at a high rate: a frame has 16384 samples of 8 channels."""
+    av = pytest.importorskip("av")
+    path, rate, blocks = tmp_path / "a.flac", 192_000, 3
+    x = np.random.default_rng(0).integers(-(1 << 30), 1 << 30, (16_384 * blocks, 8), np.int32)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("flac", rate=rate, layout="7.1")
+        stream.codec_context.format = "s32"
+        frame = av.AudioFrame.from_ndarray(x.reshape(1, -1), format="s32", layout="7.1")
+        frame.rate = rate
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    data = path.read_bytes()
+    assert int.from_bytes(data[15:18], "big") > 1 << 18
+    for stated in (data[12:18], bytes(6)):
+        for behind in (b"", id3v1()):
+            path.write_bytes(_at(data, 12, stated) + behind)
+            assert audio.read(path)[0].shape == (8, len(x))
+    path.write_bytes(data[:-1000])
+    with pytest.raises(AudioError, match=r"truncated|damaged"):
         audio.read(path)

@@ -2,5 +2,5 @@
 
 `view` is how all of them read. A kind of file each: `wave_file`, with `riff` and `chunk_bytes`; `headers`, of
 AIFF, AU, CAF, W64 and their like; `flac`; `ogg`, with `ogg_packets`; `mpeg`, with `mpeg_frame`;
-`extent`, of films.
+`extent`, of films. `player_tags` stand before and behind sound of many kinds.
 """

@@ -5,15 +5,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from slimclean.audio.structure.view import Part, Peek, Structure
+from slimclean.audio.structure.player_tags import without_tags
+from slimclean.audio.structure.view import Part, Peek, Structure, check_parts
 from slimclean.errors import AudioError
 
 _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """Marker and header of the first block, which is always STREAMINFO with 34 bytes."""
 _BLOCKS = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608, **{code: 256 << code - 8 for code in range(8, 16)}}
-_MOST_STREAMS = 10_000
 _TAIL_BYTES = 1 << 18
-"""Within so many bytes before its end a stream's last frame begins, unless it has many channels."""
+"""So many bytes of tags and zeros may stand behind a stream's last frame."""
 
 
 def _table(polynomial: int, bits: int) -> tuple[int, ...]:
@@ -47,6 +47,16 @@ class _Stream:
     def block(self) -> int:
         """Samples of a frame where all are alike."""
         return int.from_bytes(self.head[8:10], "big")
+
+    @property
+    def most_frame_bytes(self) -> int:
+        """Bytes of a frame of the longest block that is stored as it is, which no encoder exceeds.
+
+        The header's own number is that of the file it was written for, or 0.
+        """
+        form = int.from_bytes(self.head[20:22], "big")
+        channels, bits = (form >> 9 & 7) + 1, (form >> 4 & 31) + 1
+        return int.from_bytes(self.head[10:12], "big") * channels * (bits + 1) // 8 + 64
 
     @property
     def declared(self) -> int:
@@ -88,8 +98,7 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
         if peek.at(found, 8) in _STREAM_INFO:
             starts.append(found)
             position = found + 42
-        if len(starts) > _MOST_STREAMS:
-            raise AudioError(f"damaged: more than {_MOST_STREAMS} streams")
+        check_parts(len(starts))
     streams = []
     for first, stop in zip(starts, [*starts, peek.size][1:], strict=True):
         audio, last = first + 4, False
@@ -106,8 +115,8 @@ def _streams(peek: Peek, start: int) -> list[_Stream]:
 def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
     """Return how many samples a stream holds by its last frame, and whether that frame is whole."""
     begin = frame_place(peek.at(stream.audio, 32), stream.block)
-    start = max(stream.audio, stream.stop - _TAIL_BYTES)
-    tail = _without_tags(peek.at(start, stream.stop - start))
+    start = max(stream.audio, stream.stop - _TAIL_BYTES - stream.most_frame_bytes)
+    tail = without_tags(peek.at(start, stream.stop - start))
     position, candidates = len(tail), list[int]()
     while (position := tail.rfind(b"\xff", 0, position)) >= 0 and len(candidates) < 4:
         if (found := frame_place(tail[position : position + 32], stream.block)) is None:
@@ -117,30 +126,6 @@ def _samples(peek: Peek, stream: _Stream) -> tuple[int, bool]:
             return number + count, True
         candidates.append(number)
     return (candidates[0] if candidates else 0), False
-
-
-def _without_tags(tail: bytes) -> bytes:
-    """`tail` without the tags for MP3 players and the zeros that some tools put behind a FLAC."""
-    while True:
-        shorter = tail
-        id3 = tail.rfind(b"ID3")
-        if id3 >= 0 and id3 + 10 + _syncsafe(tail[id3 + 6 : id3 + 10]) == len(tail):
-            shorter = tail[:id3]
-        elif tail.endswith(bytes(16)):
-            shorter = tail.rstrip(b"\0")
-        elif shorter[-128:-125] == b"TAG":
-            shorter = shorter[:-128]
-        elif shorter[-32:-24] == b"APETAGEX":
-            size, flags = struct.unpack("<I4xI", shorter[-20:-8])
-            shorter = shorter[: -(size + (32 if flags >> 31 else 0))] if size >= 32 else shorter
-        if len(shorter) == len(tail):
-            return tail
-        tail = shorter
-
-
-def _syncsafe(data: bytes) -> int:
-    """Read a number of an ID3 tag, seven bits a byte."""
-    return sum((byte & 127) << 7 * place for place, byte in enumerate(reversed(data)))
 
 
 def frame_place(data: bytes, block: int) -> tuple[int, int] | None:

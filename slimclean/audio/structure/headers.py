@@ -66,7 +66,10 @@ def _aiff(peek: Peek) -> Structure | None:
 
 
 def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structure | None:
-    """Return the file with the size at `place` made that of all sound from `body` on, if it is not already."""
+    """Return the file with the size at `place` made that of all sound from `body` on, if it is not already.
+
+    A size that does not go in there becomes 0, which libsndfile takes for "to the end of the file".
+    """
     there = peek.size - body
     size = -1 if size >= _STREAMED and size > there else size
     if size > there:
@@ -77,7 +80,8 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
     ):
         return None
     after = place + struct.calcsize(form)
-    filled = peek.at(0, place) + struct.pack(form, there) + peek.at(after, body - after)
+    held = there < 1 << 8 * struct.calcsize(form)
+    filled = peek.at(0, place) + struct.pack(form, there if held else 0) + peek.at(after, body - after)
     warning = f"its header says {size} bytes of sound, {there} are there and were read"
     return Structure((Part((filled, range(body, peek.size))),), (warning,) if size >= 0 else ())
 

@@ -6,11 +6,12 @@ afterwards. Each stretch of like frames becomes a part that begins with an Info 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.mpeg_frame import (
     GAPS,
+    HEADER,
+    HEADER_BYTES,
     NO_GAP,
     FrameHeader,
     counted_frames,
@@ -19,7 +20,8 @@ from slimclean.audio.structure.mpeg_frame import (
     info_offset,
     state_count,
 )
-from slimclean.audio.structure.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.player_tags import after_tags
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 DECODER_DELAY = 529
@@ -90,6 +92,7 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         info = counted_frames(peek, position, header, data)
         if info is not None or _differs(sections, header, data):
             sections.append(_Section(header, data[3] >> 6 == 3, data))
+            check_parts(len(sections))
         if info is not None:
             sections[-1].info = peek.at(position, header.length)
             sections[-1].counted = info
@@ -162,7 +165,8 @@ def begins(peek: Peek, position: int, frames: int) -> bool:
 
 def _next_frame(peek: Peek, position: int, last: int, end: int) -> int | None:
     """Return the first position from `position` on and before `last` where a frame begins."""
-    while (position := peek.find(b"\xff", position, last)) >= 0:
+    # A header has to begin before `last`, and may end behind it.
+    while (position := peek.search(HEADER, HEADER_BYTES, position, last + HEADER_BYTES - 1)) >= 0:
         if _is_frame(peek, position, end):
             return position
         position += 1
@@ -173,21 +177,6 @@ def _is_known(peek: Peek, position: int, stop: int) -> bool:
     """Tell whether zeros, or tags that can only be told from their end, stand here."""
     first, last = peek.at(position, min(stop - position, 4096)), peek.at(max(position, stop - 160), 160)
     return not first.strip(b"\0") or first.startswith(b"LYRICSBEGIN") or b"APETAGEX" in last
-
-
-def after_tags(peek: Peek, position: int, end: int) -> int:
-    """Find where the ID3 and APE tags that begin here end."""
-    while True:
-        head = peek.at(position, 32)
-        if len(head) >= 10 and head[:3] == b"ID3" and head[3] < 0xFF and max(head[6:10]) < 128:
-            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-            position += 10 + size + (10 if head[5] & 0x10 else 0)
-        elif len(head) == 32 and head[:8] == b"APETAGEX":
-            position += 32 + (struct.unpack("<I", head[12:16])[0] if head[23] & 0x20 else 0)
-        elif head[:3] == b"TAG" and position + 128 == end:
-            position = end
-        else:
-            return min(position, end)
 
 
 def _is_plain(section: _Section) -> bool:

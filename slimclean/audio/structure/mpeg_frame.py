@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
 from slimclean.audio.structure.view import Peek
 
-_RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """By the header's two bits of version: MPEG 1, 2 and 2.5."""
-_KBITS = {
+KBITS = {
     (3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -39,9 +40,9 @@ class FrameHeader:
 def _headers() -> dict[tuple[int, int], FrameHeader]:
     """List the valid second and third bytes of a frame (ISO 11172-3, 2.4.2.3), but for free bit rates."""
     found = {}
-    for version, rates in _RATES_HZ.items():
+    for version, rates in RATES_HZ.items():
         for layer in (1, 2, 3):
-            kbits = _KBITS[3 if version == 3 else 2, layer]
+            kbits = KBITS[3 if version == 3 else 2, layer]
             samples = {3: 384, 2: 1152, 1: 1152 if version == 3 else 576}[layer]
             for third in range(256):
                 rate_index, bits_index, padding = third >> 2 & 3, third >> 4, third >> 1 & 1
@@ -59,6 +60,12 @@ def _headers() -> dict[tuple[int, int], FrameHeader]:
 
 
 _TABLE = _headers()
+# Runs of 0xFF, as erased memory has them, hold no header: each byte of one would be looked at otherwise.
+HEADER = re.compile(
+    b"\xff[%b][%b]" % tuple(re.escape(bytes(sorted({pair[place] for pair in _TABLE}))) for place in (0, 1))
+)
+"""The first three of a header's four bytes."""
+HEADER_BYTES = 3
 
 
 def frame_header(data: bytes) -> FrameHeader | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
-from slimclean.audio.structure.view import Part, Peek, Piece, Structure
+from slimclean.audio.structure.player_tags import MARKS
+from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
@@ -148,6 +149,7 @@ def _walk(peek: Peek) -> _Walk:
             # The first stream of sound of a link counts; others lie beside it.
             if codec and not any(name in _CODECS.values() for name in found.groups[-1]):
                 found.links.append(_Link(page.serial, *codec))
+                check_parts(len(found.links))
                 found.links[-1].add(page)
             found.groups[-1].append(codec[0] if codec else _name(peek, page))
         else:
@@ -183,7 +185,7 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
             found = peek.find(b"OggS", position + 1, peek.size)
             found = peek.size if found < 0 else found
             # What names itself a tag is not sound that was lost.
-            if peek.at(position, 3) not in (b"TAG", b"ID3", b"APE"):
+            if peek.at(position, 3) not in MARKS:
                 yield found - position
             position = found
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from slimclean.audio.structure.player_tags import MARKS
 from slimclean.audio.structure.view import BLOCK_BYTES, Peek, is_chunk_name
 
 MOST_CHUNKS = 10_000
@@ -19,6 +20,8 @@ class Walk:
         self.start = start
         self.tag = peek.at(start, 4)
         self.order = ">" if self.tag in (b"RIFX", b"FORM") else "<"
+        self._strange: set[int] = set()
+        """From where on something else was found: chains of chunks that meet are followed once."""
 
     def number(self, position: int) -> int:
         return int(struct.unpack(self.order + "I", self.peek.at(position, 4).ljust(4, b"\0"))[0])
@@ -44,18 +47,23 @@ class Walk:
 
     def follows(self, position: int) -> bool:
         """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""
-        for _ in range(MOST_CHUNKS):
+        passed: set[int] = set()
+        while len(passed) < MOST_CHUNKS and position not in self._strange:
+            passed.add(position)
             if position >= self.peek.size:
                 return True
-            if self.peek.size - position < 8 or self.peek.at(position, 3) in (b"TAG", b"ID3", b"APE"):
+            if self.peek.size - position < 8 or self.peek.at(position, 3) in MARKS:
                 return True
             if position % 2 and not self.is_chunk(position) and self.is_chunk(position + 1):
                 position += 1
             if self.is_file(position):
                 return True
             if not self.is_chunk(position):
-                return self._is_zero(position)
+                if self._is_zero(position):
+                    return True
+                break
             position += 8 + self.number(position + 4)
+        self._strange |= passed
         return False
 
     def _is_zero(self, position: int) -> bool:

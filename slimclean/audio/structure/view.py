@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
+from slimclean.errors import AudioError
+
 BLOCK_BYTES = 1 << 20
 MOST_STEPS = 200_000
 """No recording of a day needs so many searches for where it goes on."""
+MOST_PARTS = 10_000
+"""No recording was joined from more; a part takes milliseconds to open."""
 
 UNKNOWN_FROM = 0x7FFF_0000
 """From this size on, a size of 32 bits stands for "unknown", as in files that were written to a pipe."""
@@ -42,6 +47,15 @@ class Structure:
     format: str | None = None
     """The name of the container, where the parts do not tell it."""
 
+    def __post_init__(self) -> None:
+        check_parts(len(self.parts))
+
+
+def check_parts(count: int) -> None:
+    """Raise `AudioError` where these are more parts than a recording has."""
+    if count > MOST_PARTS:
+        raise AudioError(f"damaged: more than {MOST_PARTS} recordings are laid end to end")
+
 
 class Peek:
     """Reads a few bytes at a time from anywhere in a file, for walks from header to header."""
@@ -62,22 +76,26 @@ class Peek:
         return self._block[offset : offset + count]
 
     def find(self, pattern: bytes, position: int, end: int) -> int:
-        """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere.
+        """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
+        return self.search(re.compile(re.escape(pattern)), len(pattern), position, end)
+
+    def search(self, pattern: re.Pattern[bytes], width: int, position: int, end: int) -> int:
+        """Find where `pattern`, of `width` bytes, first fits from `position` on, wholly before `end`; or -1.
 
         After `MOST_STEPS` finds it is nowhere any more: what has so many marks holds none that count.
         """
         self._steps += 1
         while position < end and self._steps <= MOST_STEPS:
             offset = position - self._start
-            if not 0 <= offset <= len(self._block) - len(pattern):
+            if not 0 <= offset <= len(self._block) - width:
                 self._file.seek(position)
                 self._start, self._block, offset = position, self._file.read(BLOCK_BYTES), 0
-                if len(self._block) < len(pattern):
+                if len(self._block) < width:
                     return -1
-            found = self._block.find(pattern, offset, end - self._start)
-            if found >= 0:
-                return self._start + found
-            position = self._start + len(self._block) - len(pattern) + 1
+            found = pattern.search(self._block, offset, max(0, end - self._start))
+            if found is not None:
+                return self._start + found.start()
+            position = self._start + len(self._block) - width + 1
         return -1
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from slimclean.audio.structure.chunk_bytes import chunk
 from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure
+from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure, check_parts
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -24,7 +24,6 @@ CODECS = {
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
-_MOST_FILES = 1_000
 _CHUNK_BYTES = 1 << 22
 """No other chunk before the sound is larger where chunks are moved; pictures are smaller."""
 
@@ -107,9 +106,9 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
             else:
                 stop, remark = _end(walk, body, declared, 0 if ds64 else riff_end, fmt)
                 data = range(body, stop)
-                if remark:
-                    warnings.append(remark)
-                    regular = False
+                warnings += [remark] * bool(remark)
+                # libsndfile takes what stands behind sound of unknown length for more of it.
+                regular = regular and not remark and stop in (body + declared, peek.size)
             position = data.stop
         else:
             if name == b"fmt ":
@@ -218,8 +217,7 @@ def joined(peek: Peek, wave: Wave) -> Structure:
     each: Wave | None = wave
     while each is not None:
         parts.append(_mended(peek, each))
-        if len(parts) > _MOST_FILES:
-            raise AudioError(f"more than {_MOST_FILES} WAV files are laid end to end")
+        check_parts(len(parts))
         each = scan(peek, each.next) if each.next is not None else None
         warnings += each.warnings if each is not None else ()
     return Structure(tuple(parts), tuple(warnings))

@@ -10,9 +10,11 @@ import io
 import re
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from slimclean.audio.formats import AudioInfo, valid_bits
 from slimclean.audio.structure.chunk_bytes import chunks_in
+from slimclean.audio.tags.stale import drop_stale
 
 NOT_MEASURED = 0x7FFF
 """A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
@@ -129,22 +131,23 @@ def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
 
 
 def _id3(body: bytes) -> bytes:
-    """Tags as in MP3, without the loudness of the old sound."""
-    if b"replaygain_" not in body.lower():
-        return body
+    """Tags as in MP3, without what is of the old sound: then they are filled up to the length they had."""
     try:
         import mutagen.id3
     except ModuleNotFoundError:
         return body
-    memory = io.BytesIO(body)
     try:
-        tags = mutagen.id3.ID3(memory, translate=False)
-        for key in [key for key in tags if "replaygain_" in key.lower()]:
-            del tags[key]
-        memory = io.BytesIO()
-        tags.save(memory, v1=0, v2_version=max(3, tags.version[1]), padding=lambda _: 0)
-    except mutagen.MutagenError:
+        tags = mutagen.id3.ID3(io.BytesIO(body), translate=False)
+        if not drop_stale(tags):
+            return body
+        return _saved(tags, max(0, len(body) - len(_saved(tags, 0))))
+    except Exception:  # mutagen raises all kinds for damaged tags
         return body
+
+
+def _saved(id3: Any, padding: int) -> bytes:
+    memory = io.BytesIO()
+    id3.save(memory, v1=0, v2_version=max(3, id3.version[1]), padding=lambda _: padding)
     return memory.getvalue()
 
 

@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 from slimclean.audio.formats import WAV_BYTES, AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
-from slimclean.audio.structure import riff
+from slimclean.audio.structure import riff, wave_file
 from slimclean.audio.structure.view import Peek, is_chunk_name
 from slimclean.audio.tags.chunk_contents import changes
+from slimclean.errors import AudioError
 
 FAMILIES = {b"RIFF": "wave", b"RF64": "wave", b"BW64": "wave", b"RIFX": "big-endian wave", b"FORM": "aiff"}
 """Forms of files, and of which kind each is: chunks are copied within a kind."""
@@ -69,8 +70,9 @@ def walk(path: Path) -> Chunks:
         steps = riff.Walk(peek, 0)
         if steps.tag not in FAMILIES or peek.at(8, 4) not in (b"WAVE", b"AIFF", b"AIFC"):
             return Chunks(b"")
+        sound = _sound(peek) if peek.at(8, 4) == b"WAVE" else None
         found: list[Chunk] = []
-        position, heard, data_bytes = 12, False, None
+        position, heard = 12, False
         for _ in range(riff.MOST_CHUNKS):
             name, size, start = peek.at(position, 4), steps.number(position + 4), position + 8
             if start > peek.size or name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
@@ -78,18 +80,24 @@ def walk(path: Path) -> Chunks:
             named = is_chunk_name(name)
             if heard and not named:
                 break  # sound behind a size that is too small
-            if name == b"data" and size == 0xFFFF_FFFF and data_bytes is not None:
-                size = data_bytes
             if name in (b"data", b"SSND"):
-                heard, size = True, min(size, peek.size - start)
+                told = len(sound) if sound is not None and sound.start == start else size
+                heard, size = True, min(told, peek.size - start)
             if start + size > peek.size:
                 break
-            if name == b"ds64" and size >= 16:
-                (data_bytes,) = struct.unpack("<Q", peek.at(start + 8, 8))
             if named:
                 found.append(Chunk(name, start, size))
             position = steps.past_pad(start + size)
     return Chunks(steps.tag, tuple(found), cut=not heard and position + 8 <= peek.size)
+
+
+def _sound(peek: Peek) -> range | None:
+    """Return where the sound of a WAV lies, whatever its header says; None where that cannot be told."""
+    try:
+        wave = wave_file.scan(peek)
+    except AudioError:
+        return None
+    return wave.data if wave is not None else None
 
 
 def content(path: Path, chunk: Chunk) -> bytes:

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.attached import CHANNEL_MASK, STALE, STALE_FRAMES
+from slimclean.audio.attached import CHANNEL_MASK, STALE
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.structure.player_tags import ID3V1_BYTES
 from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
+from slimclean.audio.tags.stale import drop_stale
 from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
 
-_ID3V1_BYTES = 128
 _ENCODER_ATOM = "\xa9too"
 
 
@@ -138,27 +139,33 @@ def _has_id3(source: Path) -> bool:
 
 def _copy_id3(source: Path, written: Path) -> None:
     """Copy ID3 in the versions that it had, and APE tags behind the sound."""
-    import mutagen.apev2
     import mutagen.id3
 
     try:
         old, version = _id3v2(source)
-        _drop_stale(old)
+        drop_stale(old)
         old.save(written, v1=0, v2_version=version, padding=lambda _: 1024)
     except mutagen.id3.ID3NoHeaderError:
         pass
+    _copy_ape(source, written)
     with source.open("rb") as given:
-        given.seek(-min(_ID3V1_BYTES, source.stat().st_size), os.SEEK_END)
-        if (end := given.read())[:3] == b"TAG":
+        given.seek(-min(ID3V1_BYTES, source.stat().st_size), os.SEEK_END)
+        if (end := given.read())[:3] == b"TAG":  # which is where it is looked for: behind all else
             with written.open("ab") as file:
                 file.write(end)
+
+
+def _copy_ape(source: Path, written: Path) -> None:
+    import mutagen.apev2
+
     try:
         ape = mutagen.apev2.APEv2(source)
     except mutagen.apev2.APENoHeaderError:
         return
     for key in [key for key in ape if STALE.match(key)]:
         del ape[key]
-    ape.save(written)
+    if ape:
+        ape.save(written)
 
 
 def _id3v2(source: Path) -> tuple[Any, int]:
@@ -176,14 +183,6 @@ def _id3v2(source: Path) -> tuple[Any, int]:
     if old.version[1] in (3, 4):
         return old, int(old.version[1])
     return mutagen.id3.ID3(source, load_v1=False), 4
-
-
-def _drop_stale(id3: Any) -> None:
-    for key, frame in list(id3.items()):
-        if frame.FrameID in STALE_FRAMES or STALE.match(getattr(frame, "desc", "") or ""):
-            del id3[key]
-        elif frame.FrameID == "CHAP":
-            frame.start_offset = frame.end_offset = 0xFFFF_FFFF  # bytes of the old file
 
 
 def damaged_tags(names: list[str]) -> list[str]:

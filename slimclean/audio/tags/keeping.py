@@ -11,7 +11,7 @@ import errno
 import re
 from pathlib import Path
 
-from slimclean.audio.attached import NAMES, STALE, Attached
+from slimclean.audio.attached import NAMES, Attached
 from slimclean.audio.containers import MUXERS
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.tags import chunks
@@ -37,7 +37,7 @@ def strings(source: Path, info: AudioInfo) -> dict[str, str]:
     by_name = {name.vorbis: name.sndfile for name in NAMES if name.sndfile}
     texts: dict[str, str] = {}
     for name, value in read(source).texts:
-        if name in by_name and not STALE.match(name):
+        if name in by_name:
             texts.setdefault(by_name[name], value)
     return texts
 

@@ -243,7 +243,6 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             found.texts += [(name, text) for name, text in beside.texts if name not in known]
             found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost
             found.damaged += beside.damaged
-    found.texts = [(name, value) for name, value in found.texts if value and not STALE.match(name)]
 
 
 def _info_parts(body: bytes, order: str) -> Iterable[tuple[str, bytes]]:

@@ -171,7 +171,7 @@ class AudioWriter:
     def _check(self) -> None:
         if isinstance(self._sink, film.Film):
             rate = self.info.sample_rate
-            samples = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
+            samples = round(tracks.length_s(self._whole.temporary, self.info.start_s, self._sink.track) * rate)
             whole = abs(samples - self.samples) <= film.OFF_S * rate
         else:
             with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:

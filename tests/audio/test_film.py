@@ -322,6 +322,55 @@ def test_what_is_measured_is_the_track_on_request(tmp_path):
         assert result.loudness_out_lufs == pytest.approx(-20, abs=0.2)
 
 
+def two_lengths(path, codec, track_s=(3.0, 1.0)):
+    """A film without a picture, of sound tracks of these lengths in s."""
+    with av.open(str(path), "w") as film:
+        streams = [film.add_stream(codec, rate=RATE, layout="mono") for _ in track_s]
+        packets = []
+        for stream, seconds in zip(streams, track_s, strict=True):
+            frame = av.AudioFrame.from_ndarray(sound(seconds, 1), format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+            resampler = av.AudioResampler(stream.codec_context.format, "mono", RATE, stream.frame_size or None)
+            for part in resampler.resample(frame):
+                packets += stream.encode(part)
+            packets += stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            film.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.mp4", "aac")])
+def test_the_length_that_is_checked_is_that_of_the_track(tmp_path, name, codec):
+    """Tracks of other lengths lie beside it; it was compared with the first."""
+    source = two_lengths(tmp_path / name, codec)
+    for track, seconds in ((1, 3.0), (2, 1.0)):
+        result = enhanced(source, tmp_path / "out" / name, OutputForm(track=track))
+        assert result.duration_s == pytest.approx(seconds, abs=0.03)
+        assert tracks.length_s(tmp_path / "out" / name, Fraction(0), track) == pytest.approx(seconds, abs=0.03)
+
+
+def test_a_track_that_arrives_cut_off_is_an_error(tmp_path):
+    """As long a track beside it does not hide that."""
+    source = two_lengths(tmp_path / "a.mkv", "flac", (1.0, 1.0))
+    stored = audio.plan_output(replace(audio.probe(source), track=2), source, tmp_path / "b.mkv")
+    with audio.AudioWriter(tmp_path / "b.mkv", stored, source) as writer:
+        writer.write(sound(0.5, 1))
+        writer.samples = RATE
+        with pytest.raises(AudioError, match="24000 of 48000 samples arrived"):
+            writer.commit()
+
+
+def test_a_track_behind_one_that_is_not_kept_is_checked_itself(tmp_path):
+    source = two_lengths(tmp_path / "a.mov", "aac", (3.0, 1.0, 2.0))
+    data = bytearray(source.read_bytes())
+    for old, new in ((b"mp4a", b"apac"), (b"esds", b"free")):
+        at = data.index(old, data.index(b"stsd"))
+        data[at : at + 4] = new
+    source.write_bytes(data)
+    enhanced(source, tmp_path / "b.mov", OutputForm(track=2))
+    assert len(heard(tmp_path / "b.mov", 0)[0][0]) == pytest.approx(RATE, abs=1024)
+
+
 @pytest.mark.parametrize("name", ["b.m4a", "b.mp4", "b.webm", "b.mkv", "b.opus"])
 @pytest.mark.parametrize("channels", [2, 6])
 def test_pcm_of_a_film_without_places_for_its_channels(tmp_path, name, channels):

@@ -71,7 +71,8 @@ class Film:
 
     With `source`, its other tracks, chapters, attachments and tags come along, and the sound takes the place of
     the track `info.track`; a source of another kind gives what is `attached` to it. `warnings` say what stays
-    behind. Raises `AudioError`, also where the container cannot hold one of the other tracks.
+    behind, and `track` which sound track of the file this is, from 1. Raises `AudioError`, also where the
+    container cannot hold one of the other tracks.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Film:
         self.info = info = replace(info, codec=info.codec or info.subtype.lower())
         check_holds(info.codec, info.channels, info.sample_rate)
         self.warnings: list[str] = []
+        self.track = 1
         self._path = path
         self._container = _BY_FORMAT[info.format]
         self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
@@ -202,6 +204,7 @@ class Film:
             for stream in self._in.streams:
                 if stream is replaced or stream.index == replaced.index:
                     self._add_sound(replaced)
+                    self.track = len(self._out.streams.audio)
                 elif not self._others.add(stream, data=data):
                     leave_out(stream)
             leave_out(replaced)

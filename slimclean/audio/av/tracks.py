@@ -100,11 +100,11 @@ def _step(last: Any, packet: Any) -> int:
     return int(apart) if 0 < apart <= 1.5 * duration else duration  # more is a gap
 
 
-def length_s(path: Path, start_s: Fraction) -> float:
-    """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
+def length_s(path: Path, start_s: Fraction, track: int) -> float:
+    """Return how long sound track `track`, from 1, of `path` lasts, in s, by its header, from `start_s` on."""
     av = import_av()
     with open_film(av, path) as container:
-        stream = container.streams.audio[0]
+        stream = container.streams.audio[track - 1]
         if stream.duration:
             return float(stream.duration * stream.time_base)
         if "DURATION" in stream.metadata:  # Matroska's, from 0 on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from made import decoded_samples, muxed, tone
 
 from slimclean import audio
 from slimclean.audio import AudioReader, OutputForm
+from slimclean.audio.av.clock import Clock
 from slimclean.audio.formats import valid_bits
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
@@ -272,6 +274,25 @@ def test_a_clock_that_starts_hours_late_is_taken_from_there(tmp_path):
     after, told = read(path)
     assert after.shape[1] / RATE == pytest.approx(3, abs=0.002)
     assert "its clock starts at 36000 s" in told
+
+
+def test_a_pause_of_days_is_a_jump_of_the_clock(tmp_path):
+    """The container's own length is reckoned from the same times; it was a month of silence."""
+    path, samples = tmp_path / "a.mkv", 0
+    muxed(path, "pcm_s16le", sound(2), RATE, at=((0, 0, 1), (30 * 86_400, 1, None)))
+    with AudioReader(path) as reader:
+        for block in reader.blocks(RATE):
+            samples += block.shape[1]
+            assert samples < 3 * RATE
+        assert "times in the file jump: they were not followed there" in reader.warnings
+    assert samples == pytest.approx(2 * RATE, abs=0.002 * RATE)
+
+
+def test_a_pause_of_an_hour_stays_one():
+    clock = Clock(RATE, Fraction(0), 2 * 3600.0)
+    clock.heard(RATE)
+    assert clock.ahead(Fraction(3601)) == 3600 * RATE
+    assert Clock(RATE, Fraction(0), 2 * 3600.0).ahead(Fraction(3600)) == 3600 * RATE  # before the sound
 
 
 def test_pauses_of_a_telephone_are_silence(tmp_path):

@@ -160,12 +160,10 @@ def _open(path: Path, track: int | None) -> Source:
             structure = mpeg.scan(peek)
             if structure is None:
                 raise AudioError("not a readable recording (no MPEG frames)")
-    if track is not None and track > 1 and not to_av:
-        raise AudioError(f"has one sound track, not {track}")
     if to_av:
         return _with_av(path, name, track)
     try:
-        return SndfileSource(path, structure)
+        source = SndfileSource(path, structure)
     except UnknownFormatError as error:
         named = bool(name) or path.suffix.lower() in FOREIGN
         try:
@@ -175,7 +173,11 @@ def _open(path: Path, track: int | None) -> Source:
                 raise
             raise error from None
         except AudioError as other:
-            raise (other if " with " in name else error) from None
+            raise (other if " with " in name or track is not None else error) from None
+    if track is not None and track > 1:
+        source.close()
+        raise AudioError(f"has one sound track, not {track}")
+    return source
 
 
 def _with_av(path: Path, name: str, track: int | None) -> Source:

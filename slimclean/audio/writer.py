@@ -26,7 +26,7 @@ from slimclean.audio.encodings import (
     vorbis_nominal,
 )
 from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, file_name, output_info
-from slimclean.audio.kinds import film_extension
+from slimclean.audio.kinds import film_extension, holds_tracks
 from slimclean.audio.mpeg_info import add_info_frame
 from slimclean.audio.quiet import quiet
 from slimclean.audio.tags import chunks
@@ -63,7 +63,7 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
         stored = replace(stored, bit_rate=rate)
     check_size(stored, info.samples * stored.sample_rate // info.sample_rate)
     if stored.format in MUXERS:
-        film.check(stored, source if tracks.is_film(source) else None)
+        film.check(stored, source if holds_tracks(source) else None)
     elif stored.format == "OGG" and stored.subtype == "FLAC":
         film.check(stored, None)
     return stored
@@ -106,7 +106,7 @@ class AudioWriter:
             source = self._source
             if info.format not in MUXERS:
                 return film.Film(self._whole.temporary, info)  # tags come later
-            if source is None or tracks.is_film(source):
+            if source is None or holds_tracks(source):
                 return film.Film(self._whole.temporary, info, source)
             return film.Film(self._whole.temporary, info, None, read(source))
         level = None
@@ -158,7 +158,7 @@ class AudioWriter:
                 add_info_frame(self._whole.temporary, self.samples)
             self._check()
             if self._source is not None:
-                is_film = self.info.format in MUXERS and tracks.is_film(self._source)
+                is_film = self.info.format in MUXERS and holds_tracks(self._source)
                 stored = replace(self.info, samples=self.samples)
                 self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags

@@ -19,18 +19,12 @@ import soundfile
 from slimclean.audio.attached import STALE_TAGS, Attached
 from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, without
 from slimclean.audio.av.film_vorbis import VorbisSpool
-from slimclean.audio.av.tracks import (
-    header_first,
-    import_av,
-    is_film,
-    leave_out,
-    open_film,
-)
+from slimclean.audio.av.tracks import header_first, import_av, leave_out, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
-from slimclean.audio.kinds import film_extension
+from slimclean.audio.kinds import film_extension, holds_tracks
 from slimclean.errors import AudioError, MissingDependencyError, told
 
 OGG = Container("Ogg", (".ogg",), "OGG", muxer="ogg", sound_only=True, codecs=("opus", "flac"))
@@ -63,7 +57,7 @@ def track_in(output: Path, source: Path, track: int | None) -> int | None:
 
 def _keeps_tracks(container: Container | None, source: Path) -> bool:
     """Tell whether an output in `container` has all the sound tracks of `source`."""
-    return bool(container and container.muxer and not container.sound_only) and is_film(source)
+    return bool(container and container.muxer and not container.sound_only) and holds_tracks(source)
 
 
 class Film:

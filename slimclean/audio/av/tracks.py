@@ -7,8 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.containers import CONTAINERS, DEMUXERS
+from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.kinds import holds_tracks
 from slimclean.errors import MissingDependencyError, needs
 
 DISCARD_ALL = 48
@@ -46,15 +47,6 @@ def is_chapters(stream: Any, film: Any) -> bool:
         return stream.type == "data" and bool(film.chapters()) and "timecode" not in stream.metadata
 
 
-def is_film(path: Path) -> bool:
-    """Tell whether `path` is of a kind that holds several tracks, whatever there is in it."""
-    with path.open("rb") as file:
-        beginning = file.read(16)
-    films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
-    by_mark = any(beginning[at:].startswith(mark) for film in films for at, mark in film.marks)
-    return by_mark or path.suffix.lower() in (".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv")
-
-
 def has_picture(path: Path) -> bool:
     """Tell whether `path` is a film with a moving picture."""
     try:
@@ -67,7 +59,7 @@ def has_picture(path: Path) -> bool:
 
 def bit_rate(path: Path, info: AudioInfo) -> int | None:
     """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
-    if info.format not in ("MP3", "OGG") and not is_film(path):
+    if info.format not in ("MP3", "OGG") and not holds_tracks(path):
         return None
     try:
         av = import_av()

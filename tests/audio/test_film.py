@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from conftest import identity_enhancer, voice
 from slimclean import audio
 from slimclean.audio import AudioInfo, OutputForm
 from slimclean.audio.av import tracks
+from slimclean.audio.av.film import Film
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
@@ -157,6 +160,22 @@ def test_a_pause_of_the_sound_stays_a_pause(tmp_path):
     np.testing.assert_allclose(heard(tmp_path / "b.mkv")[0], heard(source)[0], atol=2**-14)
 
 
+def test_what_the_new_sound_makes_untrue_is_not_kept(tmp_path):
+    """Loudness, and the delay of the old encoder, of the film and of its track."""
+    untrue = {
+        "iTunNORM": " 00000001",
+        "iTunSMPB": " 0 1 2",
+        "REPLAYGAIN_TRACK_GAIN": "-3 dB",
+        "R128_TRACK_GAIN": "1",
+    }
+    source = make_film(tmp_path / "a.mkv", "flac", sound(0.5), metadata={"title": "T", **untrue})
+    enhanced(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as film:
+        keys = {key.lower() for key in (*film.metadata, *film.streams.audio[0].metadata)}
+    assert "title" in keys
+    assert not keys & {key.lower() for key in untrue}
+
+
 def test_other_sounds_and_attachments_are_copied(tmp_path):
     font = bytes(range(256)) * 20
     source = make_film(
@@ -193,6 +212,36 @@ def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
     result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer(), OutputForm(subtype="VORBIS"))
     assert "WEBM does not hold the video track" in result.error
     assert not (tmp_path / "b.webm").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_what_is_refused_leaves_no_file_open(tmp_path, monkeypatch):
+    """Before the work and at its beginning, where a track is refused or, begun anew without data, all."""
+
+    def is_open():
+        return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()} & mine
+
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    mine = {str(tmp_path / name) for name in ("a.mp4", "b.webm")}
+    info = AudioInfo(RATE, 2, RATE // 2, "WEBM", "OPUS", codec="opus", track=1)
+    kept = []  # a caller that keeps the error keeps what its traceback refers to
+    for path in (io.BytesIO(), tmp_path / "b.webm"):
+        with pytest.raises(AudioError, match="WEBM does not hold the video track") as caught:
+            Film(path, info, source)
+        kept.append(caught)
+        assert not is_open()
+    closed = []
+
+    def refuse(film, *, data):
+        film._out = SimpleNamespace(close=lambda: closed.append(data))
+        film._others = SimpleNamespace(has_data=True)
+        raise av.error.InvalidDataError(0, "no")
+
+    monkeypatch.setattr(Film, "_open", refuse)
+    with pytest.raises(AudioError, match="cannot write WEBM"):
+        Film(tmp_path / "b.webm", info, source)
+    assert closed == [True, False]
+    assert not is_open()
 
 
 @pytest.mark.parametrize(

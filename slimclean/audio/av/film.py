@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import STALE_TAGS, Attached
-from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, without
+from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, still_true
 from slimclean.audio.av.film_vorbis import VorbisSpool
 from slimclean.audio.av.tracks import header_first, import_av, leave_out, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
@@ -93,14 +93,18 @@ class Film:
         self._sound: Any = None
         self._others: OtherTracks | None = None
         self._ogg: VorbisSpool | None = None
-        with self._errors():
-            if source is not None:
-                self._in = open_film(self._av, source)
-            if info.codec == "vorbis" and isinstance(path, Path):
-                # FFmpeg's own encoder is no match for libsndfile's.
-                self._ogg = VorbisSpool(path.parent, info)
-            else:
-                self._begin()
+        try:
+            with self._errors():
+                if source is not None:
+                    self._in = open_film(self._av, source)
+                if info.codec == "vorbis" and isinstance(path, Path):
+                    # FFmpeg's own encoder is no match for libsndfile's.
+                    self._ogg = VorbisSpool(path.parent, info)
+                else:
+                    self._begin()
+        except BaseException:
+            self.abandon()
+            raise
 
     def write(self, samples: np.ndarray) -> None:
         """Append [T, C] in the encoder's own kind of number (see `sample_format`)."""
@@ -161,10 +165,8 @@ class Film:
         """Let go of everything; what was written is of no use unless `close` was called before."""
         if self._ogg is not None:
             self._ogg.remove()
-        for container in (self._out, self._in):
-            if container is not None:
-                with contextlib.suppress(Exception):
-                    container.close()
+        _close(self._out)
+        _close(self._in)
         self._out = self._in = None
 
     # --- tracks ------------------------------------------------------------------------------------
@@ -177,6 +179,7 @@ class Film:
             if self._others is None or not self._others.has_data:
                 raise
             self.warnings.append(f"the data track is not kept: {self._container.key} refuses it")
+            _close(self._out)
             self._open(data=False)
         if self._others is not None:
             self._others.start()
@@ -202,8 +205,7 @@ class Film:
                 elif not self._others.add(stream, data=data):
                     leave_out(stream)
             leave_out(replaced)
-            stale = (*STALE_TAGS, "replaygain", "r128")
-            self._out.metadata.update(without(self._in.metadata, stale))
+            self._out.metadata.update(still_true(self._in.metadata, STALE_TAGS))
             self._out.set_chapters(self._in.chapters())
         else:
             self._add_sound(None)
@@ -256,7 +258,7 @@ class Film:
                     self._sound.options["mapping_family"] = "1"
         if old is None:
             return
-        self._sound.metadata.update(without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
+        self._sound.metadata.update(still_true(old.metadata, STALE_SOUND_TAGS))
         self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
 
     # --- packets -----------------------------------------------------------------------------------
@@ -276,6 +278,13 @@ class Film:
             yield
         except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
             raise AudioError(f"cannot write {self._container.key} ({told(error)})") from error
+
+
+def _close(container: Any) -> None:
+    """Close an open film, if it is one, that may be half-begun."""
+    if container is not None:
+        with contextlib.suppress(Exception):
+            container.close()
 
 
 def check(info: AudioInfo, source: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -421,6 +422,26 @@ def test_threads_that_are_quiet_at_once_leave_standard_error_open(capfd):
         list(pool.map(_quiet_for_a_moment, range(40)))
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+def test_no_descriptor_left_costs_quiet_nothing_but_the_silence(capfd, monkeypatch):
+    """That one time, and nothing stays open."""
+
+    def none_left(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    os.close(before := os.dup(2))  # the lowest that is free
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", none_left)
+        for _ in range(3):
+            with quiet():
+                os.write(2, b"loud\n")
+    with quiet():
+        os.write(2, b"not heard\n")
+    os.write(2, b"loud again\n")
+    os.close(after := os.dup(2))
+    assert after == before
+    assert capfd.readouterr().err == "loud\nloud\nloud\nloud again\n"
 
 
 def _quiet_for_a_moment(index):

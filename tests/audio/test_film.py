@@ -471,6 +471,27 @@ def test_without_pyav_the_error_is_the_cure(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["PatchWelcomeError", "ExternalError", "DemuxerNotFoundError", "EOFError", None]
+)
+def test_whatever_pyav_raises_costs_no_finished_recording(tmp_path, monkeypatch, name):
+    """Whether its source has a picture is asked after the output is there."""
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    stored = audio.plan_output(audio.probe(source), source, tmp_path / "b.flac")
+    writer = audio.AudioWriter(tmp_path / "b.flac", stored, source)
+    writer.write(sound(0.5))
+
+    def failing(*_, **__):
+        raise getattr(av.error, name)(1, "no") if name else TypeError("no")
+
+    monkeypatch.setattr(tracks, "open_film", failing)
+    writer.commit()
+    assert audio.probe(tmp_path / "b.flac").samples == RATE // 2
+    assert tracks.bit_rate(source, audio.probe(source)) is None
+    with pytest.raises(AudioError, match="cannot be read back"):
+        tracks.length_s(source, Fraction(0), 1)
+
+
 def test_aac_keeps_its_bit_rate_after_silence(tmp_path):
     x = sound(5.0, 1)
     x[:, : RATE // 2] = 0

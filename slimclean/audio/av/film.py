@@ -19,7 +19,7 @@ import soundfile
 from slimclean.audio.attached import STALE_TAGS, Attached
 from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, still_true
 from slimclean.audio.av.film_vorbis import VorbisSpool
-from slimclean.audio.av.tracks import header_first, import_av, leave_out, open_film
+from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
@@ -276,7 +276,7 @@ class Film:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
+        except (*av_errors(self._av), soundfile.LibsndfileError) as error:
             raise AudioError(f"cannot write {self._container.key} ({told(error)})") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.kinds import holds_tracks
-from slimclean.errors import MissingDependencyError, needs
+from slimclean.errors import AudioError, MissingDependencyError, needs, told
 
 DISCARD_ALL = 48
 COVER = 1 << 10
@@ -24,6 +24,13 @@ def import_av() -> Any:
     with needs("films, M4A and Ogg FLAC need PyAV", "av"):
         import av
     return av
+
+
+def av_errors(av: Any) -> tuple[type[Exception], ...]:
+    """Return what PyAV raises: what FFmpeg says, and errors of Python's for what PyAV did not foresee."""
+    return (
+        av.error.FFmpegError, OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError,
+    )  # fmt: skip
 
 
 def open_film(av: Any, path: Path, errors: str = "surrogateescape") -> Any:
@@ -51,9 +58,12 @@ def has_picture(path: Path) -> bool:
     """Tell whether `path` is a film with a moving picture."""
     try:
         av = import_av()
+    except MissingDependencyError:
+        return False
+    try:
         with open_film(av, path) as container:
             return any(not stream.disposition.value & COVER for stream in container.streams.video)
-    except (MissingDependencyError, OSError, ValueError, EOFError):
+    except av_errors(av):
         return False
 
 
@@ -78,7 +88,7 @@ def bit_rate(path: Path, info: AudioInfo) -> int | None:
                     break
             if last is not None:
                 length += (last.duration or 0) * last.time_base
-    except (av.error.FFmpegError, OSError, ValueError, IndexError):
+    except av_errors(av):
         return None
     return round(8 * size / length) if length else None
 
@@ -93,16 +103,22 @@ def _step(last: Any, packet: Any) -> int:
 
 
 def length_s(path: Path, start_s: Fraction, track: int) -> float:
-    """Return how long sound track `track`, from 1, of `path` lasts, in s, by its header, from `start_s` on."""
+    """Return how long sound track `track`, from 1, of `path` lasts, in s, by its header, from `start_s` on.
+
+    Raises `AudioError` where nothing tells.
+    """
     av = import_av()
-    with open_film(av, path) as container:
-        stream = container.streams.audio[track - 1]
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-        if "DURATION" in stream.metadata:  # Matroska's, from 0 on
-            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
-        return float((container.duration or 0) / 1_000_000)
+    try:
+        with open_film(av, path) as container:
+            stream = container.streams.audio[track - 1]
+            if stream.duration:
+                return float(stream.duration * stream.time_base)
+            if "DURATION" in stream.metadata:  # Matroska's, from 0 on
+                hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+                return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
+            return float((container.duration or 0) / 1_000_000)
+    except av_errors(av) as error:
+        raise AudioError(f"what was written cannot be read back ({told(error)})") from error
 
 
 def first_packet(av: Any, path: Path, index: int) -> bytes:

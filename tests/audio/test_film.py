@@ -204,6 +204,13 @@ def test_the_sound_alone_on_request(tmp_path):
         assert [stream.type for stream in alone.streams if stream.type != "data"] == ["audio"]
 
 
+@pytest.mark.parametrize("name", ["b.opus", "b.ogg", "b.flac", "b.wav"])
+def test_of_a_film_that_cannot_come_out_as_one_the_picture_is_told_of(tmp_path, name):
+    """Whoever encodes its sound."""
+    source = make_film(tmp_path / "a.mkv", "aac", sound(0.5)).rename(tmp_path / "a.avi")
+    assert "its picture is not kept" in enhanced(source, tmp_path / name).warnings
+
+
 def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
     source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
     result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer())

@@ -19,7 +19,7 @@ import soundfile
 from slimclean.audio.attached import STALE_TAGS, Attached
 from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, still_true
 from slimclean.audio.av.film_vorbis import VorbisSpool
-from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, open_film
+from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, length_s, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
@@ -160,6 +160,13 @@ class Film:
                 add_chapters(self._attached, self._out, self._given / self.info.sample_rate)
             self._out.close()
         self.abandon()
+
+    def problem(self, samples: int) -> str | None:
+        """Read the header of what was written and say what is wrong, where it should be so many samples."""
+        assert isinstance(self._path, Path)
+        rate = self.info.sample_rate
+        there = round(length_s(self._path, self.info.start_s, self.track) * rate)
+        return None if abs(there - samples) <= OFF_S * rate else f"{there} of {samples} samples arrived"
 
     def abandon(self) -> None:
         """Let go of everything; what was written is of no use unless `close` was called before."""

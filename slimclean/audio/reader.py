@@ -31,7 +31,6 @@ class Source(Protocol):
     """What decodes a file: libsndfile or PyAV."""
 
     info: AudioInfo
-    tags: dict[str, str]
     warnings: list[str]
 
     def read(self, samples: int) -> np.ndarray:
@@ -43,7 +42,7 @@ class Source(Protocol):
 class AudioReader:
     """A recording opened for reading in blocks; a context manager.
 
-    `tags` are title, artist and so on. `warnings` tell what was odd about the file and what was done about it;
+    `warnings` tell what was odd about the file and what was done about it;
     they are complete after the last block. `track` counts sound tracks from 1; None takes the default one.
     """
 
@@ -57,7 +56,6 @@ class AudioReader:
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
         self.info = info = _placed(self._source.info, path)
-        self.tags = self._source.tags
         self.warnings = self._source.warnings
         low, high = SAMPLE_RATES_HZ
         problem = None

@@ -128,7 +128,7 @@ class AudioWriter:
         return film.Film(path, info, None, attached)
 
     def write(self, block: np.ndarray) -> None:
-        """Append [C, T], clamped to [-1, 1]; values beyond are counted in `clipped`.
+        """Append [C, T]; values beyond [-1, 1] are clamped, and counted in `clipped`.
 
         At 1 stands the greatest number of the encoding, which may be a little less.
         """

@@ -148,7 +148,7 @@ class SoundTrack:
             return [frame]
 
     def _packets(self, stream: Any) -> Iterator[Any]:
-        """Yield what is to be decoded; AAC in WAV, which nothing divides, as one packet."""
+        """Return an iterator of what is to be decoded; AAC in WAV, which nothing divides, is one packet."""
         codec = stream.codec_context
         if codec.name != "aac" or not codec.extradata or self.container.format.name != "wav":
             return iter(self.container.demux(stream))

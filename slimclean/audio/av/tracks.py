@@ -1,4 +1,4 @@
-"""What FFmpeg tells of a file without decoding it. Needs the extra `av`."""
+"""What FFmpeg tells of a file without decoding it, through the extra `av`; `header_first` does without."""
 
 from __future__ import annotations
 

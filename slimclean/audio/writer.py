@@ -107,6 +107,8 @@ class AudioWriter:
         try:
             self._is_film = info.format in MUXERS and source is not None and holds_tracks(source)
             self._sink = self._open()
+            self._kind, self._bits = _numbers(info)
+            self._scale = np.float32(_scale(info))
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             why = self._why(error)
             self._whole.__exit__(None, None, None)
@@ -114,8 +116,6 @@ class AudioWriter:
         except BaseException:
             self._whole.__exit__(None, None, None)
             raise
-        self._kind, self._bits = _numbers(info)
-        self._scale = np.float32(_scale(info))
 
     def _open(self) -> Sink:
         info, source, path = self.info, self._source, self._whole.temporary

@@ -6,7 +6,8 @@ Reading and writing go block by block, in memory that does not grow with a recor
     what can be what  formats (containers, what an output is like), encodings
     how long it is    structure/: a module a kind of file, since headers may be wrong; mpeg_info
     reading           reader, and behind it sndfile and av/, quiet; mixdown
-    writing           writer, and behind it av/, insertion, atomic; where it flows wave_pipe, wave_header
+    writing           writer, and behind it sndfile_sink, av/, insertion, atomic
+    in a pipe         wave_pipe, wave_header
     beside the sound  tags/, and attached, which is what they pass on
 """
 

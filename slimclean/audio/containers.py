@@ -32,6 +32,8 @@ class Container:
     """What `muxer` can hold and we can encode, in FFmpeg's names; the first stands in for what is not here."""
     clock: str = ""
     """Whether times stand beside the sound: "absolute", or "relative" to the first of them."""
+    many_tracks: bool = False
+    """Whether several tracks lie in it, which an output of such a kind keeps: films, and M4A."""
 
     @property
     def key(self) -> str:
@@ -46,6 +48,7 @@ def _foreign(
     *marks: tuple[int, bytes],
     clock: str = "",
     becomes: str = ".flac",
+    many_tracks: bool = False,
 ) -> Container:
     """Make a container that PyAV reads and nobody writes."""
     return Container(
@@ -55,6 +58,7 @@ def _foreign(
         marks=marks,
         becomes=becomes,
         clock=clock,
+        many_tracks=many_tracks,
     )
 
 
@@ -103,6 +107,7 @@ CONTAINERS = (
         codecs=("aac", "alac", "ac3"),
         in_browsers=True,
         clock="absolute",
+        many_tracks=True,
     ),
     Container(
         "MP4",
@@ -113,6 +118,7 @@ CONTAINERS = (
         codecs=("aac", "alac", "ac3", "eac3", "mp3", "mp2", "opus", "flac"),
         in_browsers=True,
         clock="absolute",
+        many_tracks=True,
     ),
     Container(
         "QuickTime",
@@ -121,8 +127,9 @@ CONTAINERS = (
         muxer="mov",
         codecs=("aac", "alac", "ac3", "eac3", "mp3", *_PCM, *_MORE_PCM),
         clock="absolute",
+        many_tracks=True,
     ),
-    _foreign("3GP", ".3gp .3g2", ",".join(_MOV), clock="absolute"),
+    _foreign("3GP", ".3gp .3g2", ",".join(_MOV), clock="absolute", many_tracks=True),
     Container(
         "Matroska or WebM",
         (".mkv",),
@@ -131,6 +138,7 @@ CONTAINERS = (
         muxer="matroska",
         codecs=_MATROSKA,
         clock="absolute",
+        many_tracks=True,
     ),
     Container(
         "Matroska sound",
@@ -140,6 +148,7 @@ CONTAINERS = (
         sound_only=True,
         codecs=_MATROSKA,
         clock="absolute",
+        many_tracks=True,
     ),
     Container(
         "WebM",
@@ -149,25 +158,35 @@ CONTAINERS = (
         codecs=("opus", "vorbis"),
         in_browsers=True,
         clock="absolute",
+        many_tracks=True,
     ),
-    _foreign("WMA", ".wma .wmv .asf", "asf", (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), clock="absolute"),
+    _foreign(
+        "WMA",
+        ".wma .wmv .asf",
+        "asf",
+        (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+        clock="absolute",
+        many_tracks=True,
+    ),
     _foreign("AAC", ".aac .loas .latm", "aac,loas", becomes=".m4a"),
     _foreign("AMR", ".amr .awb", "amr,amrnb,amrwb", (0, b"#!AMR")),
     _foreign("AC-3", ".ac3 .eac3", "ac3,eac3", (0, b"\x0b\x77")),
     _foreign("DTS", ".dts", "dts", (0, b"\x7f\xfe\x80\x01")),
     _foreign("Speex", ".spx", "ogg"),
     _foreign("G.722", ".g722", "g722"),
-    _foreign("AVI", ".avi", "avi", (8, b"AVI ")),
-    _foreign("FLV", ".flv", "flv", (0, b"FLV\x01"), clock="absolute"),
-    _foreign("MPEG film", ".mpg .mpeg .vob", "mpeg", (0, b"\x00\x00\x01\xba"), clock="relative"),
-    _foreign("MPEG transport stream", ".ts .mts .m2ts", "mpegts", clock="relative"),
-    _foreign("Ogg film", ".ogv", "ogg"),
+    _foreign("AVI", ".avi", "avi", (8, b"AVI "), many_tracks=True),
+    _foreign("FLV", ".flv", "flv", (0, b"FLV\x01"), clock="absolute", many_tracks=True),
+    _foreign(
+        "MPEG film", ".mpg .mpeg .vob", "mpeg", (0, b"\x00\x00\x01\xba"), clock="relative", many_tracks=True
+    ),
+    _foreign("MPEG transport stream", ".ts .mts .m2ts", "mpegts", clock="relative", many_tracks=True),
+    _foreign("Ogg film", ".ogv", "ogg", many_tracks=True),
     _foreign("WavPack", ".wv", "wv", (0, b"wvpk")),
     _foreign("Monkey's Audio", ".ape", "ape", (0, b"MAC ")),
     _foreign("TTA", ".tta", "tta", (0, b"TTA1")),
     _foreign("Musepack", ".mpc", "mpc,mpc8", (0, b"MPCK"), (0, b"MP+")),
-    _foreign("MXF", ".mxf", "mxf", (0, b"\x06\x0e\x2b\x34"), clock="absolute"),
-    _foreign("NUT", ".nut", "nut", (0, b"nut/multimedia"), clock="absolute"),
+    _foreign("MXF", ".mxf", "mxf", (0, b"\x06\x0e\x2b\x34"), clock="absolute", many_tracks=True),
+    _foreign("NUT", ".nut", "nut", (0, b"nut/multimedia"), clock="absolute", many_tracks=True),
     _foreign("TrueHD", ".thd .mlp", "truehd,mlp"),
     _foreign("SBC", ".sbc", "sbc"),
     _foreign("DV", ".dv", "dv"),

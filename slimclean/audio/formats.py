@@ -47,13 +47,16 @@ BIT_RATES = (4_000, 4_000_000)
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file holds: `samples` per channel, and how they are stored (libsndfile's names).
+    """What a file holds: `samples` per channel, and how they are stored.
+
+    `format` and `subtype` have libsndfile's names where it reads or writes the file; else `format` has that of
+    FFmpeg's demuxer, or of the container to write (`Container.key`), and `subtype` the codec's, in capitals.
 
     The fields after `endian` describe the source as far as it is known, and do not count when two are compared:
     `codec` and `channel_layout` have FFmpeg's names, `bit_rate` is that of lossy sound in bit/s,
     `bits_per_sample` counts the bits that hold sound, `channel_mask` is that of a WAVE header, `track`
     which of several sound tracks this is, from 1, and `start_s` the time on a film's clock of the first sample.
-    `replaced` names the encoding of the input where an output in the same container has another, unasked.
+    `source_codec` names the encoding of the input where an output in the same container has another, unasked.
     """
 
     sample_rate: int
@@ -69,7 +72,7 @@ class AudioInfo:
     channel_mask: int | None = field(default=None, compare=False)
     track: int | None = field(default=None, compare=False)
     start_s: Fraction = field(default=Fraction(0), compare=False)
-    replaced: str | None = field(default=None, compare=False)
+    source_codec: str | None = field(default=None, compare=False)
 
     @property
     def duration_s(self) -> float:
@@ -143,9 +146,9 @@ class OutputForm:
     def remarks(self, stored: AudioInfo) -> list[str]:
         """Return what is remarked of an output like `stored`: where it is not as it came, or as asked for."""
         remarks = []
-        if stored.replaced:
+        if stored.source_codec:
             new = stored.codec or stored.subtype
-            remarks.append(f"its sound, {stored.replaced}, cannot be encoded here: {new} instead")
+            remarks.append(f"its sound, {stored.source_codec}, cannot be encoded here: {new} instead")
         if self.bit_rate is not None and stored.bit_rate is None:
             remarks.append(f"`bit_rate` is not used: {stored.format} with {stored.subtype} has none")
         return remarks
@@ -200,7 +203,8 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
         check_bit_rate(codec, form.bit_rate, out.channels, out.sample_rate)
     if codec not in ENCODINGS or ENCODINGS[codec].kbits is None:
         out = replace(out, bit_rate=None)
-    return replace(out, codec=codec, replaced=None if form.subtype else _replaced(info, out, codec, wanted))
+    source_codec = None if form.subtype else _replaced(info, out, codec, wanted)
+    return replace(out, codec=codec, source_codec=source_codec)
 
 
 def _replaced(info: AudioInfo, out: AudioInfo, codec: str | None, wanted: Container | None) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slimclean.audio.containers import BY_EXTENSION, container_of
+from slimclean.audio.containers import BY_EXTENSION, Container, container_of
 from slimclean.audio.structure import mpeg
 from slimclean.audio.structure.player_tags import after_tags
 from slimclean.audio.structure.view import Peek
@@ -18,33 +18,48 @@ Family = Literal["riff", "ogg", "flac", "mpeg", "sndfile", "av", "unknown"]
 
 @dataclass(frozen=True)
 class Kind:
-    """What should read a file, what people call it, and where it begins behind tags."""
+    """What should read a file, what it is, None where nothing tells, and where it begins behind tags."""
 
     family: Family
-    name: str
+    container: Container | None
     start: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.container.name if self.container else ""
 
 
 _FAMILIES: dict[str | None, Family] = {"WAV": "riff", "RF64": "riff", "OGG": "ogg", "FLAC": "flac", None: "av"}
-_TS_PACKET = 188
+_TS_PACKETS = ((0, 188), (4, 192), (0, 204))
+"""Where a transport stream's packet begins, and its length: alone, behind a time (AVCHD), before a check."""
 
 
 def kind_of(peek: Peek, extension: str) -> Kind:
     """Return what is in a file; `extension` decides only where its bytes do not."""
     start = after_tags(peek, 0, peek.size)
     head = peek.at(start, 64)
-    if container := container_of(head):
-        return Kind(_FAMILIES.get(container.sndfile, "sndfile"), container.name, start)
-    if len(head) > 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and (head[2] >> 2 & 15) < 13:
-        return Kind("av", "AAC", start)
-    if mpeg.begins(peek, start, 3):
-        return Kind("mpeg", "MP3", start)
-    if all(peek.at(_TS_PACKET * index, 1) == b"\x47" for index in range(4)):
-        return Kind("av", "MPEG transport stream")
     named = BY_EXTENSION.get(extension)
+    if container := container_of(head):
+        family = _FAMILIES.get(container.sndfile, "sndfile")
+        # Of kinds that begin alike, the name says which: .m4a, .mov, .ogv.
+        alike = named and set(named.demuxers) & set(container.demuxers)
+        return Kind(family, named if alike else container, start)
+    if len(head) > 6 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and (head[2] >> 2 & 15) < 13:
+        return Kind("av", BY_EXTENSION[".aac"], start)
+    if mpeg.begins(peek, start, 3):
+        return Kind("mpeg", BY_EXTENSION[".mp3"], start)
+    if any(all(peek.at(first + size * i, 1) == b"\x47" for i in range(4)) for first, size in _TS_PACKETS):
+        return Kind("av", BY_EXTENSION[".ts"])
     if named and named.sndfile == "MP3":
-        return Kind("mpeg", named.name, start)
-    return Kind("unknown", named.name if named and named.sndfile is None else "")
+        return Kind("mpeg", named, start)
+    return Kind("unknown", named if named and named.sndfile is None else None)
+
+
+def holds_tracks(path: Path) -> bool:
+    """Tell whether `path` is of a kind that holds several tracks, whatever there is in it."""
+    with path.open("rb") as file:
+        container = kind_of(Peek(file), path.suffix.lower()).container
+    return container is not None and container.many_tracks
 
 
 def is_marked(path: Path) -> bool:

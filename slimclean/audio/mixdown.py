@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-OPPOSITE = -0.5
-"""Channels that correlate less are taken to be wired the other way round: their mean is 6 dB softer."""
+OPPOSITE = 0.5
+"""Channels that correlate less than its negative are wired the other way round: their mean is 6 dB softer."""
 FADE_S = 0.01
 LISTENED_S = (0.1, 0.5)
 """Channels are compared over this much at least, and over that much of what came before a block beside it."""
@@ -68,7 +68,7 @@ class Mixdown:
         first = heard[0]
         for channel in heard[1:]:
             correlation = float(x[first] @ x[channel]) / np.sqrt(power[first] * power[channel])
-            if abs(correlation) > -OPPOSITE:
+            if abs(correlation) > OPPOSITE:
                 signs[channel] = signs[first] * np.sign(correlation)
         return signs
 

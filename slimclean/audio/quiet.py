@@ -19,9 +19,9 @@ class _Quiet:
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
-            self._inside += 1
-            if self._inside == 1:
+            if self._inside == 0:
                 self._saved = self._turn_off()
+            self._inside += 1
         try:
             yield
         finally:
@@ -33,11 +33,16 @@ class _Quiet:
 
     @staticmethod
     def _turn_off() -> int:
+        """Lead descriptor 2 nowhere and return where it led; -1, and nothing done, where that cannot be."""
         try:
             saved = os.dup(2)
-        except OSError:  # there is no standard error to be kept clean
+        except OSError:  # there is no standard error to be kept clean, or no descriptor left
             return -1
-        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+        except OSError:  # what is printed then costs less than the recording
+            os.close(saved)
+            return -1
         os.dup2(null, 2)
         os.close(null)
         return saved

@@ -31,7 +31,6 @@ class Source(Protocol):
     """What decodes a file: libsndfile or PyAV."""
 
     info: AudioInfo
-    tags: dict[str, str]
     warnings: list[str]
 
     def read(self, samples: int) -> np.ndarray:
@@ -43,7 +42,7 @@ class Source(Protocol):
 class AudioReader:
     """A recording opened for reading in blocks; a context manager.
 
-    `tags` are title, artist and so on. `warnings` tell what was odd about the file and what was done about it;
+    `warnings` tell what was odd about the file and what was done about it;
     they are complete after the last block. `track` counts sound tracks from 1; None takes the default one.
     """
 
@@ -57,7 +56,6 @@ class AudioReader:
         except OSError as error:
             raise AudioError(f"cannot be read ({error.strerror or error})") from error
         self.info = info = _placed(self._source.info, path)
-        self.tags = self._source.tags
         self.warnings = self._source.warnings
         low, high = SAMPLE_RATES_HZ
         problem = None
@@ -160,12 +158,10 @@ def _open(path: Path, track: int | None) -> Source:
             structure = mpeg.scan(peek)
             if structure is None:
                 raise AudioError("not a readable recording (no MPEG frames)")
-    if track is not None and track > 1 and not to_av:
-        raise AudioError(f"has one sound track, not {track}")
     if to_av:
         return _with_av(path, name, track)
     try:
-        return SndfileSource(path, structure)
+        source = SndfileSource(path, structure)
     except UnknownFormatError as error:
         named = bool(name) or path.suffix.lower() in FOREIGN
         try:
@@ -175,7 +171,11 @@ def _open(path: Path, track: int | None) -> Source:
                 raise
             raise error from None
         except AudioError as other:
-            raise (other if " with " in name else error) from None
+            raise (other if " with " in name or track is not None else error) from None
+    if track is not None and track > 1:
+        source.close()
+        raise AudioError(f"has one sound track, not {track}")
+    return source
 
 
 def _with_av(path: Path, name: str, track: int | None) -> Source:

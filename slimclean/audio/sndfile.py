@@ -70,7 +70,6 @@ class SndfileSource:
         self.info = info = AudioInfo(file.samplerate, file.channels, 0, file.format, file.subtype, file.endian)
         if structure and structure.format:
             self.info = info = replace(info, format=structure.format)
-        self.tags = file.copy_metadata()
         if structure is None and (problem := _missing_data(file.extra_info)):
             self.close()
             raise AudioError(problem)

@@ -164,7 +164,8 @@ class WaveSource:
 class WaveSink:
     """Writes blocks as WAV to a stream, each at once; the header goes out before the first.
 
-    `clipped` counts values outside [-1, 1), which are clamped.
+    Values beyond [-1, 1] are clamped, and counted in `clipped`. At 1 stands the greatest number of the
+    encoding, which may be a little less.
     """
 
     def __init__(self, stream: BinaryIO, header: WaveHeader, form: OutputForm) -> None:

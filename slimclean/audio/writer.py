@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import soundfile
@@ -19,16 +19,13 @@ from slimclean.audio.containers import BY_EXTENSION, MUXERS
 from slimclean.audio.encodings import (
     ENCODINGS,
     codec_of,
-    compression_level,
     encoder_scale,
     nearest_bit_rate,
-    to_ogg,
     vorbis_nominal,
 )
-from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, file_name, output_info
-from slimclean.audio.kinds import film_extension
-from slimclean.audio.mpeg_info import add_info_frame
-from slimclean.audio.quiet import quiet
+from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, output_info
+from slimclean.audio.kinds import film_extension, holds_tracks
+from slimclean.audio.sndfile_sink import SndfileSink
 from slimclean.audio.tags import chunks
 from slimclean.audio.tags import keeping as tags
 from slimclean.audio.tags.reading import read
@@ -63,10 +60,28 @@ def plan_output(info: AudioInfo, source: Path, path: Path, form: OutputForm | No
         stored = replace(stored, bit_rate=rate)
     check_size(stored, info.samples * stored.sample_rate // info.sample_rate)
     if stored.format in MUXERS:
-        film.check(stored, source if tracks.is_film(source) else None)
+        film.check(stored, source if holds_tracks(source) else None)
     elif stored.format == "OGG" and stored.subtype == "FLAC":
         film.check(stored, None)
     return stored
+
+
+class Sink(Protocol):
+    """What encodes into a file: libsndfile or PyAV."""
+
+    warnings: list[str]
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append [T, C], numbers of the kind that `_numbers` says."""
+
+    def close(self) -> None:
+        """Write the rest; the file is whole."""
+
+    def abandon(self) -> None:
+        """Let go of the file, whole or not."""
+
+    def problem(self, samples: int) -> str | None:
+        """Read back what was written and say what is wrong with it, where it should be so many samples."""
 
 
 class AudioWriter:
@@ -83,7 +98,6 @@ class AudioWriter:
         self.clipped = 0
         self.warnings: list[str] = []
         self._source = source
-        self._codec = info.codec or codec_of(info.format, info.subtype)
         try:
             self._whole = AtomicFile(path, source)
         except OSError as error:
@@ -91,7 +105,10 @@ class AudioWriter:
         if self._whole.temporary == path:  # a pipe or a device, which cannot be read again
             raise AudioError(f"cannot write {path} (it is a pipe or a device; standard output is -)")
         try:
+            self._is_film = info.format in MUXERS and source is not None and holds_tracks(source)
             self._sink = self._open()
+            self._kind, self._bits = _numbers(info)
+            self._scale = np.float32(_scale(info))
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             why = self._why(error)
             self._whole.__exit__(None, None, None)
@@ -100,53 +117,28 @@ class AudioWriter:
             self._whole.__exit__(None, None, None)
             raise
 
-    def _open(self) -> soundfile.SoundFile | film.Film:
-        info = self.info
-        if info.format in MUXERS or film.writes_ogg(info):
-            source = self._source
-            if info.format not in MUXERS:
-                return film.Film(self._whole.temporary, info)  # tags come later
-            if source is None or tracks.is_film(source):
-                return film.Film(self._whole.temporary, info, source)
-            return film.Film(self._whole.temporary, info, None, read(source))
-        level = None
-        codec = codec_of(info.format, info.subtype)
-        if info.bit_rate is not None:
-            level = compression_level(codec, info.bit_rate, info.channels, info.sample_rate)
-        file = soundfile.SoundFile(
-            file_name(self._whole.temporary),
-            "w",
-            samplerate=info.sample_rate,
-            channels=info.channels,
-            format=info.format,
-            subtype=info.subtype,
-            endian=info.endian,
-            compression_level=level,
-            bitrate_mode="CONSTANT" if codec == "mp3" and level is not None else None,
-        )
-        if self._source is not None:
-            for name, value in tags.strings(self._source, info).items():
-                with contextlib.suppress(soundfile.LibsndfileError):  # this container has no such tag
-                    setattr(file, name, value)
-        return file
+    def _open(self) -> Sink:
+        info, source, path = self.info, self._source, self._whole.temporary
+        if info.format not in MUXERS and not film.writes_ogg(info):
+            return SndfileSink(path, info, tags.strings(source, info) if source is not None else {})
+        if self._is_film:
+            return film.Film(path, info, source)
+        # Into Ogg, tags come later.
+        attached = read(source) if source is not None and info.format in MUXERS else None
+        return film.Film(path, info, None, attached)
 
     def write(self, block: np.ndarray) -> None:
-        """Append [C, T]; values outside [-1, 1) are clamped and counted in `clipped`."""
-        kind, bits = _numbers(self.info)
-        usual = round(1000 * (ENCODINGS["mp3"].kbits or 0) * self.info.channels)
-        film_rate = usual if self.info.format in MUXERS else None
-        scale = encoder_scale(self._codec, self.info.bit_rate or film_rate)
-        self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if bits is not None else 0
+        """Append [C, T]; values beyond [-1, 1] are clamped, and counted in `clipped`.
+
+        At 1 stands the greatest number of the encoding, which may be a little less.
+        """
+        self.clipped += int(np.count_nonzero(np.abs(block) > 1)) if self._bits is not None else 0
         self.samples += block.shape[1]
         check_size(self.info, self.samples)
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_SAMPLES):
-                samples = numbered(block[:, start : start + BLOCK_SAMPLES], kind, bits)
-                if scale != 1:
-                    samples = samples / np.float32(scale)
-                if isinstance(self._sink, soundfile.SoundFile):
-                    samples = to_ogg(samples, self.info.subtype)
-                self._sink.write(samples)
+                samples = numbered(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
+                self._sink.write(samples if self._scale == 1 else samples / self._scale)
 
     def commit(self, mtime_ns: int | None = None) -> None:
         """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
@@ -154,38 +146,20 @@ class AudioWriter:
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
             self._sink.close()
-            if self.info.format == "MP3":
-                add_info_frame(self._whole.temporary, self.samples)
             self._check()
             if self._source is not None:
-                is_film = self.info.format in MUXERS and tracks.is_film(self._source)
                 stored = replace(self.info, samples=self.samples)
-                self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
+                self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=self._is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
             self._whole.commit(mtime_ns)
-        if isinstance(self._sink, film.Film):
-            self.warnings += self._sink.warnings
-        elif self._source is not None and _is_foreign(self._source) and tracks.has_picture(self._source):
+        self.warnings += self._sink.warnings
+        source = self._source
+        if self.info.format not in MUXERS and source and _is_foreign(source) and tracks.has_picture(source):
             self.warnings.append("its picture is not kept")
 
     def _check(self) -> None:
-        if isinstance(self._sink, film.Film):
-            rate = self.info.sample_rate
-            samples = round(tracks.length_s(self._whole.temporary, self.info.start_s) * rate)
-            whole = abs(samples - self.samples) <= film.OFF_S * rate
-        else:
-            with quiet(), soundfile.SoundFile(file_name(self._whole.temporary)) as written:
-                samples = written.frames
-                rate, channels = written.samplerate, written.channels
-            if (rate, channels) != (self.info.sample_rate, self.info.channels):
-                why = f"{self.info.format} made of it {channels} channels at {rate} Hz"
-                raise AudioError(f"cannot write {self.path} ({why})")
-            whole = samples == self.samples or (self.info.lossy and self.info.format != "MP3")
-            # libsndfile takes the end mark of a VOC for a sample of 8 bits.
-            whole = whole or (self.info.format == "VOC" and samples == self.samples + 1)
-        if not whole:
-            why = self._full() or f"{samples} of {self.samples} samples arrived"
-            raise AudioError(f"cannot write {self.path} ({why})")
+        if problem := self._sink.problem(self.samples):
+            raise AudioError(f"cannot write {self.path} ({self._full() or problem})")
 
     def __enter__(self) -> Self:
         return self
@@ -194,12 +168,7 @@ class AudioWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if isinstance(self._sink, film.Film):
-                self._sink.abandon()
-            else:
-                self._sink.close()
-        except (soundfile.LibsndfileError, OSError):
-            pass  # the error that brought us here says more
+            self._sink.abandon()
         finally:
             self._whole.__exit__(kind, error, trace)
 
@@ -257,6 +226,14 @@ def _numbers(info: AudioInfo) -> tuple[str, int | None]:
         return "flt", 0
     bits = BITS[info.subtype]
     return "s16" if bits <= 16 else "s32", min(bits, info.bits_per_sample or bits)
+
+
+def _scale(info: AudioInfo) -> float:
+    """Return by how much the encoder makes sound softer, which is made up for before."""
+    rate = info.bit_rate
+    if rate is None and info.format in MUXERS:
+        rate = round(1000 * (ENCODINGS["mp3"].kbits or 0) * info.channels)
+    return encoder_scale(info.codec or codec_of(info.format, info.subtype), rate)
 
 
 def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from conftest import identity_enhancer, voice
 from slimclean import audio
 from slimclean.audio import AudioInfo, OutputForm
 from slimclean.audio.av import tracks
+from slimclean.audio.av.film import Film
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
@@ -157,6 +160,22 @@ def test_a_pause_of_the_sound_stays_a_pause(tmp_path):
     np.testing.assert_allclose(heard(tmp_path / "b.mkv")[0], heard(source)[0], atol=2**-14)
 
 
+def test_what_the_new_sound_makes_untrue_is_not_kept(tmp_path):
+    """Loudness, and the delay of the old encoder, of the film and of its track."""
+    untrue = {
+        "iTunNORM": " 00000001",
+        "iTunSMPB": " 0 1 2",
+        "REPLAYGAIN_TRACK_GAIN": "-3 dB",
+        "R128_TRACK_GAIN": "1",
+    }
+    source = make_film(tmp_path / "a.mkv", "flac", sound(0.5), metadata={"title": "T", **untrue})
+    enhanced(source, tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as film:
+        keys = {key.lower() for key in (*film.metadata, *film.streams.audio[0].metadata)}
+    assert "title" in keys
+    assert not keys & {key.lower() for key in untrue}
+
+
 def test_other_sounds_and_attachments_are_copied(tmp_path):
     font = bytes(range(256)) * 20
     source = make_film(
@@ -185,6 +204,13 @@ def test_the_sound_alone_on_request(tmp_path):
         assert [stream.type for stream in alone.streams if stream.type != "data"] == ["audio"]
 
 
+@pytest.mark.parametrize("name", ["b.opus", "b.ogg", "b.flac", "b.wav"])
+def test_of_a_film_that_cannot_come_out_as_one_the_picture_is_told_of(tmp_path, name):
+    """Whoever encodes its sound."""
+    source = make_film(tmp_path / "a.mkv", "aac", sound(0.5)).rename(tmp_path / "a.avi")
+    assert "its picture is not kept" in enhanced(source, tmp_path / name).warnings
+
+
 def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
     source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
     result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer())
@@ -193,6 +219,36 @@ def test_what_a_container_cannot_hold_is_an_error_before_the_work(tmp_path):
     result = enhance_file(Task(source, tmp_path / "b.webm"), identity_enhancer(), OutputForm(subtype="VORBIS"))
     assert "WEBM does not hold the video track" in result.error
     assert not (tmp_path / "b.webm").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_what_is_refused_leaves_no_file_open(tmp_path, monkeypatch):
+    """Before the work and at its beginning, where a track is refused or, begun anew without data, all."""
+
+    def is_open():
+        return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()} & mine
+
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    mine = {str(tmp_path / name) for name in ("a.mp4", "b.webm")}
+    info = AudioInfo(RATE, 2, RATE // 2, "WEBM", "OPUS", codec="opus", track=1)
+    kept = []  # a caller that keeps the error keeps what its traceback refers to
+    for path in (io.BytesIO(), tmp_path / "b.webm"):
+        with pytest.raises(AudioError, match="WEBM does not hold the video track") as caught:
+            Film(path, info, source)
+        kept.append(caught)
+        assert not is_open()
+    closed = []
+
+    def refuse(film, *, data):
+        film._out = SimpleNamespace(close=lambda: closed.append(data))
+        film._others = SimpleNamespace(has_data=True)
+        raise av.error.InvalidDataError(0, "no")
+
+    monkeypatch.setattr(Film, "_open", refuse)
+    with pytest.raises(AudioError, match="cannot write WEBM"):
+        Film(tmp_path / "b.webm", info, source)
+    assert closed == [True, False]
+    assert not is_open()
 
 
 @pytest.mark.parametrize(
@@ -322,6 +378,55 @@ def test_what_is_measured_is_the_track_on_request(tmp_path):
         assert result.loudness_out_lufs == pytest.approx(-20, abs=0.2)
 
 
+def two_lengths(path, codec, track_s=(3.0, 1.0)):
+    """A film without a picture, of sound tracks of these lengths in s."""
+    with av.open(str(path), "w") as film:
+        streams = [film.add_stream(codec, rate=RATE, layout="mono") for _ in track_s]
+        packets = []
+        for stream, seconds in zip(streams, track_s, strict=True):
+            frame = av.AudioFrame.from_ndarray(sound(seconds, 1), format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+            resampler = av.AudioResampler(stream.codec_context.format, "mono", RATE, stream.frame_size or None)
+            for part in resampler.resample(frame):
+                packets += stream.encode(part)
+            packets += stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            film.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.mp4", "aac")])
+def test_the_length_that_is_checked_is_that_of_the_track(tmp_path, name, codec):
+    """Tracks of other lengths lie beside it; it was compared with the first."""
+    source = two_lengths(tmp_path / name, codec)
+    for track, seconds in ((1, 3.0), (2, 1.0)):
+        result = enhanced(source, tmp_path / "out" / name, OutputForm(track=track))
+        assert result.duration_s == pytest.approx(seconds, abs=0.03)
+        assert tracks.length_s(tmp_path / "out" / name, Fraction(0), track) == pytest.approx(seconds, abs=0.03)
+
+
+def test_a_track_that_arrives_cut_off_is_an_error(tmp_path):
+    """As long a track beside it does not hide that."""
+    source = two_lengths(tmp_path / "a.mkv", "flac", (1.0, 1.0))
+    stored = audio.plan_output(replace(audio.probe(source), track=2), source, tmp_path / "b.mkv")
+    with audio.AudioWriter(tmp_path / "b.mkv", stored, source) as writer:
+        writer.write(sound(0.5, 1))
+        writer.samples = RATE
+        with pytest.raises(AudioError, match="24000 of 48000 samples arrived"):
+            writer.commit()
+
+
+def test_a_track_behind_one_that_is_not_kept_is_checked_itself(tmp_path):
+    source = two_lengths(tmp_path / "a.mov", "aac", (3.0, 1.0, 2.0))
+    data = bytearray(source.read_bytes())
+    for old, new in ((b"mp4a", b"apac"), (b"esds", b"free")):
+        at = data.index(old, data.index(b"stsd"))
+        data[at : at + 4] = new
+    source.write_bytes(data)
+    enhanced(source, tmp_path / "b.mov", OutputForm(track=2))
+    assert len(heard(tmp_path / "b.mov", 0)[0][0]) == pytest.approx(RATE, abs=1024)
+
+
 @pytest.mark.parametrize("name", ["b.m4a", "b.mp4", "b.webm", "b.mkv", "b.opus"])
 @pytest.mark.parametrize("channels", [2, 6])
 def test_pcm_of_a_film_without_places_for_its_channels(tmp_path, name, channels):
@@ -371,6 +476,27 @@ def test_without_pyav_the_error_is_the_cure(tmp_path, monkeypatch):
         result = enhance_file(Task(given, tmp_path / "out" / "b.m4a"), identity_enhancer())
         assert "pip install 'slimclean[av]'" in result.error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["PatchWelcomeError", "ExternalError", "DemuxerNotFoundError", "EOFError", None]
+)
+def test_whatever_pyav_raises_costs_no_finished_recording(tmp_path, monkeypatch, name):
+    """Whether its source has a picture is asked after the output is there."""
+    source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
+    stored = audio.plan_output(audio.probe(source), source, tmp_path / "b.flac")
+    writer = audio.AudioWriter(tmp_path / "b.flac", stored, source)
+    writer.write(sound(0.5))
+
+    def failing(*_, **__):
+        raise getattr(av.error, name)(1, "no") if name else TypeError("no")
+
+    monkeypatch.setattr(tracks, "open_film", failing)
+    writer.commit()
+    assert audio.probe(tmp_path / "b.flac").samples == RATE // 2
+    assert tracks.bit_rate(source, audio.probe(source)) is None
+    with pytest.raises(AudioError, match="cannot be read back"):
+        tracks.length_s(source, Fraction(0), 1)
 
 
 def test_aac_keeps_its_bit_rate_after_silence(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from made import decoded_samples, muxed, tone
 
 from slimclean import audio
 from slimclean.audio import AudioReader, OutputForm
+from slimclean.audio.av.clock import Clock
 from slimclean.audio.formats import valid_bits
+from slimclean.audio.kinds import holds_tracks, kind_of
+from slimclean.audio.structure.view import Peek
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 from slimclean.errors import AudioError, UsageError
@@ -51,6 +55,58 @@ def test_a_transport_stream_counts_from_its_own_beginning(tmp_path):
     after, told = read(tmp_path / "a.ts")
     assert after.shape[1] == decoded_samples(tmp_path / "a.ts")
     assert told == ""
+
+
+def packed_anew(data, size):
+    """A transport stream's packets of 188 bytes as those of 192, a time before each, or 204, a check behind."""
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    return b"".join(bytes(4) + one if size == 192 else one + bytes(16) for one in packets)
+
+
+@pytest.mark.parametrize("name", ["a.m2ts", "a.bin", "a.wav"])
+@pytest.mark.parametrize("size", [192, 204])
+def test_transport_streams_of_longer_packets_are_known_and_their_tracks_taken(tmp_path, name, size):
+    path, plain = tmp_path / name, tmp_path / "plain.ts"
+    muxed(plain, "mp2", sound(1), RATE, "mpegts", tracks=2)
+    path.write_bytes(packed_anew(plain.read_bytes(), size))
+    with path.open("rb") as file:
+        assert kind_of(Peek(file), "").name == "MPEG transport stream"
+    assert "2 sound tracks: number 1 was taken" in read(path)[1]
+    assert np.abs(read(path, 1)[0]).max() > 1.8 * np.abs(read(path, 2)[0]).max()
+
+
+def test_a_track_of_what_only_its_name_tells(tmp_path):
+    """Behind bytes that are no packet, nothing else says what this is."""
+    path = tmp_path / "a.ts"
+    muxed(path, "mp2", sound(1), RATE, "mpegts", tracks=2)
+    path.write_bytes(bytes(100) + path.read_bytes())
+    assert np.abs(read(path, 1)[0]).max() > 1.8 * np.abs(read(path, 2)[0]).max()
+    with pytest.raises(AudioError, match="has 2 sound tracks, not 3"):
+        read(path, 3)
+    for extension in ("wav", "pvf"):
+        soundfile.write(tmp_path / f"b.{extension}", sound(0.1).T, RATE, format=extension)
+        with pytest.raises(AudioError, match="has one sound track, not 2"):
+            read(tmp_path / f"b.{extension}", 2)
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.bin", "nameless"])
+def test_what_holds_tracks_says_its_content(tmp_path, name):
+    """As with how it is read: a transport stream's other tracks are kept, whatever it is called."""
+    muxed(tmp_path / name, "mp2", sound(1), RATE, "mpegts", tracks=2)
+    assert holds_tracks(tmp_path / name)
+    result = enhance_file(Task(tmp_path / name, tmp_path / "b.mkv"), identity_enhancer())
+    assert result.status == "enhanced", result.error
+    with av.open(str(tmp_path / "b.mkv")) as film:
+        assert len(film.streams.audio) == 2
+
+
+def test_what_holds_one_track_only_is_no_film_by_its_name(tmp_path):
+    for name in ("a.ts", "a.mpg", "a.ogv"):
+        soundfile.write(tmp_path / name, sound(0.1).T, RATE, format="WAV")
+        assert not holds_tracks(tmp_path / name)
+    muxed(tmp_path / "b.ogv", "libopus", sound(0.1), RATE, "ogg")
+    shutil.copy(tmp_path / "b.ogv", tmp_path / "b.ogg")
+    assert (holds_tracks(tmp_path / "b.ogv"), holds_tracks(tmp_path / "b.ogg")) == (True, False)
 
 
 def test_small_jitter_is_no_pause(tmp_path):
@@ -272,6 +328,25 @@ def test_a_clock_that_starts_hours_late_is_taken_from_there(tmp_path):
     after, told = read(path)
     assert after.shape[1] / RATE == pytest.approx(3, abs=0.002)
     assert "its clock starts at 36000 s" in told
+
+
+def test_a_pause_of_days_is_a_jump_of_the_clock(tmp_path):
+    """The container's own length is reckoned from the same times; it was a month of silence."""
+    path, samples = tmp_path / "a.mkv", 0
+    muxed(path, "pcm_s16le", sound(2), RATE, at=((0, 0, 1), (30 * 86_400, 1, None)))
+    with AudioReader(path) as reader:
+        for block in reader.blocks(RATE):
+            samples += block.shape[1]
+            assert samples < 3 * RATE
+        assert "times in the file jump: they were not followed there" in reader.warnings
+    assert samples == pytest.approx(2 * RATE, abs=0.002 * RATE)
+
+
+def test_a_pause_of_an_hour_stays_one():
+    clock = Clock(RATE, Fraction(0), 2 * 3600.0)
+    clock.heard(RATE)
+    assert clock.ahead(Fraction(3601)) == 3600 * RATE
+    assert Clock(RATE, Fraction(0), 2 * 3600.0).ahead(Fraction(3600)) == 3600 * RATE  # before the sound
 
 
 def test_pauses_of_a_telephone_are_silence(tmp_path):

@@ -93,5 +93,5 @@ def test_an_encoding_that_stays_or_that_another_container_asks_for_is_not_told(c
 def test_matroska_gets_flac_for_pcm_that_pyav_cannot_put_there(codec):
     info = AudioInfo(8_000, 1, 0, "MATROSKA", codec.upper(), codec=codec)
     stored = output_info(info, Path("a.mka"))
-    assert (stored.codec, stored.replaced) == ("flac", codec)
+    assert (stored.codec, stored.source_codec) == ("flac", codec)
     assert output_info(replace(info, format="MOV"), Path("a.mov")).codec == codec

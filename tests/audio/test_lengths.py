@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -35,6 +36,7 @@ from slimclean import audio
 from slimclean.audio import AudioReader
 from slimclean.audio.quiet import quiet
 from slimclean.audio.structure.view import View
+from slimclean.audio.tags.reading import read as read_attached
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 from slimclean.errors import AudioError
@@ -449,6 +451,26 @@ def test_threads_that_are_quiet_at_once_leave_standard_error_open(capfd):
     assert capfd.readouterr().err == "heard"
 
 
+def test_no_descriptor_left_costs_quiet_nothing_but_the_silence(capfd, monkeypatch):
+    """That one time, and nothing stays open."""
+
+    def none_left(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    os.close(before := os.dup(2))  # the lowest that is free
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", none_left)
+        for _ in range(3):
+            with quiet():
+                os.write(2, b"loud\n")
+    with quiet():
+        os.write(2, b"not heard\n")
+    os.write(2, b"loud again\n")
+    os.close(after := os.dup(2))
+    assert after == before
+    assert capfd.readouterr().err == "loud\nloud\nloud\nloud again\n"
+
+
 def _quiet_for_a_moment(index):
     with quiet():
         os.write(2, b"not heard")
@@ -478,8 +500,7 @@ def test_tags_of_a_file_that_was_mended_are_kept(tmp_path):
     text = b"\0Take 1"
     frame = b"TIT2" + struct.pack(">I", len(text)) + b"\0\0" + text
     path.write_bytes(b"ID3\3\0\0\0\0\0" + bytes([len(frame)]) + frame + mp3(info=False))
-    with AudioReader(path) as reader:
-        assert reader.tags["title"] == "Take 1"
+    assert read_attached(path).texts == [("TITLE", "Take 1")]
 
 
 def test_a_disk_that_fails_in_the_middle_is_an_error_and_no_end(tmp_path, monkeypatch):

@@ -8,6 +8,11 @@ GAP_S = 0.04
 """Sound may be so much early before silence is put in; from 45 ms on, a viewer notices (ITU-R BT.1359)."""
 LONGEST_S = 2 * 3600.0
 """A longer pause is a damaged time, where the container does not say how long it is."""
+DAY_S = 24 * 3600.0
+"""A longer pause is one too whatever the container says, for that is reckoned from the same times.
+
+MPEG's clock begins again after 26.5 hours, and clocks that were set in between jump by years.
+"""
 BACK_S = 1.0
 """A time that is earlier than what was given out by so much starts the clock anew."""
 
@@ -24,7 +29,7 @@ class Clock:
     ) -> None:
         self._rate = sample_rate
         self._origin = origin
-        self._limit_s = LONGEST_S if length_s is None else length_s + 1
+        self._limit_s = LONGEST_S if length_s is None else min(length_s + 1, DAY_S)
         self._delay_s = delay_s
         self._samples = 0
         self._lead = self._paused = self._pauses = 0

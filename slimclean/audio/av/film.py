@@ -17,20 +17,14 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import STALE_TAGS, Attached
-from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, without
+from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, still_true
 from slimclean.audio.av.film_vorbis import VorbisSpool
-from slimclean.audio.av.tracks import (
-    header_first,
-    import_av,
-    is_film,
-    leave_out,
-    open_film,
-)
+from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, length_s, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
 from slimclean.audio.encodings import ENCODINGS
 from slimclean.audio.encodings import check as check_holds
 from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
-from slimclean.audio.kinds import film_extension
+from slimclean.audio.kinds import film_extension, holds_tracks
 from slimclean.errors import AudioError, MissingDependencyError, told
 
 OGG = Container("Ogg", (".ogg",), "OGG", muxer="ogg", sound_only=True, codecs=("opus", "flac"))
@@ -63,7 +57,7 @@ def track_in(output: Path, source: Path, track: int | None) -> int | None:
 
 def _keeps_tracks(container: Container | None, source: Path) -> bool:
     """Tell whether an output in `container` has all the sound tracks of `source`."""
-    return bool(container and container.muxer and not container.sound_only) and is_film(source)
+    return bool(container and container.muxer and not container.sound_only) and holds_tracks(source)
 
 
 class Film:
@@ -71,7 +65,8 @@ class Film:
 
     With `source`, its other tracks, chapters, attachments and tags come along, and the sound takes the place of
     the track `info.track`; a source of another kind gives what is `attached` to it. `warnings` say what stays
-    behind. Raises `AudioError`, also where the container cannot hold one of the other tracks.
+    behind, and `track` which sound track of the file this is, from 1. Raises `AudioError`, also where the
+    container cannot hold one of the other tracks.
     """
 
     def __init__(
@@ -86,6 +81,7 @@ class Film:
         self.info = info = replace(info, codec=info.codec or info.subtype.lower())
         check_holds(info.codec, info.channels, info.sample_rate)
         self.warnings: list[str] = []
+        self.track = 1
         self._path = path
         self._container = _BY_FORMAT[info.format]
         self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
@@ -97,14 +93,18 @@ class Film:
         self._sound: Any = None
         self._others: OtherTracks | None = None
         self._ogg: VorbisSpool | None = None
-        with self._errors():
-            if source is not None:
-                self._in = open_film(self._av, source)
-            if info.codec == "vorbis" and isinstance(path, Path):
-                # FFmpeg's own encoder is no match for libsndfile's.
-                self._ogg = VorbisSpool(path.parent, info)
-            else:
-                self._begin()
+        try:
+            with self._errors():
+                if source is not None:
+                    self._in = open_film(self._av, source)
+                if info.codec == "vorbis" and isinstance(path, Path):
+                    # FFmpeg's own encoder is no match for libsndfile's.
+                    self._ogg = VorbisSpool(path.parent, info)
+                else:
+                    self._begin()
+        except BaseException:
+            self.abandon()
+            raise
 
     def write(self, samples: np.ndarray) -> None:
         """Append [T, C] in the encoder's own kind of number (see `sample_format`)."""
@@ -161,14 +161,19 @@ class Film:
             self._out.close()
         self.abandon()
 
+    def problem(self, samples: int) -> str | None:
+        """Read the header of what was written and say what is wrong, where it should be so many samples."""
+        assert isinstance(self._path, Path)
+        rate = self.info.sample_rate
+        there = round(length_s(self._path, self.info.start_s, self.track) * rate)
+        return None if abs(there - samples) <= OFF_S * rate else f"{there} of {samples} samples arrived"
+
     def abandon(self) -> None:
         """Let go of everything; what was written is of no use unless `close` was called before."""
         if self._ogg is not None:
             self._ogg.remove()
-        for container in (self._out, self._in):
-            if container is not None:
-                with contextlib.suppress(Exception):
-                    container.close()
+        _close(self._out)
+        _close(self._in)
         self._out = self._in = None
 
     # --- tracks ------------------------------------------------------------------------------------
@@ -181,6 +186,7 @@ class Film:
             if self._others is None or not self._others.has_data:
                 raise
             self.warnings.append(f"the data track is not kept: {self._container.key} refuses it")
+            _close(self._out)
             self._open(data=False)
         if self._others is not None:
             self._others.start()
@@ -202,11 +208,11 @@ class Film:
             for stream in self._in.streams:
                 if stream is replaced or stream.index == replaced.index:
                     self._add_sound(replaced)
+                    self.track = len(self._out.streams.audio)
                 elif not self._others.add(stream, data=data):
                     leave_out(stream)
             leave_out(replaced)
-            stale = (*STALE_TAGS, "replaygain", "r128")
-            self._out.metadata.update(without(self._in.metadata, stale))
+            self._out.metadata.update(still_true(self._in.metadata, STALE_TAGS))
             self._out.set_chapters(self._in.chapters())
         else:
             self._add_sound(None)
@@ -259,7 +265,7 @@ class Film:
                     self._sound.options["mapping_family"] = "1"
         if old is None:
             return
-        self._sound.metadata.update(without(old.metadata, (*STALE_SOUND_TAGS, "replaygain", "r128")))
+        self._sound.metadata.update(still_true(old.metadata, STALE_SOUND_TAGS))
         self._sound.disposition = old.disposition.value  # before 18, PyAV sets numbers only
 
     # --- packets -----------------------------------------------------------------------------------
@@ -277,8 +283,15 @@ class Film:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (self._av.error.FFmpegError, soundfile.LibsndfileError, ValueError, OSError) as error:
+        except (*av_errors(self._av), soundfile.LibsndfileError) as error:
             raise AudioError(f"cannot write {self._container.key} ({told(error)})") from error
+
+
+def _close(container: Any) -> None:
+    """Close an open film, if it is one, that may be half-begun."""
+    if container is not None:
+        with contextlib.suppress(Exception):
+            container.close()
 
 
 def check(info: AudioInfo, source: Path | None) -> None:

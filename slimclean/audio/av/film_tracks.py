@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.attached import NAMES, STALE_TAGS, Attached
+from slimclean.audio.attached import NAMES, STALE, STALE_TAGS, Attached
 from slimclean.audio.av.tracks import COVER, first_packet, is_chapters
 from slimclean.audio.containers import CONTAINERS, Container
 from slimclean.errors import AudioError
@@ -185,3 +185,8 @@ def _holds(av: Any, container: Container, codec: str) -> bool:
 def without(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
     """Return `tags` less those whose names begin so."""
     return {key: value for key, value in tags.items() if not key.lower().startswith(tuple(beginnings))}
+
+
+def still_true(tags: dict[str, str], beginnings: Iterable[str]) -> dict[str, str]:
+    """Return `tags` less those whose names begin so, and those that new sound makes untrue (see `STALE`)."""
+    return {key: value for key, value in without(tags, beginnings).items() if not STALE.match(key)}

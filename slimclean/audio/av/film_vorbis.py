@@ -25,16 +25,20 @@ class VorbisSpool:
         self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         # By its number: what goes wrong in a Python object within libsndfile is printed, not raised.
         spool = self._spool.fileno() if os.name == "posix" else self._spool
-        self._file = soundfile.SoundFile(
-            spool,
-            "w",
-            info.sample_rate,
-            info.channels,
-            "VORBIS",
-            format="OGG",
-            compression_level=level,
-            closefd=False,
-        )
+        try:
+            self._file = soundfile.SoundFile(
+                spool,
+                "w",
+                info.sample_rate,
+                info.channels,
+                "VORBIS",
+                format="OGG",
+                compression_level=level,
+                closefd=False,
+            )
+        except BaseException:
+            self._spool.close()
+            raise
         self._read: Any = None
         self._start_s = info.start_s
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio.av.tracks import open_film
+from slimclean.audio.av.tracks import av_errors, open_film
 from slimclean.audio.structure import wave_file
 from slimclean.audio.structure.extent import missing_bytes
 from slimclean.audio.structure.view import Peek
@@ -37,16 +37,7 @@ class SoundTrack:
             import av
         av.logging.set_level(None)
         self.av = av
-        # The others are PyAV's for what it did not foresee.
-        self.errors = (
-            av.error.FFmpegError,
-            OSError,
-            ValueError,
-            LookupError,
-            AttributeError,
-            TypeError,
-            RuntimeError,
-        )
+        self.errors = av_errors(av)
         self._path = path
         self.warnings: list[str] = []
         self._paused = False
@@ -124,8 +115,6 @@ class SoundTrack:
                     at_s = float(time_of(frame) or 0)
                     if frame.samples and frame.sample_rate:
                         yield frame
-            except StopIteration:
-                break
             except self.av.error.EOFError:
                 break
             except self.errors as error:
@@ -159,7 +148,7 @@ class SoundTrack:
             return [frame]
 
     def _packets(self, stream: Any) -> Iterator[Any]:
-        """Yield what is to be decoded; AAC in WAV, which nothing divides, as one packet."""
+        """Return an iterator of what is to be decoded; AAC in WAV, which nothing divides, is one packet."""
         codec = stream.codec_context
         if codec.name != "aac" or not codec.extradata or self.container.format.name != "wav":
             return iter(self.container.demux(stream))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from slimclean.audio.attached import NAMES
 from slimclean.audio.av.clock import GAP_S, Clock
 from slimclean.audio.av.frames import RAW, SoundTrack, time_of
 from slimclean.audio.containers import CONTAINERS
@@ -26,8 +25,6 @@ _WMA_DELAY_S = 0.1
 """WMA's decoder leaves out its first two frames, and counts them, in whatever container."""
 _PADDING_SAMPLES = 2048
 """An encoder's last block is at most so long; beyond the stream's length lies nothing but its padding."""
-TAGS = {name.ffmpeg: name.sndfile for name in NAMES if name.sndfile}
-"""FFmpeg's names and libsndfile's."""
 
 
 class AvSource:
@@ -63,8 +60,6 @@ class AvSource:
             channel_layout=first.layout.name,
             track=self._track.number,
         )
-        metadata = {**stream.metadata, **self._track.container.metadata}
-        self.tags = {ours: str(metadata[name]) for name, ours in TAGS.items() if metadata.get(name)}
         # Raw streams have no length but an estimate.
         length = 0
         kind = "relative" if form == "ogg" and self._track.container.streams.video else _CLOCKS.get(form)

@@ -1,4 +1,4 @@
-"""What FFmpeg tells of a file without decoding it. Needs the extra `av`."""
+"""What FFmpeg tells of a file without decoding it, through the extra `av`; `header_first` does without."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from slimclean.audio.containers import CONTAINERS, DEMUXERS
+from slimclean.audio.containers import DEMUXERS
 from slimclean.audio.formats import AudioInfo
-from slimclean.errors import MissingDependencyError, needs
+from slimclean.audio.kinds import holds_tracks
+from slimclean.errors import AudioError, MissingDependencyError, needs, told
 
 DISCARD_ALL = 48
 COVER = 1 << 10
@@ -23,6 +24,13 @@ def import_av() -> Any:
     with needs("films, M4A and Ogg FLAC need PyAV", "av"):
         import av
     return av
+
+
+def av_errors(av: Any) -> tuple[type[Exception], ...]:
+    """Return what PyAV raises: what FFmpeg says, and errors of Python's for what PyAV did not foresee."""
+    return (
+        av.error.FFmpegError, OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError,
+    )  # fmt: skip
 
 
 def open_film(av: Any, path: Path, errors: str = "surrogateescape") -> Any:
@@ -46,28 +54,22 @@ def is_chapters(stream: Any, film: Any) -> bool:
         return stream.type == "data" and bool(film.chapters()) and "timecode" not in stream.metadata
 
 
-def is_film(path: Path) -> bool:
-    """Tell whether `path` is of a kind that holds several tracks, whatever there is in it."""
-    with path.open("rb") as file:
-        beginning = file.read(16)
-    films = [container for container in CONTAINERS if container.clock or container.name in ("AVI", "Ogg film")]
-    by_mark = any(beginning[at:].startswith(mark) for film in films for at, mark in film.marks)
-    return by_mark or path.suffix.lower() in (".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv")
-
-
 def has_picture(path: Path) -> bool:
     """Tell whether `path` is a film with a moving picture."""
     try:
         av = import_av()
+    except MissingDependencyError:
+        return False
+    try:
         with open_film(av, path) as container:
             return any(not stream.disposition.value & COVER for stream in container.streams.video)
-    except (MissingDependencyError, OSError, ValueError, EOFError):
+    except av_errors(av):
         return False
 
 
 def bit_rate(path: Path, info: AudioInfo) -> int | None:
     """Return the mean bit rate of the sound in `path`, without what is around it, in bit/s; None if unknown."""
-    if info.format not in ("MP3", "OGG") and not is_film(path):
+    if info.format not in ("MP3", "OGG") and not holds_tracks(path):
         return None
     try:
         av = import_av()
@@ -86,7 +88,7 @@ def bit_rate(path: Path, info: AudioInfo) -> int | None:
                     break
             if last is not None:
                 length += (last.duration or 0) * last.time_base
-    except (av.error.FFmpegError, OSError, ValueError, IndexError):
+    except av_errors(av):
         return None
     return round(8 * size / length) if length else None
 
@@ -100,17 +102,23 @@ def _step(last: Any, packet: Any) -> int:
     return int(apart) if 0 < apart <= 1.5 * duration else duration  # more is a gap
 
 
-def length_s(path: Path, start_s: Fraction) -> float:
-    """Return how long the sound in `path` is that begins at `start_s`, in seconds, as its header says."""
+def length_s(path: Path, start_s: Fraction, track: int) -> float:
+    """Return how long sound track `track`, from 1, of `path` lasts, in s, by its header, from `start_s` on.
+
+    Raises `AudioError` where nothing tells.
+    """
     av = import_av()
-    with open_film(av, path) as container:
-        stream = container.streams.audio[0]
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-        if "DURATION" in stream.metadata:  # Matroska's, from 0 on
-            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
-        return float((container.duration or 0) / 1_000_000)
+    try:
+        with open_film(av, path) as container:
+            stream = container.streams.audio[track - 1]
+            if stream.duration:
+                return float(stream.duration * stream.time_base)
+            if "DURATION" in stream.metadata:  # Matroska's, from 0 on
+                hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+                return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - max(0.0, float(start_s))
+            return float((container.duration or 0) / 1_000_000)
+    except av_errors(av) as error:
+        raise AudioError(f"what was written cannot be read back ({told(error)})") from error
 
 
 def first_packet(av: Any, path: Path, index: int) -> bytes:

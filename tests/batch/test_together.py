@@ -15,6 +15,7 @@ pytest.importorskip("av", reason="the meter needs PyAV")
 from slimclean.audio import OutputForm
 from slimclean.audio.atomic import AtomicFile
 from slimclean.batch import together
+from slimclean.batch.options import Watch
 from slimclean.batch.run import enhance_paths
 from slimclean.dsp.loudness import LoudnessMeter, together_lufs
 from slimclean.enhancer import Enhancer
@@ -97,6 +98,21 @@ def test_a_resumed_run_goes_on_with_the_gain_it_had(takes, tmp_path):
     soundfile.write(tmp_path / "out/loud.wav", 0.05 * soundfile.read(takes / "loud.wav")[0], 16_000)
     (tmp_path / "out/soft.wav").unlink()
     assert "outputs of an earlier run are up to" in enhance([takes], tmp_path / "out")[3].warnings
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_cleaned_again_is_planned_and_told_once(takes, tmp_path, weights, jobs):
+    """A bar that is promised 7 s and gets 13 would stand at its end for half of the run."""
+    enhance([takes], tmp_path / "out")
+    for name in ("soft.wav", "plain.wav"):
+        (tmp_path / "out" / name).unlink()
+    planned, done = [], []
+    watch = Watch(planned.append, done.append)
+    enhancer, options = Enhancer(0.5, model=weights), {"form": FORM, "loudness_per": "batch"}
+    for wanted in (13.0, 0.0):  # at last there is nothing to do
+        enhance_paths([takes], tmp_path / "out", enhancer, watch=watch, jobs=jobs, **options)
+        assert (planned.pop(), sum(done)) == (pytest.approx(wanted), pytest.approx(wanted))
+        done.clear()
 
 
 def test_nothing_to_do_does_nothing(takes, tmp_path, monkeypatch):

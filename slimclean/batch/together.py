@@ -114,21 +114,25 @@ def enhance_together(
             task: _Clean(enhancer, form, None if task in there else look(task.source), spool)
             for task, spool in spools.items()
         }
-        rows = {}
+        rows, lost = {}, {}
         with contextlib.closing(run(cleaning)) as results:
             for task, result in results:
                 if isinstance(result.held, Loudness):
                     rows[task] = result
-                elif task not in there:
+                elif task in there:
+                    lost[task.source] = result.error
+                else:
                     yield task, result
                 if task in there:
                     spools[task].unlink(missing_ok=True)
         set_lufs = together_lufs(_loudness(row) for row in rows.values())
         gain_db = form.loudness_lufs - set_lufs if math.isfinite(set_lufs) else 0.0
-        remark = _other_gain({task: row for task, row in rows.items() if task in there}, gain_db)
+        remarks = [_without(lost)] if lost else []
+        if off := _other_gain({task: row for task, row in rows.items() if task in there}, gain_db):
+            remarks.append(off if lost else f"{off}; overwrite them")
         writing = {}
         for task in (task for task in rows if task not in there):
-            rows[task].remark(remark)
+            rows[task].remark(*remarks)
             writing[task] = _Write(form, gain_db, spools[task], rows[task])
         with contextlib.closing(run(writing)) as results:
             yield from results
@@ -137,6 +141,16 @@ def enhance_together(
 def _loudness(row: FileResult) -> Loudness:
     assert isinstance(row.held, Loudness)
     return row.held
+
+
+def _without(lost: Mapping[Path, str]) -> str:
+    """Name recordings that cannot be cleaned any more, but had a part in the gain of an earlier run."""
+    first, why = next(iter(lost.items()))
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"the set is measured without {first}{more} ({why}), whose output exists: "
+        "for one gain, mend that and overwrite"
+    )
 
 
 def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
@@ -151,7 +165,7 @@ def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
     most = max((abs(lu) for lu in off if math.isfinite(lu)), default=0.0)
     if most <= OTHER_GAIN_LU:
         return ""
-    return f"outputs of an earlier run are up to {most:.1f} LU off the gain of this set; overwrite them"
+    return f"outputs of an earlier run are up to {most:.1f} LU off the gain of this set"
 
 
 @contextlib.contextmanager

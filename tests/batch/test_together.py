@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,28 @@ def test_what_is_cleaned_again_is_planned_and_told_once(takes, tmp_path, weights
         enhance_paths([takes], tmp_path / "out", enhancer, watch=watch, jobs=jobs, **options)
         assert (planned.pop(), sum(done)) == (pytest.approx(wanted), pytest.approx(wanted))
         done.clear()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_set_that_lost_a_recording_says_so(takes, tmp_path, weights, jobs):
+    """Its output is there, but what it had in the gain of then is not known any more."""
+    options = {"form": FORM, "loudness_per": "batch", "jobs": jobs}
+    enhance_paths([takes], tmp_path / "out", enhancer := Enhancer(0.5, model=weights), **options)
+    for name in ("soft", "plain"):
+        (tmp_path / f"out/{name}.wav").unlink()
+    (takes / "loud.wav").write_bytes(b"RIFF" + bytes(40))
+    rows = {Path(r.file).stem: r for r in enhance_paths([takes], tmp_path / "out", enhancer, **options)}
+    assert (rows["loud"].status, rows["loud"].warnings) == ("skipped", "")
+    for name in ("soft", "plain"):
+        assert rows[name].status == "enhanced"
+        assert f"the set is measured without {takes / 'loud.wav'} (" in rows[name].warnings
+    (tmp_path / "out/soft.wav").unlink()
+    (takes / "silent.wav").write_bytes(b"RIFF" + bytes(40))
+    soundfile.write(tmp_path / "out/plain.wav", 0.01 * voice(5), 16_000)
+    last = enhance_paths([takes], tmp_path / "out", enhancer, **options)[3]
+    assert ".wav and 1 more (" in last.warnings
+    assert "LU off" in last.warnings
+    assert "overwrite them" not in last.warnings  # what is lost has to be mended first
 
 
 def test_nothing_to_do_does_nothing(takes, tmp_path, monkeypatch):

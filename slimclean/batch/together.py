@@ -15,13 +15,14 @@ import contextlib
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
-from slimclean.audio.atomic import AtomicFile, make_folder
+from slimclean.audio.atomic import STALE_S, AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
 from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
@@ -32,6 +33,8 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, reason
 
 FOLDER = ".slimclean-set-"
+_UNLOCKED = ".slimclean-new-"
+"""How a folder is called until it holds a file that is locked: else another run may take it for a leftover."""
 OTHER_GAIN_LU = 0.5
 """An output of an earlier run that is off by more was not made with the gain of this set."""
 
@@ -177,15 +180,27 @@ def _folder(task: Task) -> Iterator[Path]:
     outputs = task.destination.parent
     try:
         make_folder(outputs, task.source.parent)
-        for old in outputs.glob(f"{FOLDER}*"):
-            audio.remove_leftovers(old)
-            if not any(old.glob(".slimclean-*.part")):
-                shutil.rmtree(old, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=outputs)).absolute()
+        _remove_left(outputs)
+        new = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=outputs)).absolute()
     except OSError as error:
         raise SlimcleanError(f"cannot write into {outputs} ({reason(error)})") from error
+    folder = new.with_name(FOLDER + new.name.removeprefix(_UNLOCKED))
     try:
-        with AtomicFile(folder / "alive"):
+        with AtomicFile(new / "alive"):
+            new.rename(folder)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (new, folder):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_left(outputs: Path) -> None:
+    """Remove folders of spools that belong to no run any more."""
+    for old in outputs.glob(f"{FOLDER}*"):
+        audio.remove_leftovers(old)
+        if not any(old.glob(".slimclean-*.part")):
+            shutil.rmtree(old, ignore_errors=True)
+    for new in outputs.glob(f"{_UNLOCKED}*"):
+        with contextlib.suppress(OSError):  # renamed meanwhile
+            if time.time() - new.stat().st_mtime > STALE_S:
+                shutil.rmtree(new, ignore_errors=True)

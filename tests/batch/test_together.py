@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from conftest import identity_enhancer, run, voice
 pytest.importorskip("av", reason="the meter needs PyAV")
 
 from slimclean.audio import OutputForm
-from slimclean.audio.atomic import AtomicFile
+from slimclean.audio.atomic import STALE_S, AtomicFile
 from slimclean.batch import together
 from slimclean.batch.options import Watch
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 from slimclean.dsp.loudness import LoudnessMeter, together_lufs
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
@@ -190,6 +192,42 @@ def test_what_a_killed_run_left_goes_with_the_next_and_what_runs_stays(takes, tm
     shutil.move(tmp_path / "left", folder / name)
     enhance([takes], tmp_path / "out", overwrite=True)
     assert not folder.exists()
+
+
+def test_a_run_that_begins_leaves_the_folder_of_one_that_just_began(tmp_path, monkeypatch):
+    """Another run looks for leftovers at any moment, also while the folder has no locked file yet."""
+    task = Task(tmp_path / "a.wav", tmp_path / "out" / "a.wav")
+    seen = []
+
+    class Watched(AtomicFile):
+        def __init__(self, path):
+            if not seen:
+                seen.append(path.parent)
+                with together._folder(task):
+                    assert path.parent.is_dir()
+            assert path.parent.is_dir()
+            super().__init__(path)
+            if len(seen) == 1:
+                seen.append(path.parent)
+                with together._folder(task):
+                    assert list(path.parent.iterdir())
+
+    monkeypatch.setattr(together, "AtomicFile", Watched)
+    with together._folder(task) as folder, together._folder(task) as other:
+        assert len(seen) == 2
+        assert folder.is_dir()
+        assert folder != other
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_never_got_its_locked_file_goes_when_it_is_old(tmp_path):
+    task = Task(tmp_path / "a.wav", tmp_path / "out" / "a.wav")
+    new = tmp_path / "out" / f".slimclean-new-x"
+    new.mkdir(parents=True)
+    for age_s, stays in ((0, True), (2 * STALE_S, False)):
+        os.utime(new, (time.time() - age_s,) * 2)
+        with together._folder(task):
+            assert new.exists() == stays
 
 
 def test_on_the_command_line(takes, tmp_path, weights):

@@ -13,6 +13,7 @@ MENTIONED = 5
 """So many extensions of files left out are named in a summary."""
 Status = Literal["enhanced", "skipped", "failed"]
 EXISTS = "the output exists"
+NOT_BEGUN = "not begun: an earlier recording failed"
 """Why a recording is skipped, in its row."""
 
 
@@ -65,6 +66,16 @@ class FileResult:
     output_track: int | None = dataclasses.field(default=None, repr=False, compare=False)
     """No column: which sound track of the output this is, where it holds several."""
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run came to the recording, though it may be an earlier one, or may have failed."""
+        return not (self.status == "skipped" and self.error == NOT_BEGUN)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to show: of this run, or of an earlier one."""
+        return self.status != "failed" and self.is_begun
+
     def reword(self, wording: Callable[[str], str]) -> None:
         """Say the error and the warnings as `wording` does."""
         self.error, self.warnings = wording(self.error), wording(self.warnings)
@@ -89,9 +100,9 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """What a run comes to: rows by status, and sums and means over the audio that was enhanced."""
+    """What a run comes to: rows by status or as not begun, and sums and means over what was enhanced."""
 
-    counts: dict[Status, int]
+    counts: dict[str, int]
     audio_s: float
     speed: float | None
     mean_uf: float | None
@@ -101,7 +112,8 @@ class Totals:
 
 def totals(results: Sequence[FileResult]) -> Totals:
     """Sum up rows; means count each second of audio alike and are None without any."""
-    counts = {status: sum(r.status == status for r in results) for status in get_args(Status)}
+    counts = {status: sum(r.is_begun and r.status == status for r in results) for status in get_args(Status)}
+    counts["not begun"] = sum(not r.is_begun for r in results)
     done = [r for r in results if r.status == "enhanced" and r.duration_s]
     audio_s = sum(r.duration_s or 0 for r in done)
     spent_s = sum(r.processing_s or 0 for r in done)

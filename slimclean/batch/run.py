@@ -21,7 +21,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
-from slimclean.batch.report import EXISTS, FileResult, failed, skipped
+from slimclean.batch.report import EXISTS, NOT_BEGUN, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import Task
@@ -118,7 +118,7 @@ def enhance_tasks(
                     break
         for task in todo:
             if task not in results:
-                finish(task, skipped(task, "not begun: an earlier recording failed"))
+                finish(task, skipped(task, NOT_BEGUN))
     return [results[task] for task in tasks]
 
 

@@ -111,21 +111,21 @@ class Totals:
 
 
 def totals(results: Sequence[FileResult]) -> Totals:
-    """Sum up rows; means count each second of audio alike and are None without any."""
+    """Sum up rows; means count each second of audio whose value is known, and are None without any."""
     counts = {status: sum(r.is_begun and r.status == status for r in results) for status in get_args(Status)}
     counts["not begun"] = sum(not r.is_begun for r in results)
-    done = [r for r in results if r.status == "enhanced" and r.duration_s]
-    audio_s = sum(r.duration_s or 0 for r in done)
-    spent_s = sum(r.processing_s or 0 for r in done)
+    done = [r for r in results if r.status == "enhanced" and (r.duration_s or 0) > 0]
 
     def mean(values: Iterable[float | None]) -> float | None:
-        weighted = sum((v or 0) * (r.duration_s or 0) for v, r in zip(values, done, strict=True))
-        return weighted / audio_s if audio_s else None
+        """Weigh the values that are known by their seconds."""
+        known = [(v, r.duration_s or 0) for v, r in zip(values, done, strict=True) if v is not None]
+        return sum(v * s for v, s in known) / sum(s for _, s in known) if known else None
 
+    rtf = mean(None if r.processing_s is None else r.processing_s / (r.duration_s or 1) for r in done)
     return Totals(
         counts,
-        audio_s,
-        audio_s / spent_s if audio_s and spent_s else None,
+        sum(r.duration_s or 0 for r in done),
+        1 / rtf if rtf else None,
         mean(r.mean_uf for r in done),
         mean(r.macs_per_sample for r in done),
         sum(r.gmacs or 0 for r in done),
@@ -157,7 +157,8 @@ def summary(
         parts.append(tell_left_out(left_out))
     if total.speed:
         parts.append(f"{_duration(total.audio_s)} of audio at {total.speed:.1f}x real time")
-        parts.append(f"mean UF {total.mean_uf:.3f}")
+        if total.mean_uf is not None:
+            parts.append(f"mean UF {total.mean_uf:.3f}")
         if full_macs_per_sample and total.macs_per_sample is not None:
             parts.append(f"{1 - total.macs_per_sample / full_macs_per_sample:.0%} less compute than at UF 1")
     return ", ".join(parts)

@@ -127,7 +127,8 @@ def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
         tiles.append((_clock(total.audio_s), "of audio"))
         if total.speed:
             tiles.append((f"{total.speed:.1f}x", "real time"))
-        tiles.append((f"{total.mean_uf:.3f}", "mean UF"))
+        if total.mean_uf is not None:
+            tiles.append((f"{total.mean_uf:.3f}", "mean UF"))
         tiles.append((f"{total.gmacs:.1f}", "GMACs"))
     yield "<ul class='tiles'>" + "".join(f"<li><b>{value}</b>{name}</li>" for value, name in tiles) + "</ul>\n"
 

@@ -222,7 +222,7 @@ def test_a_run_that_begins_leaves_the_folder_of_one_that_just_began(tmp_path, mo
 
 def test_a_folder_that_never_got_its_locked_file_goes_when_it_is_old(tmp_path):
     task = Task(tmp_path / "a.wav", tmp_path / "out" / "a.wav")
-    new = tmp_path / "out" / f".slimclean-new-x"
+    new = tmp_path / "out" / ".slimclean-new-x"
     new.mkdir(parents=True)
     for age_s, stays in ((0, True), (2 * STALE_S, False)):
         os.utime(new, (time.time() - age_s,) * 2)

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,6 +29,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the hardware makes that faster.")
 ]
+RAW_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""What stands in a name for bytes that are no UTF-8, and becomes those bytes where they can be written."""
 MOST_CORES = 1024
 """What options that count threads and processes take at most."""
 LONGEST_S = 1e7
@@ -83,9 +85,9 @@ def with_options(message: str) -> str:
     )
 
 
-def one_line(text: str) -> str:
-    """Escape what would break a line or a terminal: names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def one_line(text: str, kept: Container[str] = "") -> str:
+    """Escape what would break a line or a terminal, but for what is `kept`: names may hold anything."""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(text: str, file: TextIO | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from slimclean.batch.task import STREAM
 from slimclean.cli import reports
 from slimclean.cli.common import (
     MOST_CORES,
+    RAW_BYTES,
     Device,
     Model,
     Precision,
@@ -23,6 +23,7 @@ from slimclean.cli.common import (
     Threads,
     UfText,
     is_given,
+    one_line,
     one_line_errors,
     parse_bit_rate,
     parse_uf,
@@ -320,13 +321,6 @@ def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Co
     return plan_batch(inputs, output, options, left_out)
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
-
-
 def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     """Print one line per recording on stdout: what would be done, from where, to where."""
     from slimclean.batch.resume import done_tasks
@@ -334,7 +328,7 @@ def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     done = done_tasks(tasks, options)
     for task in tasks:
         verb = "fail" if task.problem else "skip" if task in done else "enhance"
-        names = (_CONTROL.sub(_escaped, str(path)) for path in (task.source, task.destination))
+        names = (one_line(str(path), RAW_BYTES) for path in (task.source, task.destination))
         line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()

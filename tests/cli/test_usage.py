@@ -109,14 +109,24 @@ def test_scores_go_to_standard_output(take):
     assert not Path("-").exists()
 
 
-def test_speeds_go_to_standard_output(take, weights, monkeypatch):
+@pytest.mark.parametrize("option", ["-o", "--output", "--csv"])
+def test_speeds_go_to_standard_output(take, weights, monkeypatch, option):
     rows = [{"uf": "0.5", "rtf": 0.25}, {"uf": "1", "rtf": 0.5}]
     monkeypatch.setattr("slimclean.scoring.benchmark.benchmark", lambda *_, **__: rows)
-    done = run("benchmark", "--input", take, "-m", weights, "--threads", "1", "--csv", "-")
+    done = run("benchmark", "--input", take, "-m", weights, "--threads", "1", option, "-")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == ["uf,rtf", "0.5,0.25", "1,0.5"]
     assert "take.wav: 0.5 s at 16000 Hz" in done.stderr
     assert not Path("-").exists()
+
+
+def test_where_speeds_go_is_checked_before_the_recording_is_read(weights, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.wav").write_bytes(b"no recording")
+    benchmark = ["benchmark", "--input", "bad.wav", "-m", weights, "--threads", "1"]
+    assert "bad.wav is one of the inputs" in refused(*benchmark, "-o", "bad.wav")
+    assert "--csv is what --output was called" in refused(*benchmark, "-o", "a.csv", "--csv", "b.csv")
+    assert "--csv" not in run("benchmark", "--help").stdout
 
 
 @pytest.mark.parametrize(

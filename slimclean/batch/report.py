@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from slimclean.batch.task import Task
 
@@ -15,6 +15,11 @@ Status = Literal["enhanced", "skipped", "failed"]
 EXISTS = "the output exists"
 NOT_BEGUN = "not begun: an earlier recording failed"
 """Why a recording is skipped, in its row."""
+
+
+def _rounded(decimals: int) -> Any:
+    """Make the field of a number that a report tells with so many decimals."""
+    return dataclasses.field(default=None, metadata={"decimals": decimals})
 
 
 @dataclasses.dataclass
@@ -36,29 +41,29 @@ class FileResult:
     output: str
     status: Status = "failed"
     error: str = ""
-    duration_s: float | None = None
+    duration_s: float | None = _rounded(3)
     sample_rate: int | None = None
     channels: int | None = None
     track: int | None = None
     uf: str = ""
     target_uf: float | None = None
-    mean_uf: float | None = None
-    macs_per_sample: float | None = None
-    gmacs: float | None = None
-    processing_s: float | None = None
-    rtf: float | None = None
-    level_in_dbfs: float | None = None
-    level_out_dbfs: float | None = None
-    level_range_db: float | None = None
-    loudness_in_lufs: float | None = None
-    loudness_out_lufs: float | None = None
-    true_peak_dbtp: float | None = None
+    mean_uf: float | None = _rounded(4)
+    macs_per_sample: float | None = _rounded(1)
+    gmacs: float | None = _rounded(3)
+    processing_s: float | None = _rounded(3)
+    rtf: float | None = _rounded(5)
+    level_in_dbfs: float | None = _rounded(2)
+    level_out_dbfs: float | None = _rounded(2)
+    level_range_db: float | None = _rounded(1)
+    loudness_in_lufs: float | None = _rounded(2)
+    loudness_out_lufs: float | None = _rounded(2)
+    true_peak_dbtp: float | None = _rounded(2)
     clipped_samples: int | None = None
-    noise_reduction_db: float | None = None
+    noise_reduction_db: float | None = _rounded(2)
     warnings: str = ""
-    pesq_wb: float | None = None
-    stoi: float | None = None
-    si_sdr_db: float | None = None
+    pesq_wb: float | None = _rounded(4)
+    stoi: float | None = _rounded(5)
+    si_sdr_db: float | None = _rounded(3)
     view: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: what a page or picture of the recording needs, where one was asked for."""
     held: object = dataclasses.field(default=None, repr=False, compare=False)
@@ -96,6 +101,7 @@ def failed(task: Task, why: str) -> FileResult:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.compare)
+DECIMALS = {f.name: f.metadata["decimals"] for f in dataclasses.fields(FileResult) if "decimals" in f.metadata}
 
 
 @dataclasses.dataclass(frozen=True)

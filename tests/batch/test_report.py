@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from slimclean.batch.report import EXISTS, NOT_BEGUN, FileResult, summary, totals
+from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, NOT_BEGUN, FileResult, summary, totals
 
 
 def row(status="enhanced", error="", **values):
@@ -33,6 +35,12 @@ def test_what_nobody_knows_is_not_in_the_summary():
     assert summary(rows, 100) == "2 enhanced"
     assert summary([row(duration_s=2.0, processing_s=1.0)]) == "1 enhanced, 2.0 s of audio at 2.0x real time"
     assert summary([]) == "0 enhanced"
+
+
+def test_a_report_tells_no_more_decimals_than_it_knows():
+    numbers = [f.name for f in dataclasses.fields(FileResult) if f.type == "float | None"]
+    assert set(numbers) - set(DECIMALS) == {"target_uf"}  # as it was given
+    assert set(DECIMALS) <= set(COLUMNS)
 
 
 def test_a_recording_is_counted_once():

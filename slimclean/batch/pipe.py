@@ -18,7 +18,7 @@ from slimclean.audio.atomic import make_folder, remove_leftovers
 from slimclean.audio.wave_header import Bytes, WaveHeader, read_header
 from slimclean.audio.wave_pipe import WaveSink, WaveSource, flows
 from slimclean.batch.options import Options, Watch
-from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome
+from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome, show
 from slimclean.batch.report import EXISTS, FileResult, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
@@ -133,8 +133,8 @@ def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> 
         result.clipped_samples = sink.clipped
         form = how.form.remarks(sink.info)
         result.remark(*source.warnings, *remarks, *account.warnings(sink.clipped), *form)
-    if how.look is not None and account.trace is not None and result.status == "enhanced":
-        result.view = how.look(result, account.trace.comparison(how.enhancer))
+    if result.status == "enhanced":
+        show(result, how.look, account.trace, how.enhancer)
     return result
 
 

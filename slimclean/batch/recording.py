@@ -156,12 +156,18 @@ def enhance_file(
         trace = _enhance_into(result, task, enhancer, form or OutputForm(), progress, traced=look is not None)
     if task.reference is not None and result.status == "enhanced":
         score_output(result, task)
-    if look is not None and trace is not None:
-        try:
-            result.view = look(result, trace.comparison(enhancer))
-        except Exception as error:  # the recording is enhanced all the same
-            result.remark(f"not drawn: {reason(error)}")
+    show(result, look, trace, enhancer)
     return result
+
+
+def show(result: FileResult, look: Look | None, trace: Trace | None, enhancer: Enhancer) -> None:
+    """Let `look` make the row's `view` of what was traced; what it raises is a warning."""
+    if look is None or trace is None:
+        return
+    try:
+        result.view = look(result, trace.comparison(enhancer))
+    except Exception as error:  # the recording is enhanced all the same
+        result.remark(f"not drawn: {reason(error)}")
 
 
 def _enhance_into(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from slimclean.batch.task import Task
 
@@ -13,7 +13,13 @@ MENTIONED = 5
 """So many extensions of files left out are named in a summary."""
 Status = Literal["enhanced", "skipped", "failed"]
 EXISTS = "the output exists"
+NOT_BEGUN = "not begun: an earlier recording failed"
 """Why a recording is skipped, in its row."""
+
+
+def _rounded(decimals: int) -> Any:
+    """Make the field of a number that a report tells with so many decimals."""
+    return dataclasses.field(default=None, metadata={"decimals": decimals})
 
 
 @dataclasses.dataclass
@@ -35,35 +41,45 @@ class FileResult:
     output: str
     status: Status = "failed"
     error: str = ""
-    duration_s: float | None = None
+    duration_s: float | None = _rounded(3)
     sample_rate: int | None = None
     channels: int | None = None
     track: int | None = None
     uf: str = ""
     target_uf: float | None = None
-    mean_uf: float | None = None
-    macs_per_sample: float | None = None
-    gmacs: float | None = None
-    processing_s: float | None = None
-    rtf: float | None = None
-    level_in_dbfs: float | None = None
-    level_out_dbfs: float | None = None
-    level_range_db: float | None = None
-    loudness_in_lufs: float | None = None
-    loudness_out_lufs: float | None = None
-    true_peak_dbtp: float | None = None
+    mean_uf: float | None = _rounded(4)
+    macs_per_sample: float | None = _rounded(1)
+    gmacs: float | None = _rounded(3)
+    processing_s: float | None = _rounded(3)
+    rtf: float | None = _rounded(5)
+    level_in_dbfs: float | None = _rounded(2)
+    level_out_dbfs: float | None = _rounded(2)
+    level_range_db: float | None = _rounded(1)
+    loudness_in_lufs: float | None = _rounded(2)
+    loudness_out_lufs: float | None = _rounded(2)
+    true_peak_dbtp: float | None = _rounded(2)
     clipped_samples: int | None = None
-    noise_reduction_db: float | None = None
+    noise_reduction_db: float | None = _rounded(2)
     warnings: str = ""
-    pesq_wb: float | None = None
-    stoi: float | None = None
-    si_sdr_db: float | None = None
+    pesq_wb: float | None = _rounded(4)
+    stoi: float | None = _rounded(5)
+    si_sdr_db: float | None = _rounded(3)
     view: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: what a page or picture of the recording needs, where one was asked for."""
     held: object = dataclasses.field(default=None, repr=False, compare=False)
     """No column: the loudness of what waits for that of its set."""
     output_track: int | None = dataclasses.field(default=None, repr=False, compare=False)
     """No column: which sound track of the output this is, where it holds several."""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run came to the recording, though it may be an earlier one, or may have failed."""
+        return not (self.status == "skipped" and self.error == NOT_BEGUN)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to show: of this run, or of an earlier one."""
+        return self.status != "failed" and self.is_begun
 
     def reword(self, wording: Callable[[str], str]) -> None:
         """Say the error and the warnings as `wording` does."""
@@ -85,13 +101,14 @@ def failed(task: Task, why: str) -> FileResult:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(FileResult) if field.compare)
+DECIMALS = {f.name: f.metadata["decimals"] for f in dataclasses.fields(FileResult) if "decimals" in f.metadata}
 
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """What a run comes to: rows by status, and sums and means over the audio that was enhanced."""
+    """What a run comes to: rows by status or as not begun, and sums and means over what was enhanced."""
 
-    counts: dict[Status, int]
+    counts: dict[str, int]
     audio_s: float
     speed: float | None
     mean_uf: float | None
@@ -100,20 +117,21 @@ class Totals:
 
 
 def totals(results: Sequence[FileResult]) -> Totals:
-    """Sum up rows; means count each second of audio alike and are None without any."""
-    counts = {status: sum(r.status == status for r in results) for status in get_args(Status)}
-    done = [r for r in results if r.status == "enhanced" and r.duration_s]
-    audio_s = sum(r.duration_s or 0 for r in done)
-    spent_s = sum(r.processing_s or 0 for r in done)
+    """Sum up rows; means count each second of audio whose value is known, and are None without any."""
+    counts = {status: sum(r.is_begun and r.status == status for r in results) for status in get_args(Status)}
+    counts["not begun"] = sum(not r.is_begun for r in results)
+    done = [r for r in results if r.status == "enhanced" and (r.duration_s or 0) > 0]
 
     def mean(values: Iterable[float | None]) -> float | None:
-        weighted = sum((v or 0) * (r.duration_s or 0) for v, r in zip(values, done, strict=True))
-        return weighted / audio_s if audio_s else None
+        """Weigh the values that are known by their seconds."""
+        known = [(v, r.duration_s or 0) for v, r in zip(values, done, strict=True) if v is not None]
+        return sum(v * s for v, s in known) / sum(s for _, s in known) if known else None
 
+    rtf = mean(None if r.processing_s is None else r.processing_s / (r.duration_s or 1) for r in done)
     return Totals(
         counts,
-        audio_s,
-        audio_s / spent_s if audio_s and spent_s else None,
+        sum(r.duration_s or 0 for r in done),
+        1 / rtf if rtf else None,
         mean(r.mean_uf for r in done),
         mean(r.macs_per_sample for r in done),
         sum(r.gmacs or 0 for r in done),
@@ -145,7 +163,8 @@ def summary(
         parts.append(tell_left_out(left_out))
     if total.speed:
         parts.append(f"{_duration(total.audio_s)} of audio at {total.speed:.1f}x real time")
-        parts.append(f"mean UF {total.mean_uf:.3f}")
+        if total.mean_uf is not None:
+            parts.append(f"mean UF {total.mean_uf:.3f}")
         if full_macs_per_sample and total.macs_per_sample is not None:
             parts.append(f"{1 - total.macs_per_sample / full_macs_per_sample:.0%} less compute than at UF 1")
     return ", ".join(parts)

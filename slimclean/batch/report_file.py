@@ -20,7 +20,7 @@ from slimclean.audio.atomic import lock, make_folder, open_text, replacing, shar
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
-from slimclean.batch.report import COLUMNS, EXISTS, FileResult
+from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, FileResult
 from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load
 from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
@@ -30,25 +30,6 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 """What recording and output are called, in their real folders: there is one row of them."""
-
-_DECIMALS = {
-    "duration_s": 3,
-    "mean_uf": 4,
-    "macs_per_sample": 1,
-    "gmacs": 3,
-    "processing_s": 3,
-    "rtf": 5,
-    "level_in_dbfs": 2,
-    "level_out_dbfs": 2,
-    "level_range_db": 1,
-    "loudness_in_lufs": 2,
-    "loudness_out_lufs": 2,
-    "true_peak_dbtp": 2,
-    "noise_reduction_db": 2,
-    "pesq_wb": 4,
-    "stoi": 5,
-    "si_sdr_db": 3,
-}
 
 
 def report_of(tasks: Sequence[Task], options: Options) -> AbstractContextManager[ReportWriter | None]:
@@ -238,8 +219,8 @@ def _cannot_write(path: Path, error: OSError) -> SlimcleanError:
 def _cell(name: str, value: object) -> object:
     if value is None or value == float("-inf"):  # the level of silence
         return ""
-    if isinstance(value, float) and name in _DECIMALS:
-        return f"{value:.{_DECIMALS[name]}f}"
+    if isinstance(value, float) and name in DECIMALS:
+        return f"{value:.{DECIMALS[name]}f}"
     return value
 
 

@@ -127,6 +127,9 @@ def _number(cell: Any) -> float | None:
         raise ValueError(f"{cell!r} is no number") from error
 
 
+csv.field_size_limit(LARGEST_FILE)  # a recording may have many warnings
+
+
 def csv_line(cells: Iterable[object]) -> str:
     """Return the cells as a line of CSV."""
     line = io.StringIO()

@@ -21,7 +21,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
-from slimclean.batch.report import EXISTS, FileResult, failed, skipped
+from slimclean.batch.report import EXISTS, NOT_BEGUN, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import Task
@@ -65,7 +65,9 @@ def enhance_tasks(
     with report_of(tasks, options) as writer:
         done = done_tasks(tasks, options)
         todo = [task for task in tasks if task not in done and not task.problem]
-        durations = {task: _duration_s(task) for task in todo}
+        together = options.form.loudness_lufs is not None and options.loudness_per == "batch"
+        existing = [task for task in tasks if task in done] if together and todo else []  # cleaned again
+        durations = {task: _duration_s(task) for task in (*todo, *existing)}
         watch.planned(sum(durations.values()))
         jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
 
@@ -88,30 +90,35 @@ def enhance_tasks(
             audio.remove_leftovers(folder)
         stopped = options.fail_fast and any(task.problem for task in tasks)
         ahead = [] if stopped else todo
-        shared = options.scheduler is not None or (jobs > 1 and len(ahead) > 1)
+        shared = options.scheduler is not None or (jobs > 1 and bool(ahead) and len(durations) > 1)
         if shared:
             _check_travels(enhancer)
 
+        def told(
+            results: Generator[tuple[Task, FileResult], None, None],
+        ) -> Generator[tuple[Task, FileResult], None, None]:
+            with contextlib.closing(results):
+                for task, result in results:
+                    watch.progressed(durations.pop(task, 0.0))  # once, where a set is cleaned and then written
+                    yield task, result
+
         def run(work: Mapping[Task, Work]) -> Generator[tuple[Task, FileResult], None, None]:
             if shared:
-                return _in_processes(work, folders, options.scheduler, jobs)
+                return told(_in_processes(work, folders, options.scheduler, jobs))
             return ((task, do(task, watch.progressed)) for task, do in work.items())
 
-        if options.form.loudness_lufs is not None and options.loudness_per == "batch":
-            existing = [task for task in tasks if task in done]
+        if together:
             rows = enhance_together(ahead, existing, enhancer, options.form, options.look, run)
         else:
             rows = run({t: _Enhance(enhancer, options.form, options.look(t.source)) for t in ahead})
         with contextlib.closing(rows):
             for task, result in rows:
                 finish(task, result)
-                if shared:
-                    watch.progressed(durations[task])
                 if options.fail_fast and result.status == "failed":
                     break
         for task in todo:
             if task not in results:
-                finish(task, skipped(task, "not begun: an earlier recording failed"))
+                finish(task, skipped(task, NOT_BEGUN))
     return [results[task] for task in tasks]
 
 

@@ -15,13 +15,14 @@ import contextlib
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
-from slimclean.audio.atomic import AtomicFile, make_folder
+from slimclean.audio.atomic import STALE_S, AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
 from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
@@ -32,6 +33,8 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, reason
 
 FOLDER = ".slimclean-set-"
+_UNLOCKED = ".slimclean-new-"
+"""How a folder is called until it holds a file that is locked: else another run may take it for a leftover."""
 OTHER_GAIN_LU = 0.5
 """An output of an earlier run that is off by more was not made with the gain of this set."""
 
@@ -114,21 +117,25 @@ def enhance_together(
             task: _Clean(enhancer, form, None if task in there else look(task.source), spool)
             for task, spool in spools.items()
         }
-        rows = {}
+        rows, lost = {}, {}
         with contextlib.closing(run(cleaning)) as results:
             for task, result in results:
                 if isinstance(result.held, Loudness):
                     rows[task] = result
-                elif task not in there:
+                elif task in there:
+                    lost[task.source] = result.error
+                else:
                     yield task, result
                 if task in there:
                     spools[task].unlink(missing_ok=True)
         set_lufs = together_lufs(_loudness(row) for row in rows.values())
         gain_db = form.loudness_lufs - set_lufs if math.isfinite(set_lufs) else 0.0
-        remark = _other_gain({task: row for task, row in rows.items() if task in there}, gain_db)
+        remarks = [_without(lost)] if lost else []
+        if off := _other_gain({task: row for task, row in rows.items() if task in there}, gain_db):
+            remarks.append(off if lost else f"{off}; overwrite them")
         writing = {}
         for task in (task for task in rows if task not in there):
-            rows[task].remark(remark)
+            rows[task].remark(*remarks)
             writing[task] = _Write(form, gain_db, spools[task], rows[task])
         with contextlib.closing(run(writing)) as results:
             yield from results
@@ -137,6 +144,16 @@ def enhance_together(
 def _loudness(row: FileResult) -> Loudness:
     assert isinstance(row.held, Loudness)
     return row.held
+
+
+def _without(lost: Mapping[Path, str]) -> str:
+    """Name recordings that cannot be cleaned any more, but had a part in the gain of an earlier run."""
+    first, why = next(iter(lost.items()))
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"the set is measured without {first}{more} ({why}), whose output exists: "
+        "for one gain, mend that and overwrite"
+    )
 
 
 def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
@@ -151,7 +168,7 @@ def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:
     most = max((abs(lu) for lu in off if math.isfinite(lu)), default=0.0)
     if most <= OTHER_GAIN_LU:
         return ""
-    return f"outputs of an earlier run are up to {most:.1f} LU off the gain of this set; overwrite them"
+    return f"outputs of an earlier run are up to {most:.1f} LU off the gain of this set"
 
 
 @contextlib.contextmanager
@@ -163,15 +180,27 @@ def _folder(task: Task) -> Iterator[Path]:
     outputs = task.destination.parent
     try:
         make_folder(outputs, task.source.parent)
-        for old in outputs.glob(f"{FOLDER}*"):
-            audio.remove_leftovers(old)
-            if not any(old.glob(".slimclean-*.part")):
-                shutil.rmtree(old, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=outputs)).absolute()
+        _remove_left(outputs)
+        new = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=outputs)).absolute()
     except OSError as error:
         raise SlimcleanError(f"cannot write into {outputs} ({reason(error)})") from error
+    folder = new.with_name(FOLDER + new.name.removeprefix(_UNLOCKED))
     try:
-        with AtomicFile(folder / "alive"):
+        with AtomicFile(new / "alive"):
+            new.rename(folder)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (new, folder):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_left(outputs: Path) -> None:
+    """Remove folders of spools that belong to no run any more."""
+    for old in outputs.glob(f"{FOLDER}*"):
+        audio.remove_leftovers(old)
+        if not any(old.glob(".slimclean-*.part")):
+            shutil.rmtree(old, ignore_errors=True)
+    for new in outputs.glob(f"{_UNLOCKED}*"):
+        with contextlib.suppress(OSError):  # renamed meanwhile
+            if time.time() - new.stat().st_mtime > STALE_S:
+                shutil.rmtree(new, ignore_errors=True)

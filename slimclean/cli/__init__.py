@@ -25,7 +25,7 @@ from slimclean.cli.report import report
 from slimclean.cli.score import score
 from slimclean.cli.settings import ConfigurableCommand
 from slimclean.cli.signals import end_in_order
-from slimclean.cli.streams import flush_output, open_closed
+from slimclean.cli.streams import flush_output, open_streams
 from slimclean.cli.train import train
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ for command in (presets, compare, score, report, plot, evaluate, benchmark, mode
 
 def main() -> None:
     """Run the command line. Typer exits with 2 for wrong usage and 130 for an interrupt."""
-    open_closed()
+    open_streams()
     end_in_order()
     if not sys.warnoptions:  # what libraries tell programmers; -W shows it
         warnings.simplefilter("ignore")

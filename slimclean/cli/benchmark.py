@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from slimclean.batch.task import STREAM
 from slimclean.cli.common import (
     Device,
     Model,
     Precision,
     Threads,
+    check_results,
     one_line_errors,
     show_rows,
     use_threads,
@@ -35,21 +35,26 @@ def benchmark(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the rows as CSV; - for stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="What --output was called.", hidden=True)] = None,
 ) -> None:
     """Time enhancement on this machine: speed, cost and shares per setting.
 
     A waveform in memory is enhanced at four static UFs and with the router at three targets. Without
     --input it is generated: syllables in noise that comes and goes.
 
-    Example: slimclean benchmark --input take.wav --threads 1 --csv speed.csv
+    Example: slimclean benchmark --input take.wav --threads 1 -o speed.csv
     """
     with one_line_errors():
+        if output is not None and csv is not None:
+            raise typer.BadParameter("--csv is what --output was called; give one of them")
+        output = output or csv
         use_threads(threads)
         import torch
 
         from slimclean import audio
-        from slimclean.audio.atomic import check_file
         from slimclean.dsp import SAMPLE_RATE
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
@@ -58,16 +63,15 @@ def benchmark(
 
         place = pick_device(device)
         network = checkpoint.load(model)[0].to(place)
+        check_results(output, None, [input_])
         if input_ is None:
             waveform, rate, name = speech_in_noise(seconds), SAMPLE_RATE, "generated speech in noise"
         else:
             waveform, rate = audio.read(input_)
             name = input_.name
-        if csv is not None and csv != STREAM:
-            check_file(csv, [input_])
         rows = benchmark(network, waveform, rate, precision=precision, repeats=repeats, plain=plain)
         about = (
             f"{name}: {waveform.shape[-1] / rate:.1f} s at {rate} Hz; torch {torch.__version__}, {place.type}, "
             f"threads: {torch.get_num_threads()}, fastest of {repeats}"
         )
-        show_rows(rows, csv, f"{about}\n{table(rows)}")
+        show_rows(rows, output, f"{about}\n{table(rows)}")

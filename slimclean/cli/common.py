@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,6 +30,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
     str, typer.Option(help="Of products: fp32, bf16, or auto: bf16 where the hardware makes that faster.")
 ]
+RAW_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""What stands in a name for bytes that are no UTF-8, and becomes those bytes where they can be written."""
 MOST_CORES = 1024
 """What options that count threads and processes take at most."""
 LONGEST_S = 1e7
@@ -83,14 +86,15 @@ def with_options(message: str) -> str:
     )
 
 
-def one_line(text: str) -> str:
-    """Escape what would break a line or a terminal: names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def one_line(text: str, kept: Container[str] = "") -> str:
+    """Escape what would break a line or a terminal, but for what is `kept`: names may hold anything."""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print to stdout, or `file`, with a ? for each character that its encoding lacks."""
+    """Print lines to stdout, or `file`, with a ? for each character that its encoding lacks."""
     encoding = (file or sys.stdout).encoding or "utf-8"
+    text = "\n".join(map(one_line, text.split("\n")))
     print(text.encode(encoding, "replace").decode(encoding), file=file)
 
 
@@ -123,7 +127,11 @@ def complain(message: str, file: str = "") -> None:
 
 
 def _tell(line: str) -> None:
-    print(f"slimclean: {one_line(line)}", file=sys.stderr)
+    """Print to stderr; once that is full, or nobody reads it any more, the work goes on in silence."""
+    try:
+        print(f"slimclean: {one_line(line)}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def usage_message(error: Any) -> str:
@@ -229,8 +237,11 @@ def one_line_warnings() -> Iterator[None]:
 
 
 def parse_uf(text: str, ctx: Any = None) -> Uf:
-    """Read --uf. Raises where --target-uf, beside it on the command line of `ctx`, would have no effect."""
-    if text == "auto":
+    """Read --uf. Raises where --target-uf, beside it on the command line of `ctx`, would have no effect.
+
+    One that stands there alone goes before the UF of a file or a preset, and means auto.
+    """
+    if text == "auto" or (ctx is not None and is_given(ctx, "target_uf") and not is_given(ctx, "uf")):
         return "auto"
     if ctx is not None and is_given(ctx, "uf", "target_uf"):
         raise typer.BadParameter(f"--target-uf goes with --uf auto, not {text}")

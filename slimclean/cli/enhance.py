@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,21 +15,25 @@ from slimclean.batch.task import STREAM
 from slimclean.cli import reports
 from slimclean.cli.common import (
     MOST_CORES,
+    RAW_BYTES,
     Device,
     Model,
     Precision,
     TargetUf,
     Threads,
     UfText,
+    complain,
     is_given,
+    one_line,
     one_line_errors,
     parse_bit_rate,
     parse_uf,
+    show,
     use_threads,
     with_options,
 )
 from slimclean.cli.progress import Progress
-from slimclean.cli.settings import held, list_inputs, table
+from slimclean.cli.settings import held, list_inputs, table, tell_file
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
@@ -257,8 +260,10 @@ def enhance(
         tasks = _plan(inputs, output, options, left_out)
         if dry_run:
             _print_plan(tasks, options)
-            print(table(list(held(ctx))), file=sys.stderr)
+            show(table(list(held(ctx))), sys.stderr)
             return
+        if not quiet:
+            tell_file(ctx)
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(tasks, pictures, html))
         with Progress(quiet) as progress:
@@ -269,7 +274,7 @@ def enhance(
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
-            print(f"slimclean: {summary(results, full, left_out)}", file=sys.stderr)
+            complain(summary(results, full, left_out))
         drawn = reports.write(results, enhancer, pictures, html)
     if not drawn or any(result.status == "failed" for result in results):
         raise typer.Exit(1)
@@ -320,13 +325,6 @@ def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Co
     return plan_batch(inputs, output, options, left_out)
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
-
-
 def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     """Print one line per recording on stdout: what would be done, from where, to where."""
     from slimclean.batch.resume import done_tasks
@@ -334,7 +332,7 @@ def _print_plan(tasks: Sequence[Task], options: Options) -> None:
     done = done_tasks(tasks, options)
     for task in tasks:
         verb = "fail" if task.problem else "skip" if task in done else "enhance"
-        names = (_CONTROL.sub(_escaped, str(path)) for path in (task.source, task.destination))
+        names = (one_line(str(path), RAW_BYTES) for path in (task.source, task.destination))
         line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()

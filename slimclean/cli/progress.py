@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from slimclean.batch.options import Watch
     from slimclean.batch.report import FileResult
 
-_BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_fmt}, {remaining} left"
+_BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_noinv_fmt}, {remaining} left"
+_COUNT = "{n:.0f} s of audio, {rate_noinv_fmt}"
+"""Where nobody knows how much is ahead, as with a pipe."""
 
 
 class Progress:
@@ -20,7 +22,8 @@ class Progress:
     def __init__(self, quiet: bool) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=1.0, disable=True if quiet else None, dynamic_ncols=True, delay=0.1, leave=False)
+        off = True if quiet else None
+        self._bar = tqdm(disable=off, dynamic_ncols=True, delay=0.1, leave=False, unit=" s", bar_format=_COUNT)
 
     def watch(self) -> Watch:
         from slimclean.batch.options import Watch
@@ -33,6 +36,9 @@ class Progress:
 
     def _progressed(self, seconds: float) -> None:
         check()
+        # Headers may count less than there is, and tqdm drops a total that is passed.
+        if self._bar.total is not None:
+            self._bar.total = max(self._bar.total, self._bar.n + seconds)
         self._bar.update(seconds)
 
     def _finished(self, result: FileResult) -> None:

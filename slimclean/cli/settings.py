@@ -18,16 +18,29 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
-from slimclean.cli.common import SOURCES, Command, is_given, one_line_errors, usage_message, with_source
+from slimclean.cli.common import (
+    SOURCES,
+    Command,
+    complain,
+    is_given,
+    one_line_errors,
+    usage_message,
+    with_source,
+)
 from slimclean.errors import UsageError
 
 FILE_NAME = "slimclean.toml"
 KINDS = (Path, bool, int, float, str)
 NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
+BY_HAND = frozenset({"backend", "scheduler", "in-place"})
+"""What a file that merely lay beside recordings, which may come from anyone, does not decide: a scheduler may
+run programs here, and in place nothing of the recordings is left."""
 _TAKEN = {"uf": "auto or a number", "loudness": "a number in LUFS, batch or off"}
 """What an option takes where that is more than text."""
 _SOURCES, _OPTIONS = "slimclean.sources", "slimclean.options"
 """Where options come from, by the names of parameters and by their own."""
+_FILE = "slimclean.file"
+"""The file that options come from."""
 _LISTS = "slimclean.lists"
 """What the lists of inputs hold that were read."""
 
@@ -101,6 +114,9 @@ class ConfigurableCommand(Command):
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
         file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(ctx, given)])
         values = _read(file, self._kinds(parameters)) if file else {}
+        if given.get("config") is None and (names := BY_HAND & values.keys()):
+            raise UsageError(f"{file}: {min(names)} has to be said by hand, or with --config {file}")
+        ctx.meta[_FILE] = file
         sources = dict.fromkeys(values, str(file))
         preset = given.get("preset") or values.get("preset")
         if preset is not None:
@@ -163,14 +179,21 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     if named is not None:
         return Path(named)
     found: list[Path] = []
+    elsewhere: Path | None = None
     matches = (match for path in map(str, paths) for match in (glob.glob(path, recursive=True) or [path]))  # noqa: PTH207
     for path in map(Path, matches):
         # Unlike the methods of `Path`, these take names of any length; `audio.folder` would import much.
         beside = (path if os.path.isdir(path) else path.parent) / FILE_NAME  # noqa: PTH112
-        if str(path) != "-" and os.path.isfile(beside) and not any(beside.samefile(other) for other in found):  # noqa: PTH113
+        if str(path) == "-":
+            continue
+        if not os.path.isfile(beside):  # noqa: PTH113
+            elsewhere = elsewhere or path
+        elif not any(beside.samefile(other) for other in found):
             found.append(beside)
     if len(found) > 1:
         raise UsageError(f"{found[0]} and {found[1]}: say with --config which holds")
+    if found and elsewhere is not None:
+        raise UsageError(f"{elsewhere} does not lie beside {found[0]}: say with --config that it holds")
     return found[0] if found else None
 
 
@@ -238,6 +261,12 @@ def _checked(file: Path, name: str, value: Any, kind: type) -> Any:
         raise UsageError(f"{file}: {name} is empty; the folder of this file is '.'")
     # A slash at the end says that an output is a folder, and a `Path` has none.
     return os.path.join(file.parent, value) if is_path and value != "-" else kind(value)  # noqa: PTH118
+
+
+def tell_file(ctx: typer.Context) -> None:
+    """Say which file options come from, if one does."""
+    if file := ctx.meta.get(_FILE):
+        complain(f"options from {file}")
 
 
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:

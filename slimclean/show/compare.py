@@ -113,7 +113,6 @@ def write_comparison(
     title: str,
     before: Stretch,
     after: Stretch | Enhancer,
-    note: str = "",
     *,
     mode: int = 0o666,
 ) -> None:
@@ -137,8 +136,8 @@ def write_comparison(
     sides, lowered_db = _sides(before, after, rate)
     comparison = Comparison(sides[0].spectrogram, sides[1].spectrogram, uf, frame_rate_hz, ufs)
     fields = _fields(before, sides, comparison, rate)
-    notes = [*_notes(sides, comparison, lowered_db), note]
-    fields |= {"title": escaped(title), "note": escaped(" ".join(filter(None, notes)))}
+    notes = _notes(sides, comparison, lowered_db)
+    fields |= {"title": escaped(title), "note": escaped(" ".join(notes))}
     text = Template(asset("compare.html")).substitute(fields)
     try:
         with replacing(page, mode) as temporary:

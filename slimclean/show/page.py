@@ -99,7 +99,7 @@ def _page(
     shown = _shown(results)
     yield from _table(results, set(shown))
     yield "<h2>Recordings</h2>\n"
-    left_out = sum(r.status != "failed" for r in results) - len(shown)
+    left_out = sum(r.has_output for r in results) - len(shown)
     if left_out:
         yield f"<p>The first {len(shown)} that were enhanced; {left_out} more are in the table only.</p>\n"
     for k in shown:
@@ -109,7 +109,7 @@ def _page(
 
 def _shown(results: Sequence[FileResult]) -> list[int]:
     """Return which have a section of their own: the first, rather those that still have what is to be drawn."""
-    done = [k for k, result in enumerate(results) if result.status != "failed"]
+    done = [k for k, result in enumerate(results) if result.has_output]
     drawable = [k for k in done if results[k].view is not None or results[k].output != results[k].file]
     return sorted([*drawable, *sorted(set(done) - set(drawable))][:SHOWN])
 
@@ -127,7 +127,8 @@ def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
         tiles.append((_clock(total.audio_s), "of audio"))
         if total.speed:
             tiles.append((f"{total.speed:.1f}x", "real time"))
-        tiles.append((f"{total.mean_uf:.3f}", "mean UF"))
+        if total.mean_uf is not None:
+            tiles.append((f"{total.mean_uf:.3f}", "mean UF"))
         tiles.append((f"{total.gmacs:.1f}", "GMACs"))
     yield "<ul class='tiles'>" + "".join(f"<li><b>{value}</b>{name}</li>" for value, name in tiles) + "</ul>\n"
 

@@ -156,7 +156,7 @@ def plot_results(
     What cannot be drawn, or could not, is told to `failed` and does not stop the others.
     """
     for result in results:
-        if result.status == "failed":
+        if not result.has_output:
             continue
         if isinstance(result.view, View):
             if result.view.problem:

@@ -99,6 +99,22 @@ def test_a_bad_stream_gives_nothing():
     assert out.getvalue() == b""
 
 
+@pytest.mark.parametrize("form", [OutputForm(), OutputForm(extension=".flac")])
+def test_what_a_caller_s_look_raises_is_a_warning(form):
+    """The sound is through by then, whether it flowed or was spooled."""
+
+    def look(*_):
+        raise KeyError("mine")
+
+    file = io.BytesIO()
+    soundfile.write(file, voice(0.2), 16_000, format="WAV")
+    out = Stream()
+    result = enhance_pipe(STREAM, STREAM, (Stream(file.getvalue()), out), identity_enhancer(), form, look=look)
+    assert (result.status, result.error) == ("enhanced", "")
+    assert result.warnings.endswith("not drawn: KeyError: 'mine'")
+    assert soundfile.info(io.BytesIO(out.getvalue())).frames == 3200
+
+
 def test_no_sound_for_a_terminal():
     with pytest.raises(UsageError, match="terminal"):
         enhance_pipe(STREAM, STREAM, (Stream(), Stream(terminal=True)), identity_enhancer(), OutputForm())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from conftest import identity_enhancer, run, voice
 pytest.importorskip("av", reason="the meter needs PyAV")
 
 from slimclean.audio import OutputForm
-from slimclean.audio.atomic import AtomicFile
+from slimclean.audio.atomic import STALE_S, AtomicFile
 from slimclean.batch import together
+from slimclean.batch.options import Watch
 from slimclean.batch.run import enhance_paths
+from slimclean.batch.task import Task
 from slimclean.dsp.loudness import LoudnessMeter, together_lufs
 from slimclean.enhancer import Enhancer
 from slimclean.errors import UsageError
@@ -99,6 +103,43 @@ def test_a_resumed_run_goes_on_with_the_gain_it_had(takes, tmp_path):
     assert "outputs of an earlier run are up to" in enhance([takes], tmp_path / "out")[3].warnings
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_cleaned_again_is_planned_and_told_once(takes, tmp_path, weights, jobs):
+    """A bar that is promised 7 s and gets 13 would stand at its end for half of the run."""
+    enhance([takes], tmp_path / "out")
+    for name in ("soft.wav", "plain.wav"):
+        (tmp_path / "out" / name).unlink()
+    planned, done = [], []
+    watch = Watch(planned.append, done.append)
+    enhancer, options = Enhancer(0.5, model=weights), {"form": FORM, "loudness_per": "batch"}
+    for wanted in (13.0, 0.0):  # at last there is nothing to do
+        enhance_paths([takes], tmp_path / "out", enhancer, watch=watch, jobs=jobs, **options)
+        assert (planned.pop(), sum(done)) == (pytest.approx(wanted), pytest.approx(wanted))
+        done.clear()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_set_that_lost_a_recording_says_so(takes, tmp_path, weights, jobs):
+    """Its output is there, but what it had in the gain of then is not known any more."""
+    options = {"form": FORM, "loudness_per": "batch", "jobs": jobs}
+    enhance_paths([takes], tmp_path / "out", enhancer := Enhancer(0.5, model=weights), **options)
+    for name in ("soft", "plain"):
+        (tmp_path / f"out/{name}.wav").unlink()
+    (takes / "loud.wav").write_bytes(b"RIFF" + bytes(40))
+    rows = {Path(r.file).stem: r for r in enhance_paths([takes], tmp_path / "out", enhancer, **options)}
+    assert (rows["loud"].status, rows["loud"].warnings) == ("skipped", "")
+    for name in ("soft", "plain"):
+        assert rows[name].status == "enhanced"
+        assert f"the set is measured without {takes / 'loud.wav'} (" in rows[name].warnings
+    (tmp_path / "out/soft.wav").unlink()
+    (takes / "silent.wav").write_bytes(b"RIFF" + bytes(40))
+    soundfile.write(tmp_path / "out/plain.wav", 0.01 * voice(5), 16_000)
+    last = enhance_paths([takes], tmp_path / "out", enhancer, **options)[3]
+    assert ".wav and 1 more (" in last.warnings
+    assert "LU off" in last.warnings
+    assert "overwrite them" not in last.warnings  # what is lost has to be mended first
+
+
 def test_nothing_to_do_does_nothing(takes, tmp_path, monkeypatch):
     enhance([takes], tmp_path / "out")
     monkeypatch.setattr(together, "enhance_file", None)
@@ -151,6 +192,42 @@ def test_what_a_killed_run_left_goes_with_the_next_and_what_runs_stays(takes, tm
     shutil.move(tmp_path / "left", folder / name)
     enhance([takes], tmp_path / "out", overwrite=True)
     assert not folder.exists()
+
+
+def test_a_run_that_begins_leaves_the_folder_of_one_that_just_began(tmp_path, monkeypatch):
+    """Another run looks for leftovers at any moment, also while the folder has no locked file yet."""
+    task = Task(tmp_path / "a.wav", tmp_path / "out" / "a.wav")
+    seen = []
+
+    class Watched(AtomicFile):
+        def __init__(self, path):
+            if not seen:
+                seen.append(path.parent)
+                with together._folder(task):
+                    assert path.parent.is_dir()
+            assert path.parent.is_dir()
+            super().__init__(path)
+            if len(seen) == 1:
+                seen.append(path.parent)
+                with together._folder(task):
+                    assert list(path.parent.iterdir())
+
+    monkeypatch.setattr(together, "AtomicFile", Watched)
+    with together._folder(task) as folder, together._folder(task) as other:
+        assert len(seen) == 2
+        assert folder.is_dir()
+        assert folder != other
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_never_got_its_locked_file_goes_when_it_is_old(tmp_path):
+    task = Task(tmp_path / "a.wav", tmp_path / "out" / "a.wav")
+    new = tmp_path / "out" / ".slimclean-new-x"
+    new.mkdir(parents=True)
+    for age_s, stays in ((0, True), (2 * STALE_S, False)):
+        os.utime(new, (time.time() - age_s,) * 2)
+        with together._folder(task):
+            assert new.exists() == stays
 
 
 def test_on_the_command_line(takes, tmp_path, weights):

@@ -144,6 +144,17 @@ def test_a_dry_run_prints_the_plan(tmp_path, weights):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_the_plan_escapes_what_would_move_a_terminal(tmp_path):
+    """C1 controls and marks of direction too; bytes that are no UTF-8 go out as they are."""
+    (tmp_path / os.fsdecode(b"a\xc2\x9b\n\xe2\x80\xae\xff\xc3\xa9.wav")).touch()
+    done = run("enhance", tmp_path, "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0, done.output
+    name = rb"/a\x9b\n\u202e" + b"\xff\xc3\xa9.wav"
+    source, output = (os.fsencode(folder) + name for folder in (tmp_path, tmp_path / "out"))
+    assert done.stdout_bytes == b"enhance\t" + source + b"\t" + output + b"\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--uf", "2"], "--uf takes"), (["--uf", "nan"], "--uf takes"), (["--dry", "7"], "--dry takes"),

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from conftest import run, voice
 
+from slimclean.batch.report_reading import read_report
 from slimclean.cli.settings import PRESETS
 
 
@@ -110,6 +111,49 @@ def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
     found = held(take)
     assert found["output"][0] == f"{take.parent}/../clean/"
     assert found["report"][0] == str(take.parent / "rows.csv")
+
+
+@pytest.mark.parametrize(
+    "line", ['scheduler = "tcp://127.0.0.1:9"', 'backend = "dask"', "in-place = true", "in_place = true"]
+)
+def test_a_file_that_was_only_found_decides_nothing_dangerous(take, weights, line):
+    """It may have come with recordings from anyone; one that is named is the user's own."""
+    file, before = take.with_name("slimclean.toml"), take.read_bytes()
+    file.write_text(line + "\n")
+    done = run("enhance", take, "-m", weights)
+    assert done.exit_code == 2
+    assert "has to be said by hand, or with --config" in done.stderr
+    assert take.read_bytes() == before
+    if "place" in line:
+        assert run("enhance", take, "-m", weights, "--config", file).exit_code == 0
+        assert take.read_bytes() != before
+
+
+def test_a_file_holds_for_what_lies_beside_it_alone(take, tmp_path, weights):
+    (tmp_path / "other").mkdir()
+    soundfile.write(tmp_path / "other" / "b.wav", voice(0.2), 16_000)
+    file = take.with_name("slimclean.toml")
+    file.write_text("mono = true\n")
+    both = ["enhance", take, tmp_path / "other", "-m", weights, "--dry-run"]
+    done = run(*both)
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'other'} does not lie beside {file}: say with --config" in done.stderr
+    assert run(*both, "--config", file).exit_code == 0
+
+
+def test_a_target_on_the_command_line_goes_before_a_uf_in_a_file(take, weights, tmp_path):
+    take.with_name("slimclean.toml").write_text("uf = 0.5\n")
+    report = tmp_path / "r.csv"
+    assert run("enhance", take, "-m", weights, "--target-uf", "0.3", "--report", report).exit_code == 0
+    (row,) = read_report(report)
+    assert (row.uf, row.target_uf) == ("auto", 0.3)
+
+
+def test_a_file_that_is_taken_is_told(take, weights):
+    take.with_name("slimclean.toml").write_text("uf = 0.125\n")
+    told = f"slimclean: options from {take.with_name('slimclean.toml')}\n"
+    assert told in run("enhance", take, "-m", weights).stderr
+    assert told not in run("enhance", take, "-m", weights, "--quiet").stderr
 
 
 @pytest.mark.parametrize(

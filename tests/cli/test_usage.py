@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from slimclean.cli import app, main, signals
 from slimclean.cli.settings import PRESETS
+from slimclean.cli.streams import flush_output, open_streams
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 
@@ -109,14 +112,24 @@ def test_scores_go_to_standard_output(take):
     assert not Path("-").exists()
 
 
-def test_speeds_go_to_standard_output(take, weights, monkeypatch):
+@pytest.mark.parametrize("option", ["-o", "--output", "--csv"])
+def test_speeds_go_to_standard_output(take, weights, monkeypatch, option):
     rows = [{"uf": "0.5", "rtf": 0.25}, {"uf": "1", "rtf": 0.5}]
     monkeypatch.setattr("slimclean.scoring.benchmark.benchmark", lambda *_, **__: rows)
-    done = run("benchmark", "--input", take, "-m", weights, "--threads", "1", "--csv", "-")
+    done = run("benchmark", "--input", take, "-m", weights, "--threads", "1", option, "-")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == ["uf,rtf", "0.5,0.25", "1,0.5"]
     assert "take.wav: 0.5 s at 16000 Hz" in done.stderr
     assert not Path("-").exists()
+
+
+def test_where_speeds_go_is_checked_before_the_recording_is_read(weights, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.wav").write_bytes(b"no recording")
+    benchmark = ["benchmark", "--input", "bad.wav", "-m", weights, "--threads", "1"]
+    assert "bad.wav is one of the inputs" in refused(*benchmark, "-o", "bad.wav")
+    assert "--csv is what --output was called" in refused(*benchmark, "-o", "a.csv", "--csv", "b.csv")
+    assert "--csv" not in run("benchmark", "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -185,6 +198,52 @@ def test_an_empty_name_is_refused(arguments, name, tmp_path, monkeypatch):
     assert done.stderr.startswith(f"slimclean: {name} is empty")
     assert done.stderr.count("\n") == 1
     assert Path("a.wav").read_bytes() == before
+
+
+class Halves(io.RawIOBase):
+    """Takes half of what it is given, as a pipe or a nearly full disk does."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        some = bytes(data[: len(data) // 2 + 1])
+        self.taken += some
+        return len(some)
+
+
+def test_output_without_a_buffer_is_written_whole(monkeypatch):
+    """As with PYTHONUNBUFFERED, which containers set."""
+    raw = Halves()
+    given = io.TextIOWrapper(raw, "utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", given)
+    monkeypatch.setattr(sys, "__stdout__", given)
+    open_streams()
+    sys.stdout.buffer.write(bytes(100_000))
+    assert flush_output(quiet=True)
+    assert raw.taken == bytes(100_000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_the_work_goes_on_where_nobody_can_be_told(tmp_path, weights, monkeypatch):
+    """The first failure on a standard error that is full is not the end of the batch."""
+    for name in ("1.wav", "3.wav"):
+        soundfile.write(tmp_path / name, voice(0.3), 16_000)
+    (tmp_path / "2.wav").write_bytes(b"")
+    arguments = ["enhance", str(tmp_path), "-o", str(tmp_path / "out"), "-m", str(weights)]
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", full)
+        patched.setattr(sys, "argv", ["slimclean", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert ended.value.code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.wav", "3.wav"]
 
 
 @posix

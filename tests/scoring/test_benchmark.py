@@ -76,7 +76,7 @@ def test_the_command_prints_a_table_and_writes_csv(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.stack([speech_in_noise(1.0, 44_100)] * 2, 1), 44_100)
     arguments = ["--input", tmp_path / "a.wav", "--repeats", 1, "--threads", 1, "--precision", "fp32"]
     threads = torch.get_num_threads()
-    done = CliRunner().invoke(app, ["benchmark", *map(str, arguments), "--csv", str(tmp_path / "b.csv")])
+    done = CliRunner().invoke(app, ["benchmark", *map(str, arguments), "-o", str(tmp_path / "b.csv")])
     torch.set_num_threads(threads)
     assert done.exit_code == 0, done.output
     title, header, *lines = done.stdout.splitlines()

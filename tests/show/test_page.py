@@ -225,6 +225,13 @@ def test_a_report_that_a_spreadsheet_saved_is_read(tmp_path, delimiter):
     assert (second.file, second.status, second.sample_rate) == ("c", "failed", None)
 
 
+def test_a_row_with_very_many_warnings_is_read_again(tmp_path):
+    row = FileResult("a", "b", "enhanced", warnings="odd; " * 100_000)
+    with ReportWriter(tmp_path / "r.csv") as writer:
+        writer.add(row)
+    assert read_report(tmp_path / "r.csv") == [row]
+
+
 def test_other_files_are_no_reports(tmp_path):
     (tmp_path / "r.csv").write_text("file,output,status,duration_s,later\na,b,enhanced,1,x\n")
     assert read_report(tmp_path / "r.csv")[0].duration_s == 1

@@ -190,6 +190,27 @@ def test_a_picture_that_cannot_be_written_fails_the_run_and_no_recording(tmp_pat
 
 
 @needs_matplotlib
+def test_nobody_misses_pictures_of_recordings_that_were_not_begun(tmp_path, weights):
+    (tmp_path / "in").mkdir()
+    for name in "acd":
+        soundfile.write(tmp_path / f"in/{name}.wav", voice(0.3), 16_000)
+    (tmp_path / "in/b.wav").write_bytes(b"no audio")
+    arguments = ["enhance", tmp_path / "in", "-o", tmp_path / "out", "-m", weights, "--jobs", 1, "--fail-fast"]
+    report, page = tmp_path / "r.csv", tmp_path / "r.html"
+    done = run(*arguments, "--html", page, "--plots", tmp_path / "p", "--report", report)
+    assert done.exit_code == 1
+    assert "no picture" not in done.stderr
+    assert "1 enhanced, 1 failed, 2 not begun, " in done.stderr
+    text = page.read_text()
+    assert text.count("<section") == 1
+    assert "<li><b>2</b>not begun</li>" in text
+    assert "more are in the table only" not in text
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["a.png"]
+    again = run("report", report, "-o", page, "-m", weights)
+    assert (again.exit_code, page.read_text().count("<section")) == (0, 1)
+
+
+@needs_matplotlib
 def test_what_an_earlier_run_made_is_drawn_without_its_uf(tmp_path, weights):
     soundfile.write(tmp_path / "a.wav", voice(0.3), 16_000)
     run("enhance", tmp_path / "a.wav", "-m", weights)

@@ -32,7 +32,7 @@ from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError,
 from slimclean.show.assets import asset, escaped
 from slimclean.show.comparison import LENGTHS_AGREE_S
 from slimclean.show.page import check_page
-from slimclean.show.view import removed, thumbnail, uf_timeline
+from slimclean.show.view import removed, thumbnail, top_db, uf_timeline
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
@@ -226,7 +226,7 @@ def _fields(stretch: Stretch, sides: Sequence[_Side], comparison: Comparison, ra
 
 def _strips(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
     shown = (comparison.before, comparison.after)
-    top = max(float(s.level_db.max()) for s in shown)
+    top = top_db(comparison)
     for name, side, seen in zip(SIDES, sides, shown, strict=True):
         loud = f"{_number(side.loud_db)} {'dBFS' if side.loudness is None else 'LUFS'}"
         yield f"<div class='lane' data-side='{name}'><div class='name'>{name.capitalize()} <br>"

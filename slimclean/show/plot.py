@@ -16,12 +16,12 @@ import numpy as np
 from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
+from slimclean.dsp.spectrogram import SHOWN_DB, decibels, for_pixels, reduce_columns
 from slimclean.errors import SlimcleanError, UsageError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
-from slimclean.show.view import View, removed
+from slimclean.show.view import View, removed, top_db
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
 WIDTH_IN, DPI = 10.0, 120
 """1200 pixels wide."""
+PIXELS = (240, 960)
+"""A spectrogram gets a few more than these, height and width."""
+LOWEST_DBFS = -100.0
+"""The axis of levels goes no lower."""
 UF_COLUMNS = 1000
 
 
@@ -74,20 +78,20 @@ def _time_axis(duration_s: float) -> tuple[float, str, float]:
 def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison, per_unit: float) -> None:
     shown = (comparison.before, comparison.after)
     colours = require_matplotlib().colormaps["magma"].resampled(SHOWN_DB // 2)  # steps of 2 dB: small files
-    top = max(float(s.level_db.max()) for s in shown)
+    top = top_db(comparison)
     top_khz = comparison.before.sample_rate / 2000
     for axis, spectrogram, name in zip(axes, shown, ("before", "after"), strict=True):
         bins, columns = spectrogram.power.shape
         bin_khz = spectrogram.sample_rate / 2000 / (bins - 1)
         image = axis.imshow(
-            spectrogram.level_db,
+            decibels(for_pixels(spectrogram.power, PIXELS)),
             origin="lower",
             aspect="auto",
             cmap=colours,
             vmin=top - SHOWN_DB,
             vmax=top,
             extent=(0, columns * spectrogram.column_s / per_unit, -bin_khz / 2, (bins - 0.5) * bin_khz),
-            interpolation_stage="data",
+            interpolation="nearest",  # any other averages decibels: a tone is lost among its neighbours
         )
         axis.set(ylabel="frequency (kHz)", ylim=(0, top_khz), facecolor="black")
         axis.set_title(name, loc="left", fontsize="medium")
@@ -97,24 +101,18 @@ def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison,
 def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
     from matplotlib.ticker import MultipleLocator
 
-    lines = {"before": (comparison.before, GREY), "after": (comparison.after, BLUE)}
-    for name, (spectrogram, colour) in lines.items():
-        axis.plot(spectrogram.times_s / per_unit, spectrogram.dbfs, color=colour, lw=1, label=name)
-    times = comparison.before.times_s
-    after = np.interp(times, comparison.after.times_s, comparison.after.dbfs)
-    gap = comparison.before.dbfs > after
-    axis.fill_between(
-        times / per_unit,
-        after,
-        comparison.before.dbfs,
-        where=gap,
-        color=ORANGE,
-        alpha=0.3,
-        lw=0,
-        label="removed",
-    )
     loudest = max(float(s.dbfs.max()) for s in (comparison.before, comparison.after))
-    axis.set(ylabel="level (dBFS)", ylim=(max(-100.0, loudest - SHOWN_DB), loudest + 3))
+    bottom = max(LOWEST_DBFS, loudest - SHOWN_DB)
+    top = max(loudest, LOWEST_DBFS + 20) + 3  # room for two marks
+    # What is softer runs along the bottom, as silence does.
+    before, after = (np.maximum(s.dbfs, bottom) for s in (comparison.before, comparison.after))
+    times, times_after = comparison.before.times_s / per_unit, comparison.after.times_s / per_unit
+    axis.plot(times, before, color=GREY, lw=1, label="before")
+    axis.plot(times_after, after, color=BLUE, lw=1, label="after")
+    after = np.interp(times, times_after, after)
+    removed_here = {"color": ORANGE, "alpha": 0.3, "lw": 0, "label": "removed"}
+    axis.fill_between(times, after, before, where=before > after, **removed_here)
+    axis.set(ylabel="level (dBFS)", ylim=(bottom - 2, top))
     axis.yaxis.set_major_locator(MultipleLocator(20))
     axis.grid(axis="y", color="#dddddd", lw=0.6)
     if text := removed(comparison):

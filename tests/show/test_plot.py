@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
 import pickle
@@ -18,8 +19,9 @@ from conftest import SMALL, identity_enhancer, run, voice
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.batch.task import Task
+from slimclean.batch.trace import Comparison
 from slimclean.cli import reports
-from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
+from slimclean.dsp.spectrogram import COLUMNS, for_pixels, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError
 from slimclean.scoring.pairs import Score
@@ -27,6 +29,7 @@ from slimclean.show.comparison import compare, preview
 from slimclean.show.look import Look
 from slimclean.show.page import SHOWN
 from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
+from slimclean.show.view import thumbnail, top_db
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
@@ -124,6 +127,53 @@ def test_removed_is_the_fall_of_the_level(tmp_path):
     soundfile.write(tmp_path / "c.wav", np.zeros(32_000), 16_000)
     with pytest.raises(AudioError, match=r"1\.0 s and .*c\.wav 2\.0 s"):
         compare(tmp_path / "a.wav", tmp_path / "c.wav", identity_enhancer(0.5))
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000, 192_000])
+def test_few_pixels_keep_the_level_of_a_tone_and_of_noise(rate):
+    """Noise rises by the loudest of n bins against their mean, which is the n-th harmonic number."""
+    rng = np.random.default_rng(0)
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
+    seen = spectrogram([(tone + 0.01 * rng.normal(size=rate)).astype(np.float32)[None]], rate)
+    few = for_pixels(seen.power, (100, 60))
+    assert few.shape == (100, 60)
+    assert 10 * np.log10(few[:, 5:-5].max(axis=0)) == pytest.approx(-6.02, abs=0.3)
+    noise, bins = slice(len(few) // 4, None), -(-len(seen.power) // 100)
+    rise = few[noise].mean() / seen.power[len(seen.power) // 4 :].mean()
+    assert 1 <= rise < sum(1 / k for k in range(1, bins + 1))
+    stripes = few[noise].mean(axis=1)
+    assert stripes.max() < 2 * stripes.min()
+    assert for_pixels(seen.power, (4000, 1000)) == pytest.approx(seen.power)
+
+
+def compared(before, after, rate, picture):
+    """Draw two waveforms as before and after, and return the picture's pixels [H, W, 3]."""
+    shown = (spectrogram([x.astype(np.float32)[None]], rate) for x in (before, after))
+    plot_comparison(Comparison(*shown, np.zeros(0)), picture, picture)
+    return require_matplotlib().image.imread(picture)[:, :, :3]
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("rate", [16_000, 96_000])
+def test_a_tone_has_the_brightest_colour_in_the_picture(tmp_path, rate):
+    tone = 0.5 * np.sin(2 * np.pi * 3210 * np.arange(rate) / rate)
+    pixels = compared(tone, 0 * tone, rate, tmp_path / "p.png")
+    brightest = require_matplotlib().colormaps["magma"](1.0)[:3]
+    found = np.abs(pixels[60:300, 300:900] - brightest).max(axis=2) < 0.05
+    assert found.any(axis=0).mean() > 0.95
+
+
+@needs_matplotlib
+def test_silence_is_dark_with_a_curve_at_the_bottom(tmp_path):
+    silence = np.zeros(16_000)
+    pixels = compared(silence, silence, 16_000, tmp_path / "p.png")
+    assert pixels[65:295, 300:900].max() < 0.1
+    blue = np.abs(pixels[640:770, 300:900] - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.3
+    assert blue.any(axis=0).all()
+    seen = spectrogram([silence.astype(np.float32)[None]], 16_000)
+    image = base64.b64decode(thumbnail(seen, top_db(Comparison(seen, seen, np.zeros(0)))).split(",")[1])
+    (tmp_path / "t.png").write_bytes(image)
+    assert require_matplotlib().image.imread(tmp_path / "t.png").max(axis=(0, 1))[:3].max() < 0.1
 
 
 @needs_matplotlib

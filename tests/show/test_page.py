@@ -6,6 +6,7 @@ import base64
 import html.parser
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -194,6 +195,7 @@ def test_names_that_are_no_text(tmp_path):
     name = b"\xff.wav".decode("utf-8", "surrogateescape")
     write_report([FileResult(name, name)], tmp_path / "r.html", identity_enhancer())
     assert ">?.wav<" in (tmp_path / "r.html").read_text()
+    soundfile.write(os.fsencode(tmp_path / name), voice(0.1), 16_000)
     assert player.link(tmp_path / name, tmp_path / "r.html") == "./%FF.wav"
 
 
@@ -329,9 +331,31 @@ def test_the_excerpt_is_where_the_sound_is():
 
 def test_links_stay_in_the_pages_folder(tmp_path):
     page = tmp_path / "p" / "r.html"
+    (tmp_path / "p" / "s").mkdir(parents=True)
+    for path in ("p/s/x#?%:.wav", "p/x.aiff", "x.wav"):
+        soundfile.write(tmp_path / path, voice(0.1), 16_000)
     assert player.link(tmp_path / "p" / "s" / "x#?%:.wav", page) == "./s/x%23%3F%25%3A.wav"
     assert player.link(tmp_path / "p" / "x.aiff", page) is None
     assert player.link(tmp_path / "x.wav", page) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "plays"),
+    [("WAV", "PCM_16", True), ("WAV", "FLOAT", True), ("WAV", "ULAW", True), ("WAVEX", "PCM_24", True),
+     ("RF64", "PCM_16", True), ("OGG", "VORBIS", True), ("FLAC", "PCM_24", True), ("WAV", "DOUBLE", False),
+     ("WAV", "IMA_ADPCM", False), ("WAV", "MS_ADPCM", False), ("WAV", "GSM610", False),
+     ("AIFF", "PCM_16", False), ("W64", "PCM_16", False)],
+)  # fmt: skip
+def test_what_browsers_cannot_play_is_embedded_whatever_its_name(tmp_path, form, subtype, plays):
+    soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000, subtype, format=form)
+    assert player.link(tmp_path / "a.wav", tmp_path / "r.html") == ("./a.wav" if plays else None)
+
+
+@pytest.mark.parametrize(("codec", "plays"), [("aac", True), ("alac", False), ("ac3", False)])
+def test_of_mp4_the_codec_decides(tmp_path, codec, plays):
+    make_film(tmp_path / "a.mp4", codec, voice(0.5, 48_000)[None], picture=False)
+    (tmp_path / "a.mp4").rename(tmp_path / "a.m4a")
+    assert player.link(tmp_path / "a.m4a", tmp_path / "r.html") == ("./a.m4a" if plays else None)
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])

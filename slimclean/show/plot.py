@@ -7,7 +7,8 @@ Okabe and Ito (2008) and matplotlib's perceptually uniform magma, which the colo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from slimclean.errors import SlimcleanError, UsageError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
+from slimclean.show.title import families, set_title, shortened
 from slimclean.show.view import View, removed, top_db
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ PIXELS = (240, 960)
 LOWEST_DBFS = -100.0
 """The axis of levels goes no lower."""
 UF_COLUMNS = 1000
+GROUP_LETTERS = 24
+"""Of a group's name beside its points."""
 
 
 def require_matplotlib() -> Any:
@@ -63,7 +67,7 @@ def plot_comparison(comparison: Comparison, picture: Path, recording: Path) -> N
     _draw_levels(level, comparison, per_unit)
     _draw_uf(uf, comparison, per_unit)
     uf.set(xlabel=f"time ({unit})", xlim=(0, duration))
-    figure.suptitle(_plain(recording.name))
+    set_title(figure, recording.name)
     save(figure, picture, shared_mode([recording]))
 
 
@@ -186,30 +190,41 @@ def picture_names(files: Sequence[str], roots: Sequence[Path]) -> list[Path]:
 
 
 def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) -> None:
-    """Draw how each measure is distributed over the recordings, before and after where known."""
-    figure_class = require_matplotlib().figure.Figure
+    """Draw how each measure is distributed over the recordings, before and after, by group if any."""
+    scored = [score for score in scores if score.status == "scored"]
+    groups = sorted({score.group or "" for score in scored}) or [""]
+    sides = 2 if any(score.before for score in scored) else 1
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure = figure_class(figsize=(WIDTH_IN, 0.6 + 2.4 * rows), dpi=DPI, layout="constrained")
+    height_in = 0.6 + max(2.4, 0.7 + 0.3 * sides * len(groups)) * rows
+    figure = require_matplotlib().figure.Figure((WIDTH_IN, height_in), DPI, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis, name in zip(grid, metrics, strict=False):
-        _draw_distribution(axis, scores, name)
+    for number, (axis, name) in enumerate(zip(grid, metrics, strict=False)):
+        _draw_distribution(axis, scored, groups, name)
+        if len(groups) > 1 and number % columns:
+            axis.set_yticklabels([])  # those of the panel at the left hold
     for axis in grid[len(metrics) :]:
         axis.set_axis_off()
-    count = sum(score.status == "scored" for score in scores)
-    figure.suptitle(f"{count} recordings: every one a point; boxes hold the middle half, lines are medians")
+    count = f"{len(scored)} {'recording' if len(scored) == 1 else 'recordings'}"
+    figure.suptitle(f"{count}, a point for each; boxes hold the middle half, lines are medians")
     save(figure, picture)
 
 
-def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
-    after, before = (
-        [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
-        for of in ([s.values for s in scores], [s.before for s in scores])
-    )
-    groups = {"after": (after, BLUE, "o")}
-    if before:
-        groups = {"before": (before, ORANGE, "^")} | groups
-    for row, (values, colour, marker) in enumerate(reversed(groups.values())):
+def _draw_distribution(axis: Any, scores: Sequence[Score], groups: Sequence[str], name: str) -> None:
+    """Draw a row of points for each group, or two where what was before is known."""
+
+    def known(of: Iterable[Mapping[str, float | None]]) -> list[float]:
+        return [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
+
+    rows: list[tuple[str, list[float], str, str]] = []
+    for group in groups:
+        members = [score for score in scores if (score.group or "") == group]
+        label = shortened(group, GROUP_LETTERS)
+        if any(score.before for score in scores):
+            before = known(score.before for score in members)
+            rows.append((f"{label} before".strip(), before, ORANGE, "^"))
+        rows.append((f"{label} after".strip(), known(score.values for score in members), BLUE, "o"))
+    for row, (_, values, colour, marker) in enumerate(rows):
         if not values:
             continue
         axis.boxplot(
@@ -219,23 +234,22 @@ def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
         )  # fmt: skip
         spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(values))
         axis.plot(values, row + spread, marker, color=colour, ms=4, alpha=0.5, mew=0)
-    axis.set_yticks(range(len(groups)), list(reversed(groups)))
-    axis.set(ylim=(-0.6, len(groups) - 0.4), xlabel=METRICS[name].axis)
+    axis.set_yticks(range(len(rows)), [label for label, *_ in rows], fontfamily=families())
+    axis.set(ylim=(len(rows) - 0.4, -0.6), xlabel=METRICS[name].axis)
     axis.grid(axis="x", color="#dddddd", lw=0.6)
     axis.set_axisbelow(True)
+    after = known(score.values for score in scores)
     if not after:
         axis.text(0.5, 0.5, "undefined for every recording", transform=axis.transAxes, ha="center")
-
-
-def _plain(text: str) -> str:
-    """Write a file name as text: no mathematics, and question marks for bytes that are no UTF-8."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    elif len(after) < len(scores):
+        axis.set_title(f"known for {len(after)} of {len(scores)}", loc="left", fontsize="small")
 
 
 def save(figure: Any, picture: Path, mode: int = 0o666) -> None:
     """Write a figure in the format of the name's extension, PNG without one."""
     try:
-        with replacing(picture, mode) as temporary:
+        with replacing(picture, mode) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # letters that no font has are boxes
             figure.savefig(temporary, format=_format(picture))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)

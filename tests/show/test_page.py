@@ -122,8 +122,9 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(tmp_path, results)
 
 def test_the_table_shows_what_some_row_knows(tmp_path):
     rows = [full_row(tmp_path / "a.wav"), FileResult("b", "c", error="broken")]
-    headers = {"loudness in (LUFS)": "-23.4", "loudness out (LUFS)": "-16.1", "true peak (dBTP)": "-1.2",
-               "level range (dB)": "12.0", "PESQ-WB": "2.71", "STOI": "0.912", "SI-SDR (dB)": "13.5"}  # fmt: skip
+    headers = {"loudness in (LUFS)": "-23.4", "loudness out (LUFS)": "-16.1",
+               "true peak (dBTP)": "-1.2", "level range (dB)": "12.0", "PESQ-WB": "2.71",
+               "STOI": "0.912", "SI-SDR (dB)": "13.5"}  # fmt: skip
     write_report(rows, tmp_path / "r.html", identity_enhancer())
     text = (tmp_path / "r.html").read_text()
     for header, cell in headers.items():

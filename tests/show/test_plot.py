@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import importlib.util
 import os
 import pickle
@@ -29,6 +30,7 @@ from slimclean.show.comparison import compare, preview
 from slimclean.show.look import Look
 from slimclean.show.page import SHOWN
 from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
+from slimclean.show.title import families
 from slimclean.show.view import thumbnail, top_db
 
 needs_matplotlib = pytest.mark.skipif(
@@ -146,10 +148,15 @@ def test_few_pixels_keep_the_level_of_a_tone_and_of_noise(rate):
     assert for_pixels(seen.power, (4000, 1000)) == pytest.approx(seen.power)
 
 
+def preview_of(before, after=None, rate=16_000):
+    """Return what is seen of two waveforms [T], or of one that stayed as it was."""
+    both = (before, before if after is None else after)
+    return Comparison(*(spectrogram([x.astype(np.float32)[None]], rate) for x in both), np.zeros(0))
+
+
 def compared(before, after, rate, picture):
     """Draw two waveforms as before and after, and return the picture's pixels [H, W, 3]."""
-    shown = (spectrogram([x.astype(np.float32)[None]], rate) for x in (before, after))
-    plot_comparison(Comparison(*shown, np.zeros(0)), picture, picture)
+    plot_comparison(preview_of(before, after, rate), picture, picture)
     return require_matplotlib().image.imread(picture)[:, :, :3]
 
 
@@ -320,6 +327,58 @@ def test_distributions_are_drawn(tmp_path):
     scores[1].before = {"stoi": 0.8}
     plot_scores(scores, ["stoi", "snr_db", "lsd_db", "csig"], tmp_path / "s.png")
     assert png_size(tmp_path / "s.png")[0] == 1200
+
+
+def drawn(monkeypatch):
+    """Return a list that takes what is drawn from here on, as figures; nothing is written."""
+    figures = []
+    monkeypatch.setattr("slimclean.show.plot.save", lambda figure, *_: figures.append(figure))
+    return figures
+
+
+@needs_matplotlib
+def test_groups_have_rows_of_their_own(monkeypatch):
+    figures = drawn(monkeypatch)
+    scores = [
+        Score(f"{g}{k}", "scored", values={"stoi": 0.9}, group=g) for g in ("a$", "b\udcff") for k in range(3)
+    ]
+    scores[0].values["stoi"] = None
+    plot_scores(scores, ["stoi", "snr_db"], Path("s.png"))
+    axis = figures[0].axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [r"a\$ after", "b? after"]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in points] == [2, 3]
+    assert axis.get_title("left") == "known for 5 of 6"
+    assert figures[0].get_suptitle().startswith("6 recordings,")
+    scores[0].group = None
+    plot_scores(scores[:1], ["stoi"], Path("s.png"))
+    assert figures[1].get_suptitle().startswith("1 recording,")
+    assert [label.get_text() for label in figures[1].axes[0].get_yticklabels()] == ["after"]
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("name", ["begin $x$ " + "x" * 150 + " last.wav", "录音 采访 第一集" * 12 + ".wav"])
+def test_a_long_name_is_shortened_in_the_middle(monkeypatch, name):
+    figures = drawn(monkeypatch)
+    plot_comparison(preview_of(voice(0.1)), Path("p.png"), Path(name))
+    title = figures[0].get_suptitle().replace(r"\$", "$")
+    assert 20 < len(title) < len(name)
+    head, tail = title.split("\N{HORIZONTAL ELLIPSIS}")
+    assert name.startswith(head)
+    assert name.endswith(tail)
+    assert tail.endswith(".wav")
+
+
+@needs_matplotlib
+def test_fonts_for_other_scripts_are_those_that_are_installed(monkeypatch):
+    """Where none is, the usual ones."""
+    manager = importlib.import_module("matplotlib.font_manager").fontManager
+    usual = require_matplotlib().rcParams["font.family"]
+    monkeypatch.setattr(manager, "ttflist", manager.ttflist[:1])
+    assert families() == usual
+    for name in ("SimHei", "Noto Sans CJK SC", "Comic Sans"):
+        monkeypatch.setattr(manager, "ttflist", [*manager.ttflist, replace(manager.ttflist[0], name=name)])
+    assert families() == [*usual, "Noto Sans CJK SC", "SimHei"]
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path, weights):

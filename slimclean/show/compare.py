@@ -24,7 +24,7 @@ from slimclean.audio import AudioReader
 from slimclean.audio.atomic import replacing
 from slimclean.audio.mixdown import Mixdown
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.level import Level
+from slimclean.dsp.level import FLOOR_DBFS, Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
 from slimclean.dsp.resample import resample
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns, spectrogram
@@ -270,7 +270,7 @@ def _numbers(sides: Sequence[_Side]) -> Iterator[str]:
     """Rows of the table; what is not known or not finite is an empty cell."""
     rows = [
         ("Level (RMS)", "dBFS", [side.level.dbfs for side in sides]),
-        ("Softest tenth", "dBFS", [side.level.percentile_dbfs(10) for side in sides]),
+        ("Softest tenth", "dBFS", [_softest_dbfs(side.level) for side in sides]),
     ]
     loud = [side.loudness for side in sides if side.loudness is not None]
     if len(loud) == len(sides):
@@ -283,6 +283,12 @@ def _numbers(sides: Sequence[_Side]) -> Iterator[str]:
         cells = [f"{_number(value)} {unit}" for value in (before, after)]
         yield f"<tr><th scope='row'>{name}</th>"
         yield "".join(f"<td>{cell}</td>" for cell in (*cells, change)) + "</tr>\n"
+
+
+def _softest_dbfs(level: Level) -> float:
+    """Return the level of the softest tenth; -inf for silence, as other levels are."""
+    dbfs = level.percentile_dbfs(10)
+    return dbfs if dbfs > FLOOR_DBFS else -math.inf
 
 
 def _number(value: float, sign: str = "") -> str:

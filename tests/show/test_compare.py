@@ -58,6 +58,14 @@ def test_levels_of_silence_are_drawn_from_the_bottom_up(tmp_path):
     assert f"{minus}90 to {minus}80 dBFS" in (tmp_path / "p.html").read_text()
 
 
+def test_silence_has_no_level_in_any_row(tmp_path):
+    silence = Stretch(np.zeros((1, 16_000), np.float32), 16_000)
+    write_comparison(tmp_path / "p.html", "take.wav", silence, silence)
+    table = re.search(r"<tbody>(.*?)</tbody>", (tmp_path / "p.html").read_text(), re.DOTALL)[1]
+    assert "Softest tenth" in table
+    assert not re.findall(r">[^<]*\d[^<]*<", table)
+
+
 def test_short_stretches_have_clocks_that_move(tmp_path):
     """The clock is rewritten in every frame: nothing that is read out at each change."""
     x = Stretch(voice(0.05)[None], 16_000)

@@ -57,7 +57,7 @@ def test_labels_cover_neither_each_other_nor_points(monkeypatch):
     rows += [row("auto", 1000 * macs, *rest) | {"target_uf": uf} for uf, macs, *rest in routed]
     plot_curve(rows, Path("c.png"))
     figures[0].draw_without_rendering()
-    for axis in (figures[0].axes[0], figures[0].axes[2]):
+    for axis in figures[0].axes:  # in the middle one all are as good
         boxes = [label.get_window_extent() for label in axis.texts]
         assert len(boxes) == len(fixed) + len(routed)
         points = [axis.transData.transform(xy) for line in axis.lines for xy in line.get_xydata()]

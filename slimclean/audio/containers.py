@@ -21,7 +21,7 @@ class Container:
     marks: tuple[tuple[int, bytes], ...] = ()
     """Where a mark stands, and which, that tells it from all others whatever its name."""
     in_browsers: bool = False
-    """Whether browsers play it."""
+    """Whether browsers play it, with a codec that they have."""
     becomes: str | None = None
     """The extension of an output where it cannot be written itself."""
     muxer: str | None = None

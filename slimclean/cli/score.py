@@ -38,7 +38,7 @@ def score(
         typer.Option(help="Group the summary: level of a folder, 1 the outermost, or a CSV of file,group."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw how scores are distributed (needs matplotlib).")
+        Path | None, typer.Option(help="Draw how scores are distributed, by group (needs matplotlib).")
     ] = None,
     align: Annotated[
         bool, typer.Option("--align", help="Take the delay of each estimate out before scoring.")

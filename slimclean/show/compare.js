@@ -86,8 +86,9 @@ function choose(side, matched = state.matched) {
 }
 
 function clock(seconds) {
-  const tenths = Math.floor(seconds * 10 + 1e-6), minutes = Math.floor(tenths / 600);
-  return `${minutes}:${String(Math.floor(tenths / 10) % 60).padStart(2, "0")}.${tenths % 10}`;
+  const unit = 10 ** data.decimals, parts = Math.floor(seconds * unit + 1e-6), whole = Math.floor(parts / unit);
+  const rest = String(whole % 60).padStart(2, "0"), part = String(parts % unit).padStart(data.decimals, "0");
+  return `${Math.floor(whole / 60)}:${rest}.${part}`;
 }
 
 function show() {

@@ -24,15 +24,16 @@ from slimclean.audio import AudioReader
 from slimclean.audio.atomic import replacing
 from slimclean.audio.mixdown import Mixdown
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.level import Level
+from slimclean.dsp.level import FLOOR_DBFS, Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
 from slimclean.dsp.resample import resample
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns, spectrogram
 from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError, UsageError
 from slimclean.show.assets import asset, escaped
+from slimclean.show.clock import clock, decimals_of, scale, span
 from slimclean.show.comparison import LENGTHS_AGREE_S
 from slimclean.show.page import check_page
-from slimclean.show.view import removed, thumbnail, uf_timeline
+from slimclean.show.view import removed, thumbnail, top_db, uf_timeline
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
@@ -207,25 +208,27 @@ def _fields(stretch: Stretch, sides: Sequence[_Side], comparison: Comparison, ra
         for name, side, gain in zip(SIDES, sides, gains, strict=True)
     }
     levels, level_range = _levels(comparison)
+    decimals = max(1, decimals_of(seconds))  # of the clock that runs
     return {
         "style": asset("compare.css"),
         "script": asset("compare.js"),
-        "subtitle": f"{_clock(start_s)} to {_clock(start_s + seconds)}",
-        "length": _clock(seconds),
+        "subtitle": span(start_s, seconds),
+        "begin": clock(0, decimals),
+        "length": clock(seconds, decimals),
         "match_off": "" if matched else " disabled",
         "strips": "".join(_strips(sides, comparison)),
         "levels": levels,
         "level_range": level_range,
         "uf": _uf_lane(comparison),
-        "scale": "".join(f"<span>{_clock(start_s + seconds * part / 4)}</span>" for part in range(5)),
+        "scale": scale(start_s, seconds),
         "numbers": "".join(_numbers(sides)),
-        "data": json.dumps({"sample_rate": rate, "duration_s": seconds, **content}),
+        "data": json.dumps({"sample_rate": rate, "duration_s": seconds, "decimals": decimals, **content}),
     }
 
 
 def _strips(sides: Sequence[_Side], comparison: Comparison) -> Iterator[str]:
     shown = (comparison.before, comparison.after)
-    top = max(float(s.level_db.max()) for s in shown)
+    top = top_db(comparison)
     for name, side, seen in zip(SIDES, sides, shown, strict=True):
         loud = f"{_number(side.loud_db)} {'dBFS' if side.loudness is None else 'LUFS'}"
         yield f"<div class='lane' data-side='{name}'><div class='name'>{name.capitalize()} <br>"
@@ -266,7 +269,7 @@ def _numbers(sides: Sequence[_Side]) -> Iterator[str]:
     """Rows of the table; what is not known or not finite is an empty cell."""
     rows = [
         ("Level (RMS)", "dBFS", [side.level.dbfs for side in sides]),
-        ("Softest tenth", "dBFS", [side.level.percentile_dbfs(10) for side in sides]),
+        ("Softest tenth", "dBFS", [_softest_dbfs(side.level) for side in sides]),
     ]
     loud = [side.loudness for side in sides if side.loudness is not None]
     if len(loud) == len(sides):
@@ -281,13 +284,12 @@ def _numbers(sides: Sequence[_Side]) -> Iterator[str]:
         yield "".join(f"<td>{cell}</td>" for cell in (*cells, change)) + "</tr>\n"
 
 
+def _softest_dbfs(level: Level) -> float:
+    """Return the level of the softest tenth; -inf for silence, as other levels are."""
+    dbfs = level.percentile_dbfs(10)
+    return dbfs if dbfs > FLOOR_DBFS else -math.inf
+
+
 def _number(value: float, sign: str = "") -> str:
     """Return one decimal with a true minus; a dash for what is silent."""
     return f"{value:{sign}.1f}".replace("-", MINUS) if math.isfinite(value) else "\N{EN DASH}"
-
-
-def _clock(seconds: float) -> str:
-    """Write a time as 1:02:03.4 or 2:03.4."""
-    tenths = round(seconds * 10)
-    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600 / 10
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

@@ -10,7 +10,7 @@ import html
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from slimclean.batch.report import FileResult, totals
 from slimclean.errors import SlimcleanError, UsageError, reason
 from slimclean.show import player
 from slimclean.show.assets import asset, escaped
+from slimclean.show.clock import clock, decimals_of, scale, span
 from slimclean.show.comparison import compare_result
 from slimclean.show.view import Strip, View, view_of
 
@@ -31,11 +32,20 @@ SHOWN = 200
 
 
 class Column(NamedTuple):
-    """A column of the table: what its header says, and the value of a row, None for an empty cell."""
+    """A column of the table: what its header says, and the value of a row, None for an empty cell.
+
+    `when` says where it stands: always, where a row has a value, or where none such takes the room.
+    """
 
     header: str
     value: Callable[[FileResult], float | None]
     decimals: int
+    when: Literal["always", "known", "room"] = "always"
+
+    def known(self, result: FileResult) -> float | None:
+        """Return the value of a row, None too where it is no number."""
+        value = self.value(result)
+        return value if value is not None and np.isfinite(value) else None
 
 
 def _speed(result: FileResult) -> float | None:
@@ -52,13 +62,26 @@ def _change(result: FileResult) -> float | None:
 TABLE = (
     Column("length (s)", lambda r: r.duration_s, 1),
     Column("mean UF", lambda r: r.mean_uf, 3),
-    Column("MACs per sample", lambda r: r.macs_per_sample, 0),
+    Column("MACs per sample", lambda r: r.macs_per_sample, 0, "room"),
     Column("GMACs", lambda r: r.gmacs, 2),
     Column("speed (x real time)", _speed, 1),
     Column("level in (dBFS)", lambda r: r.level_in_dbfs, 1),
     Column("level change (dB)", _change, 1),
     Column("noise reduction (dB)", lambda r: r.noise_reduction_db, 1),
+    Column("level range (dB)", lambda r: r.level_range_db, 1, "known"),
+    Column("loudness in (LUFS)", lambda r: r.loudness_in_lufs, 1, "known"),
+    Column("loudness out (LUFS)", lambda r: r.loudness_out_lufs, 1, "known"),
+    Column("true peak (dBTP)", lambda r: r.true_peak_dbtp, 1, "known"),
+    Column("PESQ-WB", lambda r: r.pesq_wb, 2, "known"),
+    Column("STOI", lambda r: r.stoi, 3, "known"),
+    Column("SI-SDR (dB)", lambda r: r.si_sdr_db, 1, "known"),
 )
+
+
+def _columns(results: Sequence[FileResult]) -> list[Column]:
+    """Return the columns that the table of these rows has."""
+    known = {c for c in TABLE if c.when == "known" and any(c.known(r) is not None for r in results)}
+    return [c for c in TABLE if c.when == "always" or c in known or (c.when == "room" and not known)]
 
 
 def check_page(page: Path) -> None:
@@ -123,8 +146,10 @@ def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
     tiles: list[tuple[str, str]] = [
         (str(n), status) for status, n in total.counts.items() if n or status == "enhanced"
     ]
+    if warned := sum(bool(result.warnings) for result in results):
+        tiles.append((str(warned), "with warnings"))
     if total.audio_s:
-        tiles.append((_clock(total.audio_s), "of audio"))
+        tiles.append((clock(total.audio_s, decimals_of(total.audio_s)), "of audio"))
         if total.speed:
             tiles.append((f"{total.speed:.1f}x", "real time"))
         if total.mean_uf is not None:
@@ -135,7 +160,8 @@ def _tiles(results: Sequence[FileResult]) -> Iterator[str]:
 
 def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
     headers = [("recording", "text", ""), ("status", "text", " class='status'")]
-    headers += [(column.header, "number", "") for column in TABLE]
+    columns = _columns(results)
+    headers += [(column.header, "number", "") for column in columns]
     yield "<div class='scroll'><table class='sortable'>\n<thead><tr>"
     for name, kind, style in headers:
         yield f"<th scope='col' data-kind='{kind}'{style}><button type='button'>{name}</button></th>"
@@ -145,12 +171,14 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
         cell = f"<a href='#r{k}'>{name}</a>" if k in shown else name
         status = escaped(": ".join(filter(None, [result.status, result.error or result.warnings])))
         yield f"<tr><td data-value='{name}'>{cell}</td>"
-        yield f"<td class='status {escaped(result.status)}' data-value='{status}'>{status}</td>"
-        for column in TABLE:
-            value = column.value(result)
-            known = value is not None and np.isfinite(value)
-            text = f"{value:,.{column.decimals}f}" if known else ""
-            yield f"<td data-value='{value if known else ''}'>{text}</td>"
+        kind = "warned" if result.warnings and result.status != "failed" else result.status
+        yield f"<td class='status {escaped(kind)}' data-value='{status}'>{status}</td>"
+        for column in columns:
+            value = column.known(result)
+            if value is None:
+                yield "<td data-value=''></td>"
+            else:
+                yield f"<td data-value='{value}'>{value:,.{column.decimals}f}</td>"
         yield "</tr>\n"
     yield "</tbody></table></div>\n"
 
@@ -179,10 +207,13 @@ def _sound_rows(result: FileResult, view: View, page: Path) -> Iterator[str]:
         assert strip is not None
         yield f"<div class='row'><div class='name'>{name}<br><span class='soft'>0 to "
         yield f"{strip.top_khz:.3g} kHz</span></div>"
-        yield f"<img alt='spectrogram {name}' src='{strip.image}'>"
+        of = escaped(f"{name}: {result.file}")
+        yield f"<img alt='spectrogram {of}' src='{strip.image}'>"
         sound, what = _sound(name, file, result, strip, view.start_s, page)
-        player_ = f"<audio controls preload='none' src='{html.escape(sound)}'></audio>" if sound else ""
-        yield f"<div>{player_}<div class='soft'>{what}</div></div></div>\n"
+        yield "<div>"
+        if sound:
+            yield f"<audio controls preload='none' aria-label='{of}' src='{html.escape(sound)}'></audio>"
+        yield f"<div class='soft'>{what}</div></div></div>\n"
 
 
 def _sound(
@@ -201,28 +232,19 @@ def _sound(
     url = player.link(Path(file), page) if track is None else None  # browsers play the default track
     if url is not None:
         return url, "the whole recording, linked"
-    stop_s = min(start_s + player.EXCERPT_S, strip.duration_s)
-    what = f"{_clock(start_s)} to {_clock(stop_s)}, inside this page"
+    what = f"{span(start_s, min(player.EXCERPT_S, strip.duration_s - start_s))}, inside this page"
     return player.excerpt(Path(file), start_s, track), what
 
 
 def _uf_row(view: View) -> Iterator[str]:
     assert view.before is not None
-    scale = "".join(f"<span>{_clock(view.before.duration_s * part / 4)}</span>" for part in range(5))
+    marks = scale(0, view.before.duration_s)
     yield "<div class='row'><div class='name'>UF</div><div>"
     if view.mean_uf is None:
-        yield f"<div class='scale soft'>{scale}</div></div>"
+        yield f"<div class='scale soft'>{marks}</div></div>"
         yield "<div class='soft'>not known: enhanced in an earlier run</div>"
     else:
-        yield f"{view.uf_svg}<div class='scale soft'>{scale}</div></div>"
-        marks = ", ".join(f"{uf:g}" for uf in view.ufs)
-        yield f"<div class='soft'>mean {view.mean_uf:.3f} (line); marks at {marks}</div>"
+        yield f"{view.uf_svg}<div class='scale soft'>{marks}</div></div>"
+        lines = ", ".join(f"{uf:g}" for uf in view.ufs)
+        yield f"<div class='soft'>mean {view.mean_uf:.3f} (line); marks at {lines}</div>"
     yield "</div>\n"
-
-
-def _clock(seconds: float) -> str:
-    """Write a time as 1:02:03, 2:03 or, below ten seconds, 3.5 s."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -14,23 +14,50 @@ from urllib.parse import quote
 
 import numpy as np
 
-from slimclean.audio import AudioInfo, AudioReader, AudioWriter
+from slimclean.audio import AudioInfo, AudioReader, AudioWriter, probe
 from slimclean.audio.containers import BY_EXTENSION
 from slimclean.audio.encodings import MP3_RATES_HZ
 from slimclean.audio.mixdown import Mixdown
 from slimclean.dsp.resample import resample
+from slimclean.errors import AudioError
 
 EXCERPT_S = 10.0
+_WAVE = frozenset({"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW"})
+_FLAC = frozenset({"PCM_S8", "PCM_16", "PCM_24"})
+PLAYED = {
+    "WAV": _WAVE,
+    "WAVEX": _WAVE,
+    "RF64": _WAVE,
+    "FLAC": _FLAC,
+    "OGG": _FLAC | {"VORBIS", "OPUS"},
+    "MP3": frozenset({"MPEG_LAYER_III"}),
+    "MOV": frozenset({"aac", "mp3", "opus", "flac"}),
+    "MATROSKA": frozenset({"opus", "vorbis"}),
+}
+"""What browsers play: in each `AudioInfo.format` these codecs, or subtypes where libsndfile reads it."""
 
 
 def link(recording: Path, page: Path) -> str | None:
-    """Return the URL of `recording` relative to the page, or None where it is not to be linked."""
+    """Return the URL of `recording` relative to the page, or None where it is not to be linked.
+
+    Its content decides, since a name tells no codec: M4A may hold ALAC, and WAV ADPCM.
+    """
     folder, target = page.resolve().parent, recording.resolve()
     container = BY_EXTENSION.get(target.suffix.lower())
     if container is None or not container.in_browsers or folder not in target.parents:
         return None
+    if not _is_played(target):
+        return None
     # A name with a colon in it would read as a scheme without the "./".
     return "./" + quote(os.fsencode(target.relative_to(folder).as_posix()))
+
+
+def _is_played(recording: Path) -> bool:
+    try:
+        info = probe(recording)
+    except AudioError:  # which an excerpt tells in its own words
+        return False
+    return (info.codec or info.subtype) in PLAYED.get(info.format, ()) and info.endian != "BIG"
 
 
 def excerpt(recording: Path, start_s: float, track: int | None = None) -> str:

@@ -7,7 +7,8 @@ Okabe and Ito (2008) and matplotlib's perceptually uniform magma, which the colo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from slimclean.audio.atomic import replacing, shared_mode
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.spectrogram import SHOWN_DB, reduce_columns
+from slimclean.dsp.spectrogram import SHOWN_DB, decibels, for_pixels, reduce_columns
 from slimclean.errors import SlimcleanError, UsageError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
-from slimclean.show.view import View, removed
+from slimclean.show.title import families, set_title, shortened
+from slimclean.show.view import View, removed, top_db
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
 WIDTH_IN, DPI = 10.0, 120
 """1200 pixels wide."""
+PIXELS = (240, 960)
+"""A spectrogram gets a few more than these, height and width."""
+LOWEST_DBFS = -100.0
+"""The axis of levels goes no lower."""
 UF_COLUMNS = 1000
+GROUP_LETTERS = 24
+"""Of a group's name beside its points."""
 
 
 def require_matplotlib() -> Any:
@@ -59,7 +67,7 @@ def plot_comparison(comparison: Comparison, picture: Path, recording: Path) -> N
     _draw_levels(level, comparison, per_unit)
     _draw_uf(uf, comparison, per_unit)
     uf.set(xlabel=f"time ({unit})", xlim=(0, duration))
-    figure.suptitle(_plain(recording.name))
+    set_title(figure, recording.name)
     save(figure, picture, shared_mode([recording]))
 
 
@@ -74,20 +82,20 @@ def _time_axis(duration_s: float) -> tuple[float, str, float]:
 def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison, per_unit: float) -> None:
     shown = (comparison.before, comparison.after)
     colours = require_matplotlib().colormaps["magma"].resampled(SHOWN_DB // 2)  # steps of 2 dB: small files
-    top = max(float(s.level_db.max()) for s in shown)
+    top = top_db(comparison)
     top_khz = comparison.before.sample_rate / 2000
     for axis, spectrogram, name in zip(axes, shown, ("before", "after"), strict=True):
         bins, columns = spectrogram.power.shape
         bin_khz = spectrogram.sample_rate / 2000 / (bins - 1)
         image = axis.imshow(
-            spectrogram.level_db,
+            decibels(for_pixels(spectrogram.power, PIXELS)),
             origin="lower",
             aspect="auto",
             cmap=colours,
             vmin=top - SHOWN_DB,
             vmax=top,
             extent=(0, columns * spectrogram.column_s / per_unit, -bin_khz / 2, (bins - 0.5) * bin_khz),
-            interpolation_stage="data",
+            interpolation="nearest",  # any other averages decibels: a tone is lost among its neighbours
         )
         axis.set(ylabel="frequency (kHz)", ylim=(0, top_khz), facecolor="black")
         axis.set_title(name, loc="left", fontsize="medium")
@@ -97,24 +105,18 @@ def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison,
 def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
     from matplotlib.ticker import MultipleLocator
 
-    lines = {"before": (comparison.before, GREY), "after": (comparison.after, BLUE)}
-    for name, (spectrogram, colour) in lines.items():
-        axis.plot(spectrogram.times_s / per_unit, spectrogram.dbfs, color=colour, lw=1, label=name)
-    times = comparison.before.times_s
-    after = np.interp(times, comparison.after.times_s, comparison.after.dbfs)
-    gap = comparison.before.dbfs > after
-    axis.fill_between(
-        times / per_unit,
-        after,
-        comparison.before.dbfs,
-        where=gap,
-        color=ORANGE,
-        alpha=0.3,
-        lw=0,
-        label="removed",
-    )
     loudest = max(float(s.dbfs.max()) for s in (comparison.before, comparison.after))
-    axis.set(ylabel="level (dBFS)", ylim=(max(-100.0, loudest - SHOWN_DB), loudest + 3))
+    bottom = max(LOWEST_DBFS, loudest - SHOWN_DB)
+    top = max(loudest, LOWEST_DBFS + 20) + 3  # room for two marks
+    # What is softer runs along the bottom, as silence does.
+    before, after = (np.maximum(s.dbfs, bottom) for s in (comparison.before, comparison.after))
+    times, times_after = comparison.before.times_s / per_unit, comparison.after.times_s / per_unit
+    axis.plot(times, before, color=GREY, lw=1, label="before")
+    axis.plot(times_after, after, color=BLUE, lw=1, label="after")
+    after = np.interp(times, times_after, after)
+    removed_here = {"color": ORANGE, "alpha": 0.3, "lw": 0, "label": "removed"}
+    axis.fill_between(times, after, before, where=before > after, **removed_here)
+    axis.set(ylabel="level (dBFS)", ylim=(bottom - 2, top))
     axis.yaxis.set_major_locator(MultipleLocator(20))
     axis.grid(axis="y", color="#dddddd", lw=0.6)
     if text := removed(comparison):
@@ -188,30 +190,41 @@ def picture_names(files: Sequence[str], roots: Sequence[Path]) -> list[Path]:
 
 
 def plot_scores(scores: Sequence[Score], metrics: Sequence[str], picture: Path) -> None:
-    """Draw how each measure is distributed over the recordings, before and after where known."""
-    figure_class = require_matplotlib().figure.Figure
+    """Draw how each measure is distributed over the recordings, before and after, by group if any."""
+    scored = [score for score in scores if score.status == "scored"]
+    groups = sorted({score.group or "" for score in scored}) or [""]
+    sides = 2 if any(score.before for score in scored) else 1
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure = figure_class(figsize=(WIDTH_IN, 0.6 + 2.4 * rows), dpi=DPI, layout="constrained")
+    height_in = 0.6 + max(2.4, 0.7 + 0.3 * sides * len(groups)) * rows
+    figure = require_matplotlib().figure.Figure((WIDTH_IN, height_in), DPI, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis, name in zip(grid, metrics, strict=False):
-        _draw_distribution(axis, scores, name)
+    for number, (axis, name) in enumerate(zip(grid, metrics, strict=False)):
+        _draw_distribution(axis, scored, groups, name)
+        if len(groups) > 1 and number % columns:
+            axis.set_yticklabels([])  # those of the panel at the left hold
     for axis in grid[len(metrics) :]:
         axis.set_axis_off()
-    count = sum(score.status == "scored" for score in scores)
-    figure.suptitle(f"{count} recordings: every one a point; boxes hold the middle half, lines are medians")
+    count = f"{len(scored)} {'recording' if len(scored) == 1 else 'recordings'}"
+    figure.suptitle(f"{count}, a point for each; boxes hold the middle half, lines are medians")
     save(figure, picture)
 
 
-def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
-    after, before = (
-        [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
-        for of in ([s.values for s in scores], [s.before for s in scores])
-    )
-    groups = {"after": (after, BLUE, "o")}
-    if before:
-        groups = {"before": (before, ORANGE, "^")} | groups
-    for row, (values, colour, marker) in enumerate(reversed(groups.values())):
+def _draw_distribution(axis: Any, scores: Sequence[Score], groups: Sequence[str], name: str) -> None:
+    """Draw a row of points for each group, or two where what was before is known."""
+
+    def known(of: Iterable[Mapping[str, float | None]]) -> list[float]:
+        return [v for values in of if (v := values.get(name)) is not None and np.isfinite(v)]
+
+    rows: list[tuple[str, list[float], str, str]] = []
+    for group in groups:
+        members = [score for score in scores if (score.group or "") == group]
+        label = shortened(group, GROUP_LETTERS)
+        if any(score.before for score in scores):
+            before = known(score.before for score in members)
+            rows.append((f"{label} before".strip(), before, ORANGE, "^"))
+        rows.append((f"{label} after".strip(), known(score.values for score in members), BLUE, "o"))
+    for row, (_, values, colour, marker) in enumerate(rows):
         if not values:
             continue
         axis.boxplot(
@@ -221,23 +234,22 @@ def _draw_distribution(axis: Any, scores: Sequence[Score], name: str) -> None:
         )  # fmt: skip
         spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(values))
         axis.plot(values, row + spread, marker, color=colour, ms=4, alpha=0.5, mew=0)
-    axis.set_yticks(range(len(groups)), list(reversed(groups)))
-    axis.set(ylim=(-0.6, len(groups) - 0.4), xlabel=METRICS[name].axis)
+    axis.set_yticks(range(len(rows)), [label for label, *_ in rows], fontfamily=families())
+    axis.set(ylim=(len(rows) - 0.4, -0.6), xlabel=METRICS[name].axis)
     axis.grid(axis="x", color="#dddddd", lw=0.6)
     axis.set_axisbelow(True)
+    after = known(score.values for score in scores)
     if not after:
         axis.text(0.5, 0.5, "undefined for every recording", transform=axis.transAxes, ha="center")
-
-
-def _plain(text: str) -> str:
-    """Write a file name as text: no mathematics, and question marks for bytes that are no UTF-8."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    elif len(after) < len(scores):
+        axis.set_title(f"known for {len(after)} of {len(scores)}", loc="left", fontsize="small")
 
 
 def save(figure: Any, picture: Path, mode: int = 0o666) -> None:
     """Write a figure in the format of the name's extension, PNG without one."""
     try:
-        with replacing(picture, mode) as temporary:
+        with replacing(picture, mode) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # letters that no font has are boxes
             figure.savefig(temporary, format=_format(picture))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)

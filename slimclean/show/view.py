@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slimclean.batch.trace import Comparison
-from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns
+from slimclean.dsp.spectrogram import LOWEST_DB, SHOWN_DB, Spectrogram, reduce_columns
 from slimclean.show import player, png
 
 THUMBNAIL = (64, 640)
@@ -45,7 +45,7 @@ class View:
 
 def view_of(comparison: Comparison) -> View:
     """Reduce a comparison to what a page shows of it."""
-    top = max(float(s.level_db.max()) for s in (comparison.before, comparison.after))
+    top = top_db(comparison)
     before, after = (
         Strip(thumbnail(s, top), s.sample_rate / 2000, s.duration_s)
         for s in (comparison.before, comparison.after)
@@ -59,6 +59,12 @@ def view_of(comparison: Comparison) -> View:
         comparison.ufs,
         player.most_audible_s(comparison.after.dbfs, comparison.after.column_s),
     )
+
+
+def top_db(comparison: Comparison) -> float:
+    """Return the level of the brightest colour: that of the loudest there is, but silence stays dark."""
+    loudest = max(float(s.level_db.max()) for s in (comparison.before, comparison.after))
+    return max(loudest, LOWEST_DB + SHOWN_DB)  # no level lies lower than the darkest colour
 
 
 def removed(comparison: Comparison) -> str:

@@ -58,6 +58,26 @@ def test_levels_of_silence_are_drawn_from_the_bottom_up(tmp_path):
     assert f"{minus}90 to {minus}80 dBFS" in (tmp_path / "p.html").read_text()
 
 
+def test_silence_has_no_level_in_any_row(tmp_path):
+    silence = Stretch(np.zeros((1, 16_000), np.float32), 16_000)
+    write_comparison(tmp_path / "p.html", "take.wav", silence, silence)
+    table = re.search(r"<tbody>(.*?)</tbody>", (tmp_path / "p.html").read_text(), re.DOTALL)[1]
+    assert "Softest tenth" in table
+    assert not re.findall(r">[^<]*\d[^<]*<", table)
+
+
+def test_short_stretches_have_clocks_that_move(tmp_path):
+    """The clock is rewritten in every frame: nothing that is read out at each change."""
+    x = Stretch(voice(0.05)[None], 16_000)
+    write_comparison(tmp_path / "p.html", "x", x, x)
+    text = (tmp_path / "p.html").read_text()
+    assert '<span id="clock">0:00.000 / 0:00.050</span>' in text
+    assert data_of(tmp_path / "p.html")["decimals"] == 3
+    assert "<span>0:00.025</span>" in text
+    assert "<output" not in text
+    assert "aria-live" not in text
+
+
 def test_the_page_is_alone_and_escaped(tmp_path):
     title = f"{EVIL} <b> $x"
     write_comparison(tmp_path / "p.html", title, Stretch(voice(1)[None], 16_000), identity_enhancer())

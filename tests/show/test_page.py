@@ -6,6 +6,7 @@ import base64
 import html.parser
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,13 +27,17 @@ from slimclean import audio
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter
 from slimclean.batch.report_reading import read_report
+from slimclean.batch.trace import Comparison
 from slimclean.cli import app
+from slimclean.dsp.spectrogram import spectrogram
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import checkpoint
 from slimclean.scoring.tables import write_rows
 from slimclean.show import player, png
+from slimclean.show.clock import clock, scale, span
 from slimclean.show.comparison import compare
 from slimclean.show.page import write_report
+from slimclean.show.view import view_of
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -57,6 +62,18 @@ def results(tmp_path):
         result(page / "in" / "b.wav", page / "out" / EVIL, status="skipped", uf="", target_uf=None),
         FileResult("</td><script>alert(2)</script>", "y", error="broken <b>"),
     ]
+
+
+def full_row(file: Path, **values) -> FileResult:
+    """Return the row of a recording of a second, with a view and all that the table may show."""
+    seen = spectrogram([voice(1.0)[None]], 16_000)
+    known = {
+        "duration_s": 1.0, "mean_uf": 0.5, "gmacs": 1.0, "macs_per_sample": 54_321.0, "level_range_db": 12.0,
+        "loudness_in_lufs": -23.4, "loudness_out_lufs": -16.1, "true_peak_dbtp": -1.2, "pesq_wb": 2.71,
+        "stoi": 0.912, "si_sdr_db": 13.5, "view": view_of(Comparison(seen, seen, np.zeros(0))),
+    }  # fmt: skip
+    soundfile.write(file, voice(1.0), 16_000)
+    return result(file, file, **(known | values))
 
 
 class Elements(html.parser.HTMLParser):
@@ -101,6 +118,64 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(tmp_path, results)
     assert sum(source.startswith("data:audio") for tag, source in seen.sources if tag == "audio") == 1
     assert not re.findall(r"//|url\(|@import|fetch", re.sub(r"base64,[^']*", "", text))
     assert [p.name for p in page.parent.iterdir() if p.is_file()] == ["report.html"]
+
+
+def test_the_table_shows_what_some_row_knows(tmp_path):
+    rows = [full_row(tmp_path / "a.wav"), FileResult("b", "c", error="broken")]
+    headers = {"loudness in (LUFS)": "-23.4", "loudness out (LUFS)": "-16.1",
+               "true peak (dBTP)": "-1.2", "level range (dB)": "12.0", "PESQ-WB": "2.71",
+               "STOI": "0.912", "SI-SDR (dB)": "13.5"}  # fmt: skip
+    write_report(rows, tmp_path / "r.html", identity_enhancer())
+    text = (tmp_path / "r.html").read_text()
+    for header, cell in headers.items():
+        assert f">{header}<" in text
+        assert f">{cell}</td>" in text
+    assert "MACs per sample" not in text
+    plain = FileResult("a", "b", "failed", macs_per_sample=54_321.0)
+    write_report([plain], tmp_path / "r.html", identity_enhancer())
+    text = (tmp_path / "r.html").read_text()
+    assert not [header for header in headers if header in text]
+    assert "54,321" in text
+
+
+def test_warnings_are_counted_and_have_a_colour(tmp_path):
+    rows = [full_row(tmp_path / "a.wav", warnings="clips <b>"), full_row(tmp_path / "b.wav")]
+    write_report(rows, tmp_path / "r.html", identity_enhancer())
+    text = (tmp_path / "r.html").read_text()
+    assert "<li><b>1</b>with warnings</li>" in text
+    assert text.count("class='status warned'") == text.count("class='status enhanced'") == 1
+    assert ".warned {" in text
+    write_report(rows[1:], tmp_path / "r.html", identity_enhancer())
+    assert "with warnings" not in (tmp_path / "r.html").read_text()
+
+
+def test_players_and_pictures_are_named_for_those_who_cannot_see(tmp_path):
+    row = full_row(tmp_path / "it's <a>.wav")
+    row.output = str(tmp_path / "b.wav")
+    soundfile.write(row.output, voice(1.0), 16_000)
+    write_report([row], tmp_path / "r.html", identity_enhancer())
+    text = (tmp_path / "r.html").read_text()
+    for side in ("before", "after"):
+        name = html.escape(f"{side}: {row.file}")
+        assert f"<img alt='spectrogram {name}'" in text
+        assert f"<audio controls preload='none' aria-label='{name}'" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "marks"),
+    [(0.05, ["0:00.000", "0:00.012", "0:00.025", "0:00.038", "0:00.050"]),
+     (1.0, ["0:00.00", "0:00.25", "0:00.50", "0:00.75", "0:01.00"]),
+     (10.0, ["0:00.0", "0:02.5", "0:05.0", "0:07.5", "0:10.0"]),
+     (7200.0, ["0:00", "30:00", "1:00:00", "1:30:00", "2:00:00"]), (0.0, ["0:00.0"] * 5)],
+)  # fmt: skip
+def test_marks_of_time_are_told_apart(seconds, marks):
+    assert re.findall(r"<span>(.*?)</span>", scale(0, seconds)) == marks
+
+
+def test_times_have_the_decimals_that_they_need():
+    assert span(59.96, 0.05) == "0:59.960 to 1:00.010"
+    assert span(3599.7, 10.0) == "1:00:00 to 1:00:10"
+    assert clock(3599.96, 1) == "1:00:00.0"
 
 
 def test_players_and_pictures_are_of_the_track_that_was_enhanced(tmp_path, weights):
@@ -194,6 +269,7 @@ def test_names_that_are_no_text(tmp_path):
     name = b"\xff.wav".decode("utf-8", "surrogateescape")
     write_report([FileResult(name, name)], tmp_path / "r.html", identity_enhancer())
     assert ">?.wav<" in (tmp_path / "r.html").read_text()
+    soundfile.write(os.fsencode(tmp_path / name), voice(0.1), 16_000)
     assert player.link(tmp_path / name, tmp_path / "r.html") == "./%FF.wav"
 
 
@@ -355,9 +431,31 @@ def test_the_excerpt_is_where_the_sound_is():
 
 def test_links_stay_in_the_pages_folder(tmp_path):
     page = tmp_path / "p" / "r.html"
+    (tmp_path / "p" / "s").mkdir(parents=True)
+    for path in ("p/s/x#?%:.wav", "p/x.aiff", "x.wav"):
+        soundfile.write(tmp_path / path, voice(0.1), 16_000)
     assert player.link(tmp_path / "p" / "s" / "x#?%:.wav", page) == "./s/x%23%3F%25%3A.wav"
     assert player.link(tmp_path / "p" / "x.aiff", page) is None
     assert player.link(tmp_path / "x.wav", page) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "plays"),
+    [("WAV", "PCM_16", True), ("WAV", "FLOAT", True), ("WAV", "ULAW", True), ("WAVEX", "PCM_24", True),
+     ("RF64", "PCM_16", True), ("OGG", "VORBIS", True), ("FLAC", "PCM_24", True), ("WAV", "DOUBLE", False),
+     ("WAV", "IMA_ADPCM", False), ("WAV", "MS_ADPCM", False), ("WAV", "GSM610", False),
+     ("AIFF", "PCM_16", False), ("W64", "PCM_16", False)],
+)  # fmt: skip
+def test_what_browsers_cannot_play_is_embedded_whatever_its_name(tmp_path, form, subtype, plays):
+    soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000, subtype, format=form)
+    assert player.link(tmp_path / "a.wav", tmp_path / "r.html") == ("./a.wav" if plays else None)
+
+
+@pytest.mark.parametrize(("codec", "plays"), [("aac", True), ("alac", False), ("ac3", False)])
+def test_of_mp4_the_codec_decides(tmp_path, codec, plays):
+    make_film(tmp_path / "a.mp4", codec, voice(0.5, 48_000)[None], picture=False)
+    (tmp_path / "a.mp4").rename(tmp_path / "a.m4a")
+    assert player.link(tmp_path / "a.m4a", tmp_path / "r.html") == ("./a.m4a" if plays else None)
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])
@@ -410,14 +508,36 @@ def test_a_browser_sorts_the_table_and_plays_the_sound(tmp_path, results):
         document.querySelector("th[aria-sort]").ariaSort]); });
     </script></body>"""
     page.write_text(page.read_text().replace("</body>", check))
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout)
-    assert found, done.stderr[-2000:]
-    assert found[1] == (
+    found, log = opened(page)
+    assert found == (
         '["0.5|2.0|10.0|","10.0|2.0|0.5|",["0.5","0.5","0.5","0.5","0.5","0.5"],6,true,"descending"]'
     )
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in log
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+@pytest.mark.parametrize("printed", [False, True])
+def test_the_page_is_no_wider_than_its_window_and_on_paper_neither_is_its_table(tmp_path, printed):
+    page = tmp_path / "r.html"
+    write_report([full_row(tmp_path / f"{'x' * 200}.wav")], page, identity_enhancer())
+    text = page.read_text().replace("@media print", "@media all") if printed else page.read_text()
+    measure = (
+        "[document.documentElement.scrollWidth, document.querySelector('.scroll').scrollWidth, innerWidth]"
+    )
+    script = "<pre id='result'></pre><script>document.querySelector('#result').textContent = JSON.stringify("
+    page.write_text(text.replace("</body>", f"{script}{measure})</script></body>"))
+    width, table, window = json.loads(opened(page, "--window-size=700,900")[0])
+    assert width <= window
+    assert (table > window) != printed
+
+
+def opened(page, *options):
+    """Return what a script writes into the element `result` of a page, and the browser's log."""
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={page.parent / 'profile'}",
+        "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", *options, page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    found = re.search(r"""<pre id=["']result["']>(.*?)</pre>""", done.stdout)
+    assert found, done.stderr[-2000:]
+    return found[1], done.stderr

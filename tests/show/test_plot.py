@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import importlib
 import importlib.util
 import os
 import pickle
@@ -18,8 +20,9 @@ from conftest import SMALL, identity_enhancer, run, voice
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.report import FileResult
 from slimclean.batch.task import Task
+from slimclean.batch.trace import Comparison
 from slimclean.cli import reports
-from slimclean.dsp.spectrogram import COLUMNS, reduce_columns, spectrogram
+from slimclean.dsp.spectrogram import COLUMNS, for_pixels, reduce_columns, spectrogram
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError
 from slimclean.scoring.pairs import Score
@@ -27,6 +30,8 @@ from slimclean.show.comparison import compare, preview
 from slimclean.show.look import Look
 from slimclean.show.page import SHOWN
 from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
+from slimclean.show.title import families
+from slimclean.show.view import thumbnail, top_db
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
@@ -124,6 +129,58 @@ def test_removed_is_the_fall_of_the_level(tmp_path):
     soundfile.write(tmp_path / "c.wav", np.zeros(32_000), 16_000)
     with pytest.raises(AudioError, match=r"1\.0 s and .*c\.wav 2\.0 s"):
         compare(tmp_path / "a.wav", tmp_path / "c.wav", identity_enhancer(0.5))
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000, 192_000])
+def test_few_pixels_keep_the_level_of_a_tone_and_of_noise(rate):
+    """Noise rises by the loudest of n bins against their mean, which is the n-th harmonic number."""
+    rng = np.random.default_rng(0)
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
+    seen = spectrogram([(tone + 0.01 * rng.normal(size=rate)).astype(np.float32)[None]], rate)
+    few = for_pixels(seen.power, (100, 60))
+    assert few.shape == (100, 60)
+    assert 10 * np.log10(few[:, 5:-5].max(axis=0)) == pytest.approx(-6.02, abs=0.3)
+    noise, bins = slice(len(few) // 4, None), -(-len(seen.power) // 100)
+    rise = few[noise].mean() / seen.power[len(seen.power) // 4 :].mean()
+    assert 1 <= rise < sum(1 / k for k in range(1, bins + 1))
+    stripes = few[noise].mean(axis=1)
+    assert stripes.max() < 2 * stripes.min()
+    assert for_pixels(seen.power, (4000, 1000)) == pytest.approx(seen.power)
+
+
+def preview_of(before, after=None, rate=16_000):
+    """Return what is seen of two waveforms [T], or of one that stayed as it was."""
+    both = (before, before if after is None else after)
+    return Comparison(*(spectrogram([x.astype(np.float32)[None]], rate) for x in both), np.zeros(0))
+
+
+def compared(before, after, rate, picture):
+    """Draw two waveforms as before and after, and return the picture's pixels [H, W, 3]."""
+    plot_comparison(preview_of(before, after, rate), picture, picture)
+    return require_matplotlib().image.imread(picture)[:, :, :3]
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("rate", [16_000, 96_000])
+def test_a_tone_has_the_brightest_colour_in_the_picture(tmp_path, rate):
+    tone = 0.5 * np.sin(2 * np.pi * 3210 * np.arange(rate) / rate)
+    pixels = compared(tone, 0 * tone, rate, tmp_path / "p.png")
+    brightest = require_matplotlib().colormaps["magma"](1.0)[:3]
+    found = np.abs(pixels[60:300, 300:900] - brightest).max(axis=2) < 0.05
+    assert found.any(axis=0).mean() > 0.95
+
+
+@needs_matplotlib
+def test_silence_is_dark_with_a_curve_at_the_bottom(tmp_path):
+    silence = np.zeros(16_000)
+    pixels = compared(silence, silence, 16_000, tmp_path / "p.png")
+    assert pixels[65:295, 300:900].max() < 0.1
+    blue = np.abs(pixels[640:770, 300:900] - [0, 0x72 / 255, 0xB2 / 255]).max(axis=2) < 0.3
+    assert blue.any(axis=0).all()
+    seen = spectrogram([silence.astype(np.float32)[None]], 16_000)
+    image = base64.b64decode(thumbnail(seen, top_db(Comparison(seen, seen, np.zeros(0)))).split(",")[1])
+    (tmp_path / "t.png").write_bytes(image)
+    assert require_matplotlib().image.imread(tmp_path / "t.png").max(axis=(0, 1))[:3].max() < 0.1
 
 
 @needs_matplotlib
@@ -291,6 +348,58 @@ def test_distributions_are_drawn(tmp_path):
     scores[1].before = {"stoi": 0.8}
     plot_scores(scores, ["stoi", "snr_db", "lsd_db", "csig"], tmp_path / "s.png")
     assert png_size(tmp_path / "s.png")[0] == 1200
+
+
+def drawn(monkeypatch):
+    """Return a list that takes what is drawn from here on, as figures; nothing is written."""
+    figures = []
+    monkeypatch.setattr("slimclean.show.plot.save", lambda figure, *_: figures.append(figure))
+    return figures
+
+
+@needs_matplotlib
+def test_groups_have_rows_of_their_own(monkeypatch):
+    figures = drawn(monkeypatch)
+    scores = [
+        Score(f"{g}{k}", "scored", values={"stoi": 0.9}, group=g) for g in ("a$", "b\udcff") for k in range(3)
+    ]
+    scores[0].values["stoi"] = None
+    plot_scores(scores, ["stoi", "snr_db"], Path("s.png"))
+    axis = figures[0].axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [r"a\$ after", "b? after"]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in points] == [2, 3]
+    assert axis.get_title("left") == "known for 5 of 6"
+    assert figures[0].get_suptitle().startswith("6 recordings,")
+    scores[0].group = None
+    plot_scores(scores[:1], ["stoi"], Path("s.png"))
+    assert figures[1].get_suptitle().startswith("1 recording,")
+    assert [label.get_text() for label in figures[1].axes[0].get_yticklabels()] == ["after"]
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("name", ["begin $x$ " + "x" * 150 + " last.wav", "录音 采访 第一集" * 12 + ".wav"])
+def test_a_long_name_is_shortened_in_the_middle(monkeypatch, name):
+    figures = drawn(monkeypatch)
+    plot_comparison(preview_of(voice(0.1)), Path("p.png"), Path(name))
+    title = figures[0].get_suptitle().replace(r"\$", "$")
+    assert 20 < len(title) < len(name)
+    head, tail = title.split("\N{HORIZONTAL ELLIPSIS}")
+    assert name.startswith(head)
+    assert name.endswith(tail)
+    assert tail.endswith(".wav")
+
+
+@needs_matplotlib
+def test_fonts_for_other_scripts_are_those_that_are_installed(monkeypatch):
+    """Where none is, the usual ones."""
+    manager = importlib.import_module("matplotlib.font_manager").fontManager
+    usual = require_matplotlib().rcParams["font.family"]
+    monkeypatch.setattr(manager, "ttflist", manager.ttflist[:1])
+    assert families() == usual
+    for name in ("SimHei", "Noto Sans CJK SC", "Comic Sans"):
+        monkeypatch.setattr(manager, "ttflist", [*manager.ttflist, replace(manager.ttflist[0], name=name)])
+    assert families() == [*usual, "Noto Sans CJK SC", "SimHei"]
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path, weights):

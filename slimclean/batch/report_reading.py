@@ -82,7 +82,11 @@ def _delimiter(text: str) -> str:
 
 
 def _csv_rows(text: str, delimiter: str) -> tuple[list[str], list[Row]]:
-    lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(line)]
+    usual = csv.field_size_limit(LARGEST_FILE)  # a recording may have many warnings
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(line)]
+    finally:
+        csv.field_size_limit(usual)
     columns = lines[0] if lines else []
     lines = lines[:1] + [line for line in lines[1:] if line != columns]  # of several, one behind the other
     if lines and (missing := [name for name in _NEEDED if name not in columns]):
@@ -125,9 +129,6 @@ def _number(cell: Any) -> float | None:
         return float(cell.replace(",", ".") if isinstance(cell, str) else cell)
     except ValueError as error:
         raise ValueError(f"{cell!r} is no number") from error
-
-
-csv.field_size_limit(LARGEST_FILE)  # a recording may have many warnings
 
 
 def csv_line(cells: Iterable[object]) -> str:

@@ -94,7 +94,7 @@ def one_line(text: str, kept: Container[str] = "") -> str:
 def show(text: str, file: TextIO | None = None) -> None:
     """Print lines to stdout, or `file`, with a ? for each character that its encoding lacks."""
     encoding = (file or sys.stdout).encoding or "utf-8"
-    text = "\n".join(map(one_line, text.split("\n")))
+    text = "\n".join(one_line(line, RAW_BYTES) for line in text.split("\n"))
     print(text.encode(encoding, "replace").decode(encoding), file=file)
 
 

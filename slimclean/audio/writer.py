@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -148,8 +148,11 @@ class AudioWriter:
                     samples = to_ogg(samples, self.info.subtype)
                 self._sink.write(samples)
 
-    def commit(self, mtime_ns: int | None = None) -> None:
-        """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
+    def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
+        """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time.
+
+        `check` is called right before the renaming, which it may stop by raising.
+        """
         if self.samples == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
@@ -162,7 +165,7 @@ class AudioWriter:
                 stored = replace(self.info, samples=self.samples)
                 self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
-            self._whole.commit(mtime_ns)
+            self._whole.commit(mtime_ns, check)
         if isinstance(self._sink, film.Film):
             self.warnings += self._sink.warnings
         elif self._source is not None and _is_foreign(self._source) and tracks.has_picture(self._source):

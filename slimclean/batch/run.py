@@ -235,7 +235,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     with needs("`scheduler` needs Dask", "dask"):
         from distributed import Client
 
-    class PromptClient(Client):  # type: ignore[misc]
+    class PromptClient(Client):
         """A client whose own time limit leaves out the reading of what a scheduler says first."""
 
         def start(self, **options: Any) -> None:

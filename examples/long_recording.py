@@ -9,7 +9,6 @@ Writes the looped recording to a temporary folder: 230 MB for two hours.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +20,15 @@ from slimclean import Enhancer, audio, enhance_paths
 from slimclean.scoring.metrics import si_sdr
 
 RATE = 16_000
+
+
+def peak() -> str:
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
 
 
 def main(clean_path: Path, noisy_path: Path, hours: float, uf: str, model: str | None) -> None:
@@ -35,9 +43,7 @@ def main(clean_path: Path, noisy_path: Path, hours: float, uf: str, model: str |
         (result,) = enhance_paths([long], out, enhancer)
         if result.status != "enhanced":
             sys.exit(result.error)
-        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        speed = f"{result.duration_s / 60:.1f} minutes at {1 / result.rtf:.1f}x real time"
-        print(f"{speed}, peak memory {peak_gb:.2f} GB")
+        print(f"{result.duration_s / 60:.1f} minutes at {1 / result.rtf:.1f}x real time{peak()}")
         for minute in range(10, int(result.duration_s // 60), 10):
             first = round(minute * 60 * RATE / len(noisy))  # the repetitions of about a minute
             count = max(1, round(60 * RATE / len(noisy)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -68,3 +69,17 @@ def test_lines_are_readable(path):
     long = [line for line in lines if len(line) > 120 and (path.parent == ROOT or not line.startswith("|"))]
     assert long == []
     assert path.name != "README.md" or len(lines) <= 220
+
+
+POSIX_ONLY = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "SIGHUP", "SIGKILL"}
+
+
+@pytest.mark.parametrize("folder", ["tests", "examples"])
+def test_modules_import_on_windows(folder):
+    """What POSIX alone has is named in functions that ask for it, not where a module is imported."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            early = [statement] if isinstance(statement, ast.Import | ast.ImportFrom | ast.Assign) else []
+            for part in (*early, *getattr(statement, "decorator_list", ())):
+                names = {getattr(node, "attr", None) or getattr(node, "name", None) for node in ast.walk(part)}
+                assert not names & POSIX_ONLY, f"{path}:{part.lineno}"

@@ -17,7 +17,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -75,8 +75,11 @@ class AtomicFile:
             self.__exit__(None, None, None)
             raise
 
-    def commit(self, mtime_ns: int | None = None) -> None:
-        """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime_ns`."""
+    def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
+        """Flush `temporary` to the disk and rename it over `path`, on request with the time `mtime_ns`.
+
+        `check` is called right before: what it raises leaves `path` as it was.
+        """
         if self._direct:
             return
         self._lock_again()
@@ -86,6 +89,7 @@ class AtomicFile:
         _sync(self.temporary)
         if os.name != "posix":
             self._release()  # there, what is open is not renamed
+        check()
         self.temporary.replace(self.path)
         if os.name == "posix":
             with contextlib.suppress(OSError):  # network shares refuse it, and the file is there

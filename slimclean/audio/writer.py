@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -140,8 +140,11 @@ class AudioWriter:
                 samples = numbered(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
                 self._sink.write(samples if self._scale == 1 else samples / self._scale)
 
-    def commit(self, mtime_ns: int | None = None) -> None:
-        """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time."""
+    def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
+        """Flush, re-open to check that everything arrived, and rename over `path`; maybe set its time.
+
+        `check` is called right before the renaming, which it may stop by raising.
+        """
         if self.samples == 0 and (self.info.format in MUXERS or codec_of(self.info.format, self.info.subtype)):
             raise AudioError(f"holds no sound, which {self.info.format} cannot store; set `extension` wav")
         with self._errors():
@@ -151,7 +154,7 @@ class AudioWriter:
                 stored = replace(self.info, samples=self.samples)
                 self.warnings += tags.keep(self._source, self._whole.temporary, stored, film=self._is_film)
                 self._check()  # whatever a library did to the file for the sake of its tags
-            self._whole.commit(mtime_ns)
+            self._whole.commit(mtime_ns, check)
         self.warnings += self._sink.warnings
         source = self._source
         if self.info.format not in MUXERS and source and _is_foreign(source) and tracks.has_picture(source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 from pathlib import Path
 from typing import BinaryIO
@@ -12,17 +13,29 @@ from slimclean.audio.names import OUTPUT_SUFFIX
 from slimclean.batch.task import STREAM
 from slimclean.errors import UsageError
 
+MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+"""With which PowerShell begins a text. That of UTF-8 says nothing new."""
+
 
 def read_list(path: Path, stream: BinaryIO) -> list[Path]:
     """Read the paths that the list `path` names, or that in `stream` for `-`; see `parse_list`.
 
-    Bytes that are no UTF-8 survive. Raises `UsageError` for a list that cannot be read or is empty.
+    It is UTF-8, of which bytes that are none survive, or UTF-16 where its byte-order mark says so. Raises
+    `UsageError` for a list that cannot be read or is empty.
     """
     try:
         data = stream.read() if path == STREAM else path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    return parse_list(path, data.decode("utf-8", "surrogateescape"))
+    return parse_list(path, _decoded(path, data))
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not {encoding.upper()}, as its first bytes say") from error
 
 
 def parse_list(path: Path, text: str) -> list[Path]:
@@ -31,10 +44,11 @@ def parse_list(path: Path, text: str) -> list[Path]:
     A line that begins with # is a comment, unless something of that name exists. Lines end in LF or CRLF alone:
     the other characters at which `str.splitlines` splits may be part of a name. Raises `UsageError` for none.
     """
+    text = text.removeprefix("\ufeff")  # a byte-order mark
     if "\0" in text:
         lines = text.split("\0")
     else:
-        lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+        lines = [line.removesuffix("\r") for line in text.split("\n")]
         lines = [line for line in lines if not line.startswith("#") or exists(Path(line))]
     found = [Path(line) for line in lines if line.strip()]
     if not found:

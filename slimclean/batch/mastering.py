@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Protocol
@@ -57,7 +57,7 @@ class Writer(Protocol):
 
     def write(self, block: np.ndarray) -> None: ...
 
-    def commit(self, mtime_ns: int | None = None) -> None: ...
+    def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = ...) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,14 @@ class MasteredWriter:
         self._spool.write(block)
         self._meter.add(block)
 
-    def commit(self, mtime_ns: int | None = None) -> None:
+    def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
         """Write everything into the writer behind this one, and commit that."""
         before = self._meter.finish()
         if self._hold is not None:
             self.mastered = Held(before)
         else:
             self.mastered = master(self._spool, before, self._writer, self._form)
-            self._writer.commit(mtime_ns)
+            self._writer.commit(mtime_ns, check)
 
     def __enter__(self) -> MasteredWriter:
         return self

@@ -15,17 +15,18 @@ from slimclean.audio.av.film import kept_track
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, sink_for, tell_encoded
 from slimclean.batch.report import FileResult
-from slimclean.batch.task import Task
+from slimclean.batch.task import State, Task
 from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import LoudnessMeter
 from slimclean.dsp.passages import Passages
 from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
-from slimclean.errors import reason
+from slimclean.errors import AudioError, reason
 
 Progress = Callable[[float], None]
 """Told how many seconds of audio were just done."""
+CHANGED = "changed while it was cleaned"
 
 
 class CallerError(Exception):
@@ -34,6 +35,23 @@ class CallerError(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+class Watched:
+    """Looks at a source when its output is about to be put into its place: is it as it was when `opened`?
+
+    Raises `AudioError` where an output would replace what it was not made from; elsewhere there is a `remark`.
+    """
+
+    def __init__(self, task: Task, opened: State) -> None:
+        self._task, self._opened = task, opened
+        self.remark = ""
+
+    def __call__(self) -> None:
+        if self._task.state() != self._opened:
+            if self._task.replaces_source:
+                raise AudioError(CHANGED)
+            self.remark = CHANGED
 
 
 class Account:
@@ -175,24 +193,24 @@ def _enhance_into(
 ) -> Trace | None:
     """Enhance the recording of `task` in one pass, fill in its row, and return what a picture needs of it."""
     mtime_ns = task.source.stat().st_mtime_ns if form.keep_mtime else None
-    with AudioReader(task.source, form.track) as reader:
-        info = reader.info
-        account = Account(result, info, form, traced=traced)
-        stored = audio.plan_output(info, task.source, task.destination, form)
-        result.track, result.output_track = form.track, kept_track(stored, task.source)
-        with (
-            AudioWriter(task.destination, stored, task.source) as writer,
-            sink_for(writer, task.destination, stored, form) as sink,
-        ):
+    watched = Watched(task, task.state())
+    with contextlib.ExitStack() as outputs:
+        with AudioReader(task.source, form.track) as reader:
+            info = reader.info
+            account = Account(result, info, form, traced=traced)
+            stored = audio.plan_output(info, task.source, task.destination, form)
+            result.track, result.output_track = form.track, kept_track(stored, task.source)
+            writer = outputs.enter_context(AudioWriter(task.destination, stored, task.source))
+            sink = outputs.enter_context(sink_for(writer, task.destination, stored, form))
             enhanced = account.enhanced(reader.read_blocks(mono=form.mono), enhancer, progress)
             for out in resample_blocks(enhanced, info.sample_rate, stored.sample_rate):
                 sink.write(out)
-            account.tell(enhancer)  # what could go wrong goes wrong before the output is there
-            sink.commit(mtime_ns)
-            result.status = "enhanced"
-        remarks = reader.warnings
+        account.tell(enhancer)  # what could go wrong goes wrong before the output is there
+        sink.commit(mtime_ns, watched)  # the source is closed: Windows renames nothing over what is open
+        result.status = "enhanced"
     result.clipped_samples = writer.clipped
-    result.remark(*remarks, *account.warnings(writer.clipped), *form.remarks(stored), *writer.warnings)
+    result.remark(watched.remark, *reader.warnings)
+    result.remark(*account.warnings(writer.clipped), *form.remarks(stored), *writer.warnings)
     if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
         tell_encoded(result, task.destination, stored, form)

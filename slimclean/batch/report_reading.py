@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -71,9 +72,17 @@ def load(path: Path, *, exported: bool = False) -> tuple[list[str], list[Row]]:
     for row in rows:
         if missing := [name for name in _NEEDED if name not in row]:
             raise ValueError(f"no column {missing[0]}")
-        if "\0" in f"{row['file']}{row['output']}":
-            raise ValueError("a name with a NUL")
+        if wrong := [name for name in ("file", "output") if not _may_be_a_name(str(row[name]))]:
+            raise ValueError(f"{wrong[0]} is {str(row[wrong[0]])[:80]!r}, which is no name")
     return columns, list({(str(row["file"]), str(row["output"])): row for row in rows}.values())
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Tell whether a file could be called so: JSON can hold a NUL, and half a character."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _delimiter(text: str) -> str:

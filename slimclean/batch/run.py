@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from slimclean.batch.task import Task
 from slimclean.batch.together import Work, enhance_together
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError, UsageError, needs, reason
+from slimclean.errors import SlimcleanError, UsageError, needs, reason, told
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
@@ -177,8 +178,12 @@ def _check_travels(enhancer: Enhancer) -> None:
 
 def _parallel(work: Mapping[Task, Work], jobs: int) -> Generator[tuple[Task, FileResult], None, None]:
     calls = (delayed(_do)(task, _anywhere(task), do) for task, do in list(work.items()))
+    jobs = min(jobs, max(2, len(work)))  # joblib takes 1 for this process, which no recording may end
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="2 * n_jobs", return_as="generator_unordered")
-    results: Generator[tuple[Task, FileResult], None, None] = pool(calls)
+    try:
+        results: Generator[tuple[Task, FileResult], None, None] = pool(calls)
+    except TimeoutError as error:
+        raise SlimcleanError(f"the Dask scheduler has no workers; none came within {CONNECT_S:g} s") from error
     return results
 
 
@@ -236,9 +241,16 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
         return
     with needs("`scheduler` needs Dask", "dask"):
         from distributed import Client
+
+    class PromptClient(Client):
+        """A client whose own time limit leaves out the reading of what a scheduler says first."""
+
+        def start(self, **options: Any) -> None:
+            super().start(callback_timeout=CONNECT_S, **options)  # type: ignore[no-untyped-call]
+
     try:
-        client = Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({error})") from error
-    with client, parallel_config("dask"):
+        client = PromptClient(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
+        raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({told(error)})") from error
+    with client, parallel_config("dask", wait_for_workers_timeout=CONNECT_S):
         yield

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 STREAM = Path("-")
 """Standard input as a source, standard output as a destination."""
+State = tuple[int, int, int] | None
+"""Size, time of change and inode of a file; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +25,16 @@ class Task:
     reference: Path | None = None
     problem: str = ""
     tree: tuple[Path, Path] | None = None
+
+    @property
+    def replaces_source(self) -> bool:
+        """Whether the result takes the place of the recording."""
+        return os.path.realpath(self.destination) == os.path.realpath(self.source)
+
+    def state(self) -> State:
+        """Return what is another if somebody changes the source."""
+        try:
+            status = self.source.stat()
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns, status.st_ino

@@ -24,9 +24,9 @@ from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.audio.atomic import STALE_S, AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
-from slimclean.batch.recording import Progress, enhance_file, outcome, score_output
+from slimclean.batch.recording import Progress, Watched, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
-from slimclean.batch.task import Task
+from slimclean.batch.task import State, Task
 from slimclean.batch.trace import Look
 from slimclean.dsp.loudness import Loudness, together_lufs
 from slimclean.enhancer import Enhancer
@@ -45,6 +45,14 @@ Run = Callable[[Mapping[Task, Work]], Generator[tuple[Task, FileResult], None, N
 
 
 @dataclass(frozen=True)
+class _Waiting:
+    """What is known of a recording that waits in its spool."""
+
+    loudness: Loudness
+    opened: State
+
+
+@dataclass(frozen=True)
 class _Clean:
     """Cleans a recording into its spool."""
 
@@ -54,8 +62,11 @@ class _Clean:
     spool: Path
 
     def __call__(self, task: Task, progress: Progress) -> FileResult:
-        form = HeldForm.of(self.form, self.spool)
-        return enhance_file(replace(task, reference=None), self.enhancer, form, progress, self.look)
+        form, opened = HeldForm.of(self.form, self.spool), task.state()
+        result = enhance_file(replace(task, reference=None), self.enhancer, form, progress, self.look)
+        if isinstance(result.held, Loudness):
+            result.held = _Waiting(result.held, opened)
+        return result
 
 
 @dataclass(frozen=True)
@@ -80,17 +91,17 @@ class _Write:
         return result
 
     def _write(self, task: Task, result: FileResult) -> None:
-        before = _loudness(result)
+        before, watched = _loudness(result), Watched(task, _waiting(result).opened)
         with AudioReader(task.source, self.form.track) as reader:
             stored = audio.plan_output(reader.info, task.source, task.destination, self.form)
         mtime_ns = task.source.stat().st_mtime_ns if self.form.keep_mtime else None
         spool = Spool(self.spool.parent, stored, self.spool, read=True)
         with contextlib.closing(spool), AudioWriter(task.destination, stored, task.source) as writer:
             mastered = master(spool, before, writer, self.form, self.gain_db)
-            writer.commit(mtime_ns)
+            writer.commit(mtime_ns, watched)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
-        result.remark(*self.form.remarks(stored), *writer.warnings)
+        result.remark(watched.remark, *self.form.remarks(stored), *writer.warnings)
         mastered.tell(result)
         tell_encoded(result, task.destination, stored, self.form)
 
@@ -120,7 +131,7 @@ def enhance_together(
         rows, lost = {}, {}
         with contextlib.closing(run(cleaning)) as results:
             for task, result in results:
-                if isinstance(result.held, Loudness):
+                if isinstance(result.held, _Waiting):
                     rows[task] = result
                 elif task in there:
                     lost[task.source] = result.error
@@ -141,8 +152,8 @@ def enhance_together(
             yield from results
 
 
-def _loudness(row: FileResult) -> Loudness:
-    assert isinstance(row.held, Loudness)
+def _waiting(row: FileResult) -> _Waiting:
+    assert isinstance(row.held, _Waiting)
     return row.held
 
 
@@ -154,6 +165,10 @@ def _without(lost: Mapping[Path, str]) -> str:
         f"the set is measured without {first}{more} ({why}), whose output exists: "
         "for one gain, mend that and overwrite"
     )
+
+
+def _loudness(row: FileResult) -> Loudness:
+    return _waiting(row).loudness
 
 
 def _other_gain(rows: Mapping[Task, FileResult], gain_db: float) -> str:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -37,11 +38,26 @@ class Clip:
 
 @dataclass
 class Library:
-    """Mono recordings in one long int16 array, and how often each corpus is drawn from."""
+    """Mono recordings in one long int16 array, and how often each corpus is drawn from.
+
+    Where the samples are those of the file `cache`, it travels to other processes as the name of that.
+    """
 
     samples: np.ndarray  # int16 [N]
     clips: list[Clip]
     cumulative: np.ndarray  # [len(clips)], ends at 1
+    cache: Path | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self.cache is not None:
+            state["samples"] = len(self.samples)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.cache is not None:
+            self.samples = _mapped(self.cache, state["samples"])
 
     @property
     def hours(self) -> float:
@@ -56,6 +72,10 @@ class Library:
             return self.samples[index].astype(np.float32) / 32768
         start = clip.start + int(rng.integers(clip.length - length + 1))
         return self.samples[start : start + length].astype(np.float32) / 32768
+
+
+def _mapped(cache: Path, count: int) -> np.ndarray:
+    return np.memmap(cache, dtype=np.int16, mode="r", shape=(count,))
 
 
 def read_manifest(path: Path, kind: str, split: str) -> list[tuple[Path, str]]:
@@ -123,7 +143,7 @@ def load_library(
         lengths = _decode(files, base.with_suffix(".int16"))
         with replacing(base.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps({"stamps": stamps, "lengths": lengths}))
-    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:-1]
     clips = [
         Clip(str(path), corpus, int(start), length)
         for (path, corpus), start, length in zip(files, starts, lengths, strict=True)
@@ -136,8 +156,8 @@ def load_library(
     chance = np.array([share[clip.corpus] * clip.length / totals[clip.corpus] for clip in clips])
     if not 0 < chance.sum() < np.inf:
         raise UsageError("`corpus_weights` leave nothing to draw")
-    samples = np.memmap(base.with_suffix(".int16"), dtype=np.int16, mode="r")
-    return Library(samples, clips, np.cumsum(chance / chance.sum()))
+    path = base.with_suffix(".int16").absolute()
+    return Library(_mapped(path, sum(lengths)), clips, np.cumsum(chance / chance.sum()), path)
 
 
 def _cached(base: Path, stamps: list[list[int]]) -> list[int] | None:

@@ -6,7 +6,6 @@ A process of its own, so that a decoder that crashes or takes all memory is foun
 from __future__ import annotations
 
 import contextlib
-import resource
 import struct
 import sys
 import tempfile
@@ -106,6 +105,15 @@ def decoded_s(path: Path) -> float | None:
     return seconds
 
 
+def peak_bytes() -> float:
+    """The largest resident size of this process; 0 on Windows, which does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def survey(
     folder: Path, seed: int, count: int, complain: Callable[[str], None] = print, most_bytes: float = MOST_BYTES
 ) -> Counter[str]:
@@ -138,7 +146,7 @@ def survey(
             short = more_s < -tolerance_s or (more_s > tolerance_s and name != "joined.flac")
             if short and not row.warnings:
                 fault = f"{row.duration_s} s, FFmpeg decodes {whole} s, and no warning"
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        memory = peak_bytes()
         if memory > most_bytes:
             complain(f"{path}: {memory / 1e9:.2f} GB of memory")
             raise MemoryError

@@ -331,6 +331,42 @@ def test_what_a_killed_run_left_beside_the_target_of_a_link_goes(tmp_path, enhan
     assert [p.name for p in target.parent.iterdir()] == ["content"]
 
 
+def test_what_is_appended_meanwhile_is_not_lost_in_place(tmp_path):
+    """A recorder that goes on: its file stays as it is; beside another output there is a warning."""
+    take = write(tmp_path / "a.wav", 0.2)
+
+    def go_on(noisy):
+        with take.open("ab") as file:
+            file.write(bytes(8))
+        return noisy
+
+    before, enhancer = take.read_bytes(), identity_enhancer(effect=go_on)
+    (result,) = enhance_paths([take], in_place=True, enhancer=enhancer)
+    assert (result.status, result.error) == ("failed", "changed while it was cleaned")
+    (result,) = enhance_paths([take], tmp_path / "b.wav", enhancer)
+    assert (result.status, result.warnings.split("; ")[0]) == ("enhanced", "changed while it was cleaned")
+    assert take.read_bytes() == before + 2 * bytes(8)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.wav"]
+    (result,) = enhance_paths([take], in_place=True, enhancer=identity_enhancer())
+    assert (result.status, result.error) == ("enhanced", "")
+    assert "changed" not in result.warnings
+
+
+def test_the_source_is_closed_before_the_output_takes_its_place(tmp_path, enhancer, monkeypatch):
+    """Windows renames nothing over a file that is open."""
+    from slimclean.audio.atomic import AtomicFile
+    from slimclean.audio.reader import AudioReader
+
+    done = []
+    for kind, name in ((AudioReader, "close"), (AtomicFile, "commit")):
+        real = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda self, *a, r=real, n=name: (done.append(n), r(self, *a))[1])
+    write(tmp_path / "a.wav")
+    (result,) = enhance_paths([tmp_path / "a.wav"], in_place=True, enhancer=enhancer)
+    assert result.status == "enhanced", result.error
+    assert done[-2:] == ["close", "commit"]
+
+
 @posix
 def test_in_place_keeps_a_mode_that_forbids_writing(tmp_path, enhancer):
     take = write(tmp_path / "a.wav")

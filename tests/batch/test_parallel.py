@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import torch
 from conftest import identity_enhancer, voice
 
 from slimclean import Enhancer
+from slimclean.batch import run as batch_run
 from slimclean.batch.options import Watch
 from slimclean.batch.report_reading import read_report
 from slimclean.batch.run import enhance_paths, pick_jobs
@@ -93,6 +95,19 @@ def test_an_engine_reaches_other_processes_or_is_refused_before_any_work(takes, 
     with pytest.raises(UsageError, match="picklable"):
         enhance_paths(pair, tmp_path / "b", held, jobs=2)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(("jobs", "most"), [(12, 3), (2, 2)])
+def test_there_are_no_more_processes_than_recordings(takes, tmp_path, monkeypatch, jobs, most):
+    real, asked = batch_run.Parallel, []
+
+    def pool(n_jobs, **options):
+        asked.append(n_jobs)
+        return real(n_jobs=1, **options)
+
+    monkeypatch.setattr(batch_run, "Parallel", pool)
+    enhance_paths([takes / f"{k}.wav" for k in range(3)], tmp_path / "o", identity_enhancer(), jobs=jobs)
+    assert asked == [most]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -291,3 +306,19 @@ def test_no_scheduler_is_one_line(takes, tmp_path, weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependencyError, match=r"slimclean\[dask\]"):
         enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_is_silent_or_has_no_workers_is_one_line(takes, tmp_path, weights, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("slimclean.batch.run.CONNECT_S", 0.5)
+    enhancer = Enhancer(model=weights)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, and nobody answers
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SlimcleanError, match=r"no Dask scheduler answers at .*out after 0\.5 s"):
+            enhance_paths([takes], tmp_path / "o", enhancer, scheduler=address)
+    options = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=0, processes=False, **options) as idle:
+        address = idle.scheduler_address
+        with pytest.raises(SlimcleanError, match=r"has no workers; none came within 0\.5 s$"):
+            enhance_paths([takes], tmp_path / "o", enhancer, scheduler=address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import soundfile
 from conftest import voice
 
 from slimclean.audio import AudioInfo, AudioWriter, OutputForm
-from slimclean.batch.inputs import is_our_output, parse_list
+from slimclean.batch.inputs import is_our_output, parse_list, read_list
 from slimclean.batch.options import Options
 from slimclean.batch.plan import plan, plan_batch, plan_stream
 from slimclean.batch.resume import done_tasks
@@ -226,6 +227,22 @@ def test_lists_of_inputs():
     assert parse_list(Path("l"), "\ufeffb.wav\r\n") == [Path("b.wav")]
     with pytest.raises(UsageError, match="lists no recordings"):
         parse_list(Path("l"), "\n# nothing\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\r\n", "\0"])
+def test_lists_that_begin_with_a_mark(encoding, end):
+    """As PowerShell and editors write them; without a mark, bytes that are no UTF-8 survive."""
+    names = ["drei-ä 日本.wav", "b.wav"]
+    text = "".join(name + end for name in names)
+    data = (("\ufeff" if encoding == "utf-16-be" else "") + text).encode(encoding)
+    assert read_list(STREAM, io.BytesIO(data)) == list(map(Path, names))
+
+
+def test_lists_in_other_encodings():
+    assert read_list(STREAM, io.BytesIO(b"\xe4.wav\n")) == [Path("\udce4.wav")]
+    with pytest.raises(UsageError, match="not UTF-16-LE, as its first bytes say"):
+        read_list(STREAM, io.BytesIO(b"\xff\xfea"))
 
 
 @pytest.mark.parametrize("name", ["out.v2/", "out.mp4/", "out/"])

@@ -147,6 +147,21 @@ def test_half_a_line_at_the_end_is_no_row(takes, tmp_path, enhancer, name):
         assert sorted(statuses(report).values()) == ["enhanced"] * rows + ["skipped"] * (3 - rows)
 
 
+@pytest.mark.parametrize("name", ["\\ud800/a.wav", "a\\u0000b"])
+@pytest.mark.parametrize("column", ["file", "output"])
+def test_what_can_be_no_name_is_refused(takes, tmp_path, enhancer, column, name):
+    """JSON holds names that no file can have, which the system's functions raise at."""
+    report = tmp_path / "r.jsonl"
+    cells = {"file": '"a"', "output": '"b"', column: f'"{name}"'}
+    report.write_text(f'{{"file": {cells["file"]}, "output": {cells["output"]}, "status": "enhanced"}}\n')
+    with pytest.raises(UsageError, match="which is no name"):
+        enhance_paths([takes], tmp_path / "out", enhancer, report=report)
+    with pytest.raises(SlimcleanError, match="which is no name"):
+        read_report(report)
+    shown = run("report", report, "-o", tmp_path / "r.html")
+    assert (shown.exit_code, len(shown.stderr.splitlines())) == (1, 1)
+
+
 def test_half_a_line_with_a_line_break_in_a_name(tmp_path):
     report = tmp_path / "r.csv"
     with ReportWriter(report) as writer:

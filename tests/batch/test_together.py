@@ -66,6 +66,21 @@ def test_the_set_is_as_loud_as_asked_and_levels_stay_to_each_other(takes, tmp_pa
     assert row.held is None
 
 
+def test_what_is_appended_between_cleaning_and_writing_is_not_lost(takes, monkeypatch):
+    real = together.together_lufs
+
+    def go_on(levels):
+        with (takes / "soft.wav").open("ab") as file:
+            file.write(bytes(8))
+        return real(levels)
+
+    monkeypatch.setattr(together, "together_lufs", go_on)
+    before = (takes / "soft.wav").read_bytes()
+    rows = enhance([takes], in_place=True)
+    assert [row.error for row in rows] == ["", "", "", "changed while it was cleaned"]
+    assert (takes / "soft.wav").read_bytes() == before + bytes(8)
+
+
 def test_a_file_that_meets_the_ceiling_keeps_its_place(takes, tmp_path):
     """The limiter makes up for what it takes: its loudness is that of the common gain."""
     x = 0.05 * voice(4, seed=9)

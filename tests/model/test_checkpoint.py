@@ -74,6 +74,47 @@ def test_what_is_no_checkpoint_is_refused(small, tmp_path):
         checkpoint.load(path)
 
 
+KINDS = {"F6_E2M3": 6, "F4": 4, "C64": 64, "I32": 32, "BOOL": 8, "F64": 64}
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_weights_of_another_kind_are_refused(small, tmp_path, dtype):
+    """Stored as numbers that torch does not load, loads with a warning, or that are no weights."""
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, SMALL, {"a": torch.zeros(96)} | small.state_dict(), {})
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["a"] |= {"dtype": dtype, "shape": [96 * 32 // KINDS[dtype]]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(CheckpointError, match="do not fit" if dtype == "F64" else "cannot be read") as caught:
+        checkpoint.load(path)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(small, tmp_path, value):
+    path, weights = tmp_path / "a.safetensors", small.state_dict()
+    weights["router.head.weight"].view(-1)[3] = value
+    checkpoint.save(path, SMALL, weights, {})
+    with pytest.raises(CheckpointError, match=r"router\.head\.weight holds NaN or infinite numbers"):
+        checkpoint.load(path)
+    weights["router.head.weight"].fill_(3e38)  # whose sum is infinite
+    checkpoint.save(path, SMALL, weights, {})
+    assert checkpoint.load(path)[0].router.head.weight.max() == 3e38
+
+
+@pytest.mark.parametrize("name", ["hidden", "h" * 100_000, "ufs", "router_dilations"])
+def test_messages_quote_no_more_of_a_checkpoint_than_a_line_holds(tmp_path, name):
+    config = SMALL.to_dict() | {name: "x" * 100_000}
+    header = {"format": checkpoint.FORMAT, "config": json.dumps(config), "info": "{}"}
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", header)
+    with pytest.raises(CheckpointError, match=r" \.\.\. ") as caught:
+        checkpoint.load(tmp_path / "a.safetensors")
+    assert len(str(caught.value)) < 500
+
+
 def test_packaged_checkpoints_are_complete():
     entries = checkpoint.packaged()
     assert entries

@@ -14,6 +14,7 @@ from typing import Any
 
 from slimclean.audio.formats import AudioInfo, valid_bits
 from slimclean.audio.structure.chunk_bytes import chunks_in
+from slimclean.audio.tags.bounded import load
 from slimclean.audio.tags.stale import drop_stale
 
 NOT_MEASURED = 0x7FFF
@@ -137,7 +138,7 @@ def _id3(body: bytes) -> bytes:
     except ModuleNotFoundError:
         return body
     try:
-        tags = mutagen.id3.ID3(io.BytesIO(body), translate=False)
+        tags = load(mutagen.id3.ID3, io.BytesIO(body), translate=False)
         if not drop_stale(tags):
             return body
         return _saved(tags, max(0, len(body) - len(_saved(tags, 0))))

@@ -13,6 +13,7 @@ from typing import Any
 from slimclean.audio.attached import CHANNEL_MASK, STALE
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.structure.player_tags import ID3V1_BYTES
+from slimclean.audio.tags.bounded import GrowthError, load
 from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
 from slimclean.audio.tags.stale import drop_stale
 from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
@@ -126,8 +127,8 @@ def _has_id3(source: Path) -> bool:
     import mutagen.id3
 
     try:
-        mutagen.id3.ID3(source)
-    except mutagen.MutagenError:
+        load(mutagen.id3.ID3, source)
+    except (mutagen.MutagenError, GrowthError):
         import mutagen.apev2
 
         try:
@@ -176,13 +177,13 @@ def _id3v2(source: Path) -> tuple[Any, int]:
     import mutagen.id3
 
     try:
-        old = mutagen.id3.ID3(source, translate=False, load_v1=False)
+        old = load(mutagen.id3.ID3, source, translate=False, load_v1=False)
     except (mutagen.id3.ID3NoHeaderError, mutagen.id3.ID3UnsupportedVersionError):
-        mutagen.id3.ID3(source)  # raises where there is no ID3v1 either
+        load(mutagen.id3.ID3, source)  # raises where there is no ID3v1 either
         return id3_of(mutagen.id3.ID3(), read(source)), 4  # as texts: it is raw bytes in any code page
     if old.version[1] in (3, 4):
         return old, int(old.version[1])
-    return mutagen.id3.ID3(source, load_v1=False), 4
+    return load(mutagen.id3.ID3, source, load_v1=False), 4
 
 
 def damaged_tags(names: list[str]) -> list[str]:

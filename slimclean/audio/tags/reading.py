@@ -27,6 +27,7 @@ from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
 from slimclean.audio.structure.chunk_bytes import chunks_in
 from slimclean.audio.tags import chunks
+from slimclean.audio.tags.bounded import grows, load
 from slimclean.audio.tags.code_pages import decoded
 from slimclean.audio.tags.id3_reading import of_id3v2, read_id3
 
@@ -61,7 +62,7 @@ def _read(source: Path, found: Attached) -> None:
         _read_mp4(given, found)
     if given is None:
         _read_libsndfile(source, found)
-    if not found:
+    if not found and not (given is None and has_mutagen() and grows(source)):
         _read_ffmpeg(source, found)
     elif not found.chapters and type(given).__name__ == "MP4":
         _read_ffmpeg(source, found, chapters_only=True)
@@ -234,8 +235,9 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             import mutagen.id3
 
             try:
-                tags = mutagen.id3.ID3(io.BytesIO(chunks.content(source, chunk)))
-            except mutagen.MutagenError:
+                tags = load(mutagen.id3.ID3, io.BytesIO(chunks.content(source, chunk)))
+            except Exception:  # mutagen raises all kinds for damaged tags
+                found.damaged.append("ID3")
                 continue
             beside = Attached()
             read_id3(tags, beside)
@@ -278,8 +280,8 @@ def open_tags(path: Path, info: AudioInfo | None = None) -> Any:
         import mutagen.mp3
 
         with contextlib.suppress(Exception):
-            return mutagen.mp3.MP3(path)
+            return load(mutagen.mp3.MP3, path)
     try:
-        return mutagen.File(path)
+        return load(mutagen.File, path)
     except Exception:  # a parser that stumbles over damage raises all kinds
         return None

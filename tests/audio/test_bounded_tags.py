@@ -99,3 +99,23 @@ def test_compressed_frames_within_the_bounds_are_read(tmp_path):
     found = read(source)
     assert found.texts == [("TITLE", long), ("ALBUM", "A")]
     assert (len(found.pictures[0].data), found.damaged) == ((1 << 20) + 1, [])
+
+
+@pytest.mark.parametrize("name", ["b.flac", "b.ogg", "b.mp3"])
+def test_thousands_of_comments_take_no_longer_each(tmp_path, name):
+    """Chapters without names, and pictures that make no sense behind other comments."""
+    source = written(tmp_path / "a.flac", format="FLAC")
+    file = mutagen.File(source)
+    if file.tags is None:
+        file.add_tags()
+    for number in range(20_000):
+        file.tags.append((f"CHAPTER{number:05}", "00:00:00.1"))
+    for _ in range(20_000 if name != "b.mp3" else 1):
+        file.tags.append(("METADATA_BLOCK_PICTURE", "AAAA"))
+    file.save()
+    started = time.process_time()
+    if name == "b.mp3":
+        assert len(read(source).chapters) == 20_000
+    else:
+        assert "damaged tags" in enhanced(source, tmp_path / name).warnings
+    assert time.process_time() - started < 5

@@ -65,19 +65,20 @@ def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> list[str]:
     if not (old_flac and new_flac) or given.info.channels != info.channels:
         comments = [each for each in comments if each[0].upper() != CHANNEL_MASK]
     pictures = list(given.pictures) if old_flac else []
-    damaged = []
-    for key, value in [each for each in comments if each[0].upper() == PICTURE]:
-        try:
-            picture = picture_in(value)
-        except Exception:  # mutagen and its parsers raise all kinds
-            damaged.append(PICTURE)
-            comments.remove((key, value))
-        else:
+    damaged, whole = [], []
+    for key, value in comments:
+        if key.upper() == PICTURE:
+            try:
+                picture = picture_in(value)
+            except Exception:  # mutagen and its parsers raise all kinds
+                damaged.append(PICTURE)
+                continue
             if new_flac:
                 pictures.append(picture)
-    if new_flac:
-        comments = [each for each in comments if each[0].upper() != PICTURE]
-    else:
+                continue
+        whole.append((key, value))
+    comments = whole
+    if not new_flac:
         comments += [(PICTURE, base64.b64encode(picture.write()).decode()) for picture in pictures]
     if new.tags is None:
         new.add_tags()

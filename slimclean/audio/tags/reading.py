@@ -138,6 +138,10 @@ def _read_mutagen(given: Any, found: Attached) -> None:
         found.lost += [CUE_SHEET] if given.cuesheet else []
     is_asf = isinstance(given, mutagen.asf.ASF)
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
+    first: dict[str, str] = {}
+    for key, value in pairs:
+        first.setdefault(str(key).upper(), str(value))
+    seen: set[tuple[str, str]] = set()  # FFmpeg writes title and author of ASF in two places
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
         with guarded(name, found):
@@ -145,11 +149,12 @@ def _read_mutagen(given: Any, found: Attached) -> None:
                 picture = picture_in(text)
                 found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
             elif re.fullmatch(r"CHAPTER\d+", name):
-                found.chapters.append(Chapter(_seconds(text), _first(pairs, name + "NAME")))
+                found.chapters.append(Chapter(_seconds(text), first.get(name + "NAME", "")))
             elif not re.fullmatch(r"CHAPTER\d+NAME", name):
                 pair = _ASF.get(name, name), text
-                if not (is_asf and pair in found.texts):  # FFmpeg writes title and author in two places
+                if not (is_asf and pair in seen):
                     found.texts.append(pair)
+                    seen.add(pair)
     found.sort_chapters()
 
 
@@ -172,11 +177,6 @@ PICTURE = "METADATA_BLOCK_PICTURE"
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
-    """Return the text under `name`, whatever its case; "" for none."""
-    return next((str(value) for key, value in pairs if str(key).upper() == name), "")
 
 
 def _read_mp4(given: Any, found: Attached) -> None:

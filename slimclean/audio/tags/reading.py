@@ -215,12 +215,19 @@ def _read_atom(key: str, value: Any, by_atom: dict[str, str], found: Attached) -
 _MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
 
 
+_TEXT_CHUNKS = (b"LIST", b"NAME", b"AUTH", b"ANNO", b"(C) ", b"ID3 ")
+
+
 def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
     by_info = {name.info: name.vorbis for name in NAMES if name.info}
+    left = chunks.SMALL
     for chunk in walked.chunks:
-        if chunk.size > chunks.SMALL:
+        if chunk.name.upper() not in _TEXT_CHUNKS:
             continue
-        if chunk.name == b"LIST":
+        left -= min(chunk.size, left + 1)
+        if left < 0:
+            found.damaged.append(chunk.name.decode().strip())
+        elif chunk.name == b"LIST":
             body = chunks.content(source, chunk)
             if body[:4] == b"INFO":
                 parts = list(_info_parts(body[4:], walked.order))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import time
 
 import made
 import numpy as np
@@ -17,6 +19,7 @@ from slimclean.audio.tags import keeping as tags
 from slimclean.audio.tags.chunk_contents import changes
 from slimclean.audio.tags.chunks import content, extensible_fields, walk
 from slimclean.audio.tags.reading import read
+from slimclean.audio.wave_header import Bytes, read_header
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 
@@ -178,3 +181,14 @@ def test_texts_of_chunks_are_bounded_in_all(tmp_path, monkeypatch):
     found = read(tmp_path / "a.wav")
     assert found.texts == [("TITLE", "A" * 20)]
     assert found.damaged == ["LIST"]
+
+
+def test_a_header_of_many_chunks_is_read_soon():
+    data = riff(wave_format(), chunk(b"abcd", b"") * 120_000, DATA)
+    stream = Bytes(io.BytesIO(data))
+    started = time.process_time()
+    header = read_header(stream)
+    assert time.process_time() - started < 3
+    assert header is not None
+    assert len(header.others) == 8 * 120_000
+    assert stream.taken == data[: -len(SOUND)]

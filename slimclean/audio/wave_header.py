@@ -24,11 +24,17 @@ _SUBTYPES = {
 
 
 class Bytes:
-    """Reads a stream in full where bytes are counted, and remembers them in `taken`."""
+    """Reads a stream in full where bytes are counted, and remembers them, `count` bytes so far."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self.taken = b""
+        self._taken: list[bytes] = []
+        self.count = 0
+
+    @property
+    def taken(self) -> bytes:
+        """What was read so far."""
+        return b"".join(self._taken)
 
     def exactly(self, count: int) -> bytes:
         """Return the next `count` bytes, fewer at the end."""
@@ -37,7 +43,8 @@ class Bytes:
             parts.append(part)
             missing -= len(part)
         found = b"".join(parts)
-        self.taken += found
+        self._taken.append(found)
+        self.count += len(found)
         return found
 
 
@@ -65,16 +72,17 @@ def read_header(source: Bytes) -> WaveHeader | None:
     head = source.exactly(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         return None
-    fmt, others, sizes = b"", b"", None
-    while len(source.taken) < _LARGEST_HEADER:
+    fmt, sizes = b"", None
+    others: list[bytes] = []
+    while source.count < _LARGEST_HEADER:
         start = source.exactly(8)
         if len(start) < 8:
             return None
         name, size = struct.unpack("<4sI", start)
         if name == b"data":
             riff_size, size = sizes if sizes and size == UNKNOWN else (_number(head[4:]), size)
-            behind = riff_size + 8 - (len(source.taken) + size + size % 2)
-            header = _header(fmt, others, size, exact=sizes is not None)
+            behind = riff_size + 8 - (source.count + size + size % 2)
+            header = _header(fmt, b"".join(others), size, exact=sizes is not None)
             if header is None or not 0 < behind <= _LARGEST_REST:
                 return header
             if size == 0:
@@ -94,7 +102,7 @@ def read_header(source: Bytes) -> WaveHeader | None:
                 return None
             sizes = struct.unpack("<QQ", body[:16])
         elif name not in OF_THE_SOUND | PADDING:
-            others += start + body
+            others += [start, body]
     return None
 
 

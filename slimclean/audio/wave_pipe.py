@@ -212,15 +212,15 @@ class WaveSink:
 
     def _corrected(self, behind: bytes) -> tuple[bytes, list[str]]:
         """Return chunks whose length is stated already, as they are of the new sound, and warnings."""
-        chunks, remarks = b"", []
+        chunks, remarks = [], []
         for name, body in whole_chunks(behind) or ():
             new = changed_in_place(name, body, self._change)
             if new is None:
                 remarks.append(
                     f"{name.decode().strip()} behind the sound stays as it was, for its length is fixed"
                 )
-            chunks += chunk(b"JUNK" if name in OF_THE_SOUND else name, body if new is None else new)
-        return chunks[: len(behind)], remarks
+            chunks.append(chunk(b"JUNK" if name in OF_THE_SOUND else name, body if new is None else new))
+        return b"".join(chunks)[: len(behind)], remarks
 
     def _before(self, others: bytes) -> bytes:
         """Return the chunks before the sound as they are of the new one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import time
 
 import made
 import numpy as np
@@ -12,8 +14,12 @@ from made import chunk, riff, wave_format
 
 from slimclean.audio import OutputForm
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.tags import chunks
 from slimclean.audio.tags import keeping as tags
+from slimclean.audio.tags.chunk_contents import changes
 from slimclean.audio.tags.chunks import content, extensible_fields, walk
+from slimclean.audio.tags.reading import read
+from slimclean.audio.wave_header import Bytes, read_header
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
 
@@ -131,3 +137,58 @@ def test_damage_that_hides_the_sound_from_the_walk_is_said(tmp_path, name):
 def test_a_ds64_that_the_end_of_the_file_cuts_off_is_no_error(tmp_path):
     (tmp_path / "a.wav").write_bytes(riff(b"ds64" + struct.pack("<I", 28) + bytes(4), tag=b"RF64"))
     assert extensible_fields(tmp_path / "a.wav") is None
+
+
+TIME = b"<FILE_SAMPLE_RATE>16000</FILE_SAMPLE_RATE><BWF_TIME_REFERENCE_%b>%b</BWF_TIME_REFERENCE_%b>"
+
+
+@pytest.mark.parametrize("place", [b"LOW", b"HIGH"])
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_time_that_no_recording_has_stays_as_it_is(tmp_path, place, digits):
+    told = TIME % (place, b"9" * digits, place)
+    told += b"" if place == b"LOW" else b"<BWF_TIME_REFERENCE_LOW>7</BWF_TIME_REFERENCE_LOW>"
+    bext = BEXT[:338] + struct.pack("<QH", 48_000, 1) + BEXT[348:]
+    data = riff(wave_format(), chunk(b"bext", bext), chunk(b"iXML", told), DATA)
+    result, new = enhanced(tmp_path, data, form=OutputForm(sample_rate=8000))
+    assert new[b"iXML"] == told.replace(b"16000", b"8000")
+    assert struct.unpack_from("<Q", new[b"bext"], 338) == (24_000,)
+    assert result.warnings == ""
+
+
+def test_contents_that_cannot_be_changed_stay_as_they_are():
+    change = changes(AudioInfo(8000, 1, 8000, "WAV", "PCM_16"), float("inf"), "<")
+    for name, body in ((b"bext", bytes(338) + b"\1" * 300), (b"cue ", b"\1\0\0\0" * 7), (b"MARK", b"\1" * 20)):
+        assert change[name](body) == body
+
+
+def test_what_is_looked_into_is_bounded_in_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "SMALL", 100)
+    body = b"<FILE_SAMPLE_RATE>16000</FILE_SAMPLE_RATE>"
+    bulk = b"abcd".ljust(1000)
+    data = riff(wave_format(), *[chunk(b"iXML", body)] * 3, chunk(b"bulk", bulk), DATA)
+    result, _ = enhanced(tmp_path, data, form=OutputForm(sample_rate=8000))
+    written = tmp_path / "b.wav"
+    found = [content(written, each) for each in walk(written).chunks if each.name == b"iXML"]
+    assert found == [body.replace(b"16000", b"8000")] * 2 + [body]
+    assert bulk in written.read_bytes()
+    assert result.warnings == "too large to be looked into, and as they were: iXML"
+
+
+def test_texts_of_chunks_are_bounded_in_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "SMALL", 50)
+    texts = [b"INFO" + chunk(name, bytes([65 + k]) * 20) for k, name in enumerate((b"INAM", b"IART", b"ICMT"))]
+    (tmp_path / "a.wav").write_bytes(riff(wave_format(), *[chunk(b"LIST", each) for each in texts], DATA))
+    found = read(tmp_path / "a.wav")
+    assert found.texts == [("TITLE", "A" * 20)]
+    assert found.damaged == ["LIST"]
+
+
+def test_a_header_of_many_chunks_is_read_soon():
+    data = riff(wave_format(), chunk(b"abcd", b"") * 120_000, DATA)
+    stream = Bytes(io.BytesIO(data))
+    started = time.process_time()
+    header = read_header(stream)
+    assert time.process_time() - started < 3
+    assert header is not None
+    assert len(header.others) == 8 * 120_000
+    assert stream.taken == data[: -len(SOUND)]

@@ -8,6 +8,7 @@ import re
 import struct
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import made
@@ -35,7 +36,8 @@ from made import (
 from slimclean import audio
 from slimclean.audio import AudioReader
 from slimclean.audio.quiet import quiet
-from slimclean.audio.structure.view import View
+from slimclean.audio.structure import headers
+from slimclean.audio.structure.view import Peek, View
 from slimclean.audio.tags.reading import read as read_attached
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.task import Task
@@ -313,8 +315,30 @@ KINDS = {
         "",
     ),
     "rubbish before an MP3": ("a.mp3", lambda: b"rubbish" * 100 + mp3(info=False), 2.03, "700 bytes before"),
+    "AIFF that skips all its sound": (
+        "a.aiff",
+        lambda: (lambda d: _at(d, d.index(b"SSND") + 8, b"\xff" * 4))(encoded("AIFF")),
+        2.0,
+        "its header skips 4294967295 bytes of sound, 64000 are there and were read",
+    ),
+    "AIFF of unknown length that skips all its sound": (
+        "a.aiff",
+        lambda: (lambda d: _at(d, d.index(b"SSND") + 4, b"\x7f\0\0\x08" + b"\xff" * 4))(encoded("AIFF")),
+        2.0,
+        "its header skips 4294967295 bytes of sound, 64000 are there and were read",
+    ),
     "AIFF too small": ("a.aiff", lambda: _data(encoded("AIFF"), b"SSND", struct.pack(">I", 9_000)), 2.0, TOLD),
 }
+
+
+def _first(packet: bytes) -> bytes:
+    """The first page of a stream of Ogg."""
+    return page(b"OggS\0\2" + bytes(20) + bytes([1, len(packet)]) + packet)
+
+
+def _later() -> bytes:
+    """Page number 2 of a stream without a page number 1."""
+    return page(b"OggS\0\0" + struct.pack("<qIII", 100, 0, 2, 0) + b"\1\1x") * 3
 
 
 def _speex() -> bytes:
@@ -377,6 +401,11 @@ CUT = {
     "CAF": ("a.caf", lambda: encoded("CAF", "PCM_16")[:-2_000], "truncated"),
     "AIFF": ("a.aiff", lambda: encoded("AIFF")[:-2_000], "truncated"),
     "AU": ("a.au", lambda: encoded("AU", "PCM_16")[:-2_000], "truncated"),
+    "AU whose sound begins behind its end": (
+        "a.au",
+        lambda: _at(encoded("AU", "PCM_16"), 4, b"\xff" * 4 + bytes(4)),
+        "truncated: its sound begins at byte 4294967295, 64024 are there",
+    ),
     "W64": ("a.w64", lambda: encoded("W64", "PCM_16")[:-2_000], "truncated"),
     "SPHERE": ("a.sph", lambda: encoded("NIST", "PCM_16")[:-2_000], "truncated"),
     "a chain that goes on in another codec": (
@@ -425,6 +454,44 @@ def test_an_aiff_of_more_than_4_gib_is_read_to_its_end(tmp_path, told):
     with AudioReader(path) as reader:
         assert reader.info.samples == size // 2
         assert len(reader.warnings) == (told != 0)
+
+
+def _before_sound(
+    data: bytes, sound: bytes, name: bytes, form: str, size: int, times: int = 1
+) -> list[bytes | int]:
+    """Bytes of a file, and numbers of zeros that take no room, with chunks before the one called `sound`."""
+    at = data.index(sound)
+    return [data[:at], *[name + struct.pack(form, size), size] * times, data[at:]]
+
+
+LARGE = {
+    "AIFF": lambda: _before_sound(
+        _data(encoded("AIFF"), b"SSND", b"\x7f\0\0\x08"), b"SSND", b"abcd", ">I", 1 << 28
+    ),
+    "CAF": lambda: _before_sound(
+        _data(encoded("CAF", "PCM_16"), b"data", struct.pack(">q", 9_000)), b"data", b"free", ">q", 1 << 28
+    ),
+    "fact of a WAV": lambda: _before_sound(wav(10_000), b"data", b"fact", "<I", 1 << 28),
+    "lists of a WAV": lambda: _before_sound(wav(10_000), b"data", b"LIST", "<I", 4_000_000, 60),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_memory_does_not_follow_the_chunks_before_the_sound(tmp_path, kind):
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        for piece in LARGE[kind]():
+            if isinstance(piece, int):
+                file.seek(piece, os.SEEK_CUR)
+            else:
+                file.write(piece)
+    tracemalloc.start()
+    try:
+        with AudioReader(path) as reader:
+            assert sum(block.shape[1] for block in reader.blocks(10_007)) == 2 * made.RATE
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_decoders_of_libsndfile_print_nothing(tmp_path, capfd):
@@ -529,6 +596,7 @@ def test_a_disk_that_fails_in_the_middle_is_an_error_and_no_end(tmp_path, monkey
         ("a.mp3", b"\xff" * 3_000_000),
         ("a.mp3", bytes(30_000_000)),
         ("a.ogg", b"OggS" * 1_000_000),
+        ("a.ogg", _first(b"abcd") * 20_000 + _first(b"OpusHead") * 20_000 + _later()),
         ("a.flac", b"fLaC\0\0\0\x22" * 300_000),
         ("a.wav", b"RIFF\4\0\0\0WAVE" * 200_000),
     ],
@@ -644,6 +712,18 @@ def test_a_voc_in_many_blocks_is_what_it_is_in_one(tmp_path, block):
     path.write_bytes(split[:-100])
     with pytest.raises(AudioError, match="truncated"):
         audio.read(path)
+
+
+def test_empty_blocks_of_a_voc_make_no_parts(tmp_path):
+    path = tmp_path / "a.voc"
+    soundfile.write(path, voice(1.0), 16_000, "PCM_16")
+    data, whole = path.read_bytes().removesuffix(b"\0"), audio.read(path)[0]
+    path.write_bytes(data + b"\2\0\0\0" * 10_000 + b"\0")
+    np.testing.assert_array_equal(audio.read(path)[0], whole)
+    with path.open("rb") as file:
+        structure = headers.scan(Peek(file))
+    assert structure is not None
+    assert len(structure.parts) == 1
 
 
 def test_a_flac_with_large_frames_is_whole(tmp_path):

@@ -13,8 +13,8 @@ _STREAMED = 0x7F00_0000
 """From this size on, a size of 32 bits stands for "unknown" where less is there; SoX writes it into pipes."""
 _EXTENSIBLE, _FLOAT = b"\xfe\xff", b"\3\0"
 _VOC_CONTINUED, _VOC_NEW_FORMAT = 2, 9
-_VOC_TOGETHER = 256
-"""Blocks that are read as one, whose size has 24 bits: those of FFmpeg have 4 KiB."""
+_VOC_TOGETHER_BYTES = 1 << 20
+"""Of blocks that are read as one, whose size has 24 bits, at least; those of FFmpeg have 4 KiB."""
 _W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 """How the names of W64's chunks go on after four letters."""
 
@@ -60,9 +60,23 @@ def _aiff(peek: Peek) -> Structure | None:
         name, size = struct.unpack(">4sI", peek.at(position, 8))
         if name == b"SSND":
             # libsndfile takes 0 for "to the end of the file", and says itself where too little is there.
-            return _filled(peek, position + 4, ">I", size, position + 8) if size else None
+            found = _filled(peek, position + 4, ">I", size, position + 8) if size else None
+            return _with_offset(peek, position, size, found)
         position += 8 + size + size % 2
     return None
+
+
+def _with_offset(peek: Peek, position: int, size: int, found: Structure | None) -> Structure | None:
+    """Return `found`, an AIFF with an SSND chunk of `size` at `position`, mended where that skips all sound."""
+    body = position + 8
+    there = min(size or peek.size, peek.size - body) if found is None else peek.size - body
+    offset = int.from_bytes(peek.at(body, 4), "big")
+    if offset < there - 8 or there <= 8:
+        return found
+    stated = struct.pack(">II", size if found is None else 0, 0)
+    part = Part((range(position + 4), stated, range(body + 4, peek.size)))
+    warning = f"its header skips {offset} bytes of sound, {there - 8} are there and were read"
+    return Structure((part,), (*(found.warnings if found else ()), warning))
 
 
 def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structure | None:
@@ -81,9 +95,10 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
         return None
     after = place + struct.calcsize(form)
     held = there < 1 << 8 * struct.calcsize(form)
-    filled = peek.at(0, place) + struct.pack(form, there if held else 0) + peek.at(after, body - after)
+    filled = struct.pack(form, there if held else 0)
     warning = f"its header says {size} bytes of sound, {there} are there and were read"
-    return Structure((Part((filled, range(body, peek.size))),), (warning,) if size >= 0 else ())
+    part = Part((range(place), filled, range(after, peek.size)))
+    return Structure((part,), (warning,) if size >= 0 else ())
 
 
 def _check_sphere(peek: Peek) -> None:
@@ -134,35 +149,47 @@ def _voc(peek: Peek) -> Structure | None:
     FFmpeg writes a block of new format, of type 9, and continues it in others, of type 2.
     """
     position = int.from_bytes(peek.at(20, 2), "little")
-    header, form = peek.at(0, position), b""
+    header, form = range(position), b""
     blocks: list[range] = []
-    while position + 4 <= peek.size and (kind := peek.at(position, 1)[0]):
+    count = 0
+    while position + 4 <= peek.size and (kind := (head := peek.at(position, 4))[0]):
         start = position + 4
-        stop = start + int.from_bytes(peek.at(position + 1, 3), "little")
+        stop = start + int.from_bytes(head[1:], "little")
         if stop > peek.size:
             raise AudioError(f"truncated: {peek.size - start} of {stop - start} bytes of a block are there")
         if kind == _VOC_NEW_FORMAT and not form:
             form, start = peek.at(start, 12), start + 12
         elif kind != _VOC_CONTINUED or not form:
             return None
-        blocks.append(range(start, stop))
+        count += 1
+        if start < stop:
+            blocks.append(range(start, stop))
         position = stop
-    if len(blocks) < 2:
+    if count < 2:
         return None
+    together: list[list[range]] = []
+    size = _VOC_TOGETHER_BYTES
+    for block in blocks:
+        if size >= _VOC_TOGETHER_BYTES or size + len(form) + len(block) >= 1 << 24:
+            together.append([])
+            size = 0
+        together[-1].append(block)
+        size += len(block)
     parts = []
-    for first in range(0, len(blocks), _VOC_TOGETHER):
-        some = blocks[first : first + _VOC_TOGETHER]
+    for some in together or [[]]:
         size = len(form) + sum(map(len, some))
         if size >= 1 << 24:
             return None
         head = bytes([_VOC_NEW_FORMAT]) + size.to_bytes(3, "little") + form
-        parts.append(Part((header + head, *some, b"\0")))
+        parts.append(Part((header, head, *some, b"\0")))
     return Structure(tuple(parts))
 
 
 def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:
     offset, size = struct.unpack(endian + "II", head[4:12])
     there = peek.size - offset
+    if there < 0:
+        raise AudioError(f"truncated: its sound begins at byte {offset}, {peek.size} are there")
     if size == _UNKNOWN or offset < 24 or there == size:
         return None
     if size > there:

@@ -131,7 +131,7 @@ def scan(peek: Peek) -> Structure | None:
 def _walk(peek: Peek) -> _Walk:
     """Go over the pages, up to one that the file's end cuts; raises `AudioError` where one is missing."""
     found = _Walk()
-    begun = True
+    begun, heard = True, False
     for page in _pages(peek):
         if isinstance(page, int):
             found.junk += page
@@ -144,10 +144,12 @@ def _walk(peek: Peek) -> _Walk:
         elif page.flags & _FIRST:
             if begun:
                 found.groups.append([])
+                heard = False
             begun = False
             codec = _codec(peek, page)
             # The first stream of sound of a link counts; others lie beside it.
-            if codec and not any(name in _CODECS.values() for name in found.groups[-1]):
+            if codec and not heard:
+                heard = True
                 found.links.append(_Link(page.serial, *codec))
                 check_parts(len(found.links))
                 found.links[-1].add(page)

@@ -9,7 +9,7 @@ import numpy as np
 
 from slimclean.audio.structure.chunk_bytes import chunk
 from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Structure, check_parts
+from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -225,23 +225,19 @@ def joined(peek: Peek, wave: Wave) -> Structure:
 
 def _mended(peek: Peek, wave: Wave) -> Part:
     """Put `wave` behind a header that says how much it is; RF64 beyond 4 GiB, as libsndfile writes it."""
-    fact = b""
-    extra: list[bytes] = []
+    pieces: list[Piece] = []
     for place in wave.others:
-        name = peek.at(place.start, 4)
-        if name == b"fact":
-            fact = peek.at(place.start, len(place))
-        elif name == b"LIST" and len(place) < _CHUNK_BYTES:
-            extra.append(peek.at(place.start, len(place)) + b"\0" * (len(place) % 2))
+        if len(place) < _CHUNK_BYTES and peek.at(place.start, 4) in (b"fact", b"LIST"):
+            pieces += [place, b"\0" * (len(place) % 2)]
     block, order = wave.block, wave.order
     size = len(wave.data) // block * block if wave.codec in (_PCM, _FLOAT, _ALAW, _ULAW) else len(wave.data)
-    chunks = chunk(b"fmt ", wave.fmt, order) + fact
-    chunks += b"".join(extra)
-    large = wave.tag in (b"RF64", b"BW64") or size > 0xFFFF_0000
+    fmt = chunk(b"fmt ", wave.fmt, order)
+    chunk_bytes = len(fmt) + sum(map(len, pieces))
+    large = wave.tag in (b"RF64", b"BW64") or chunk_bytes + size > 0xFFFF_0000
     if large:
-        ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 4 + 36 + len(chunks) + 8 + size, size, size // block, 0)
-        head = b"RF64" + struct.pack("<I", 0xFFFF_FFFF) + b"WAVE" + ds64 + chunks
+        ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 4 + 36 + chunk_bytes + 8 + size, size, size // block, 0)
+        head = b"RF64" + struct.pack("<I", 0xFFFF_FFFF) + b"WAVE" + ds64
     else:
-        head = wave.tag + struct.pack(order + "I", 4 + len(chunks) + 8 + size) + b"WAVE" + chunks
-    head += b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
-    return Part((head, range(wave.data.start, wave.data.start + size)))
+        head = wave.tag + struct.pack(order + "I", 4 + chunk_bytes + 8 + size) + b"WAVE"
+    data = b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
+    return Part((head + fmt, *pieces, data, range(wave.data.start, wave.data.start + size)))

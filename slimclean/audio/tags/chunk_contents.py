@@ -14,10 +14,13 @@ from typing import Any
 
 from slimclean.audio.formats import AudioInfo, valid_bits
 from slimclean.audio.structure.chunk_bytes import chunks_in
+from slimclean.audio.tags.bounded import load
 from slimclean.audio.tags.stale import drop_stale
 
 NOT_MEASURED = 0x7FFF
 """A loudness in `bext` that nobody measured (EBU Tech 3285, version 2)."""
+_MOST_DIGITS = 20
+"""Of a number in `iXML`: those of 64 bits."""
 _HISTORY = 602
 """Where the coding history of `bext` begins."""
 
@@ -59,7 +62,7 @@ def changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[
             struct.pack_into(order + "I", new, 8, round(1e9 / info.sample_rate))
         return bytes(new)
 
-    return {
+    each: dict[bytes, Callable[[bytes], bytes]] = {
         b"bext": lambda body: _broadcast(body, info, scale, order),
         b"iXML": lambda body: _ixml(body, info, scale),
         b"cue ": lambda body: words(body, 4, 24, (4, 20), number(body, 0)),
@@ -70,6 +73,19 @@ def changes(info: AudioInfo, scale: float, order: str) -> dict[bytes, Callable[[
         b"id3 ": _id3,
         b"ID3 ": _id3,
     }
+    return {name: _or_as_it_is(change) for name, change in each.items()}
+
+
+def _or_as_it_is(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Return `change`, but for contents in which it meets numbers that cannot be."""
+
+    def changed(body: bytes) -> bytes:
+        try:
+            return change(body)
+        except (ArithmeticError, ValueError, struct.error):
+            return body
+
+    return changed
 
 
 def changed_in_place(name: bytes, body: bytes, change: dict[bytes, Callable[[bytes], bytes]]) -> bytes | None:
@@ -109,9 +125,12 @@ def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
         nonlocal body
         body = re.sub(rb"(<%b>)\s*\d+\s*(</%b>)" % (tag, tag), rb"\g<1>%d\g<2>" % value, body)
 
-    def number(tag: bytes) -> int | None:
+    def number(tag: bytes, missing: int | None = None) -> int | None:
         found = re.search(rb"<%b>\s*(\d+)\s*</%b>" % (tag, tag), body)
-        return int(found[1]) if found else None
+        if found is None:
+            return missing
+        digits = found[1].lstrip(b"0")
+        return int(digits or b"0") if len(digits) <= _MOST_DIGITS else None
 
     replaced(b"FILE_SAMPLE_RATE", info.sample_rate)
     if bits := valid_bits(info):
@@ -123,8 +142,8 @@ def _ixml(body: bytes, info: AudioInfo, scale: float) -> bytes:
         (b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_HI", b"TIMESTAMP_SAMPLES_SINCE_MIDNIGHT_LO"),
         (b"BWF_TIME_REFERENCE_HIGH", b"BWF_TIME_REFERENCE_LOW"),
     ):
-        if (least := number(low)) is not None:
-            time = round((((number(high) or 0) << 32) + least) * scale)
+        if (least := number(low)) is not None and (upper := number(high, 0)) is not None:
+            time = round(((upper << 32) + least) * scale)
             replaced(high, time >> 32)
             replaced(low, time & 0xFFFF_FFFF)
     return body
@@ -137,7 +156,7 @@ def _id3(body: bytes) -> bytes:
     except ModuleNotFoundError:
         return body
     try:
-        tags = mutagen.id3.ID3(io.BytesIO(body), translate=False)
+        tags = load(mutagen.id3.ID3, io.BytesIO(body), translate=False)
         if not drop_stale(tags):
             return body
         return _saved(tags, max(0, len(body) - len(_saved(tags, 0))))

@@ -28,7 +28,7 @@ OF_THE_SOUND = frozenset(
 """Chunks that describe how the sound is stored: the new file has its own."""
 PADDING = frozenset((b"JUNK", b"junk", b"PAD ", b"FLLR", b"filr"))
 SMALL = 1 << 26
-"""Bytes of a chunk that is looked into; a larger one is copied as it is."""
+"""Bytes of chunks that are looked into, in all; those beyond are copied as they are."""
 AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
 """The end of the format GUID of ambisonic sound."""
 
@@ -125,11 +125,14 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
     sound = old.find(b"data", b"SSND")
     before: list[tuple[bytes, bytes | Chunk]] = []
     after: list[tuple[bytes, bytes | Chunk]] = [*put]
+    left, unchanged = SMALL, []
     for chunk in kept:
         body: bytes | Chunk = chunk
-        if chunk.size <= SMALL:
-            body = content(source, chunk)
-            body = change[chunk.name](body) if chunk.name in change else body
+        if chunk.name in change and chunk.size <= left:
+            left -= chunk.size
+            body = change[chunk.name](content(source, chunk))
+        elif chunk.name in change:
+            unchanged.append(chunk.name.decode().strip())
         first = sound is not None and chunk.start < sound.start
         if new.form == b"RF64" and _size(body) % 2:
             first = False  # libsndfile loses its way in RF64 after a chunk of odd length
@@ -145,7 +148,8 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
             for name, body in after:
                 _write(file, name, body, new.order, given)
     _set_size(written, new.form)
-    return []
+    names = ", ".join(dict.fromkeys(unchanged))
+    return [f"too large to be looked into, and as they were: {names}"] if names else []
 
 
 def extensible_fields(source: Path) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from typing import Any
 from slimclean.audio.attached import CHANNEL_MASK, STALE
 from slimclean.audio.formats import AudioInfo
 from slimclean.audio.structure.player_tags import ID3V1_BYTES
+from slimclean.audio.tags.bounded import GrowthError, load
 from slimclean.audio.tags.reading import CUE_SHEET, PICTURE, open_tags, picture_in, read
 from slimclean.audio.tags.stale import drop_stale
 from slimclean.audio.tags.writing import ID3, MP4, VORBIS, add_pictures, id3_of
@@ -64,19 +65,20 @@ def _copy_vorbis(given: Any, new: Any, info: AudioInfo) -> list[str]:
     if not (old_flac and new_flac) or given.info.channels != info.channels:
         comments = [each for each in comments if each[0].upper() != CHANNEL_MASK]
     pictures = list(given.pictures) if old_flac else []
-    damaged = []
-    for key, value in [each for each in comments if each[0].upper() == PICTURE]:
-        try:
-            picture = picture_in(value)
-        except Exception:  # mutagen and its parsers raise all kinds
-            damaged.append(PICTURE)
-            comments.remove((key, value))
-        else:
+    damaged, whole = [], []
+    for key, value in comments:
+        if key.upper() == PICTURE:
+            try:
+                picture = picture_in(value)
+            except Exception:  # mutagen and its parsers raise all kinds
+                damaged.append(PICTURE)
+                continue
             if new_flac:
                 pictures.append(picture)
-    if new_flac:
-        comments = [each for each in comments if each[0].upper() != PICTURE]
-    else:
+                continue
+        whole.append((key, value))
+    comments = whole
+    if not new_flac:
         comments += [(PICTURE, base64.b64encode(picture.write()).decode()) for picture in pictures]
     if new.tags is None:
         new.add_tags()
@@ -126,8 +128,8 @@ def _has_id3(source: Path) -> bool:
     import mutagen.id3
 
     try:
-        mutagen.id3.ID3(source)
-    except mutagen.MutagenError:
+        load(mutagen.id3.ID3, source)
+    except (mutagen.MutagenError, GrowthError):
         import mutagen.apev2
 
         try:
@@ -176,13 +178,13 @@ def _id3v2(source: Path) -> tuple[Any, int]:
     import mutagen.id3
 
     try:
-        old = mutagen.id3.ID3(source, translate=False, load_v1=False)
+        old = load(mutagen.id3.ID3, source, translate=False, load_v1=False)
     except (mutagen.id3.ID3NoHeaderError, mutagen.id3.ID3UnsupportedVersionError):
-        mutagen.id3.ID3(source)  # raises where there is no ID3v1 either
+        load(mutagen.id3.ID3, source)  # raises where there is no ID3v1 either
         return id3_of(mutagen.id3.ID3(), read(source)), 4  # as texts: it is raw bytes in any code page
     if old.version[1] in (3, 4):
         return old, int(old.version[1])
-    return mutagen.id3.ID3(source, load_v1=False), 4
+    return load(mutagen.id3.ID3, source, load_v1=False), 4
 
 
 def damaged_tags(names: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimclean.audio.attached import NAMES, STALE_FRAMES, Attached, Chapter, Picture, guarded
+from slimclean.audio.tags.bounded import load
 from slimclean.audio.tags.code_pages import decoded
 
 ID3V1_FIELD_BYTES = (30, 28, 4)
@@ -19,7 +20,7 @@ def of_id3v2(path: str | Path) -> Any:
     import mutagen.id3
 
     try:
-        return mutagen.id3.ID3(path, load_v1=False)
+        return load(mutagen.id3.ID3, path, load_v1=False)
     except mutagen.MutagenError:
         return None
 

@@ -27,6 +27,7 @@ from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
 from slimclean.audio.structure.chunk_bytes import chunks_in
 from slimclean.audio.tags import chunks
+from slimclean.audio.tags.bounded import grows, load
 from slimclean.audio.tags.code_pages import decoded
 from slimclean.audio.tags.id3_reading import of_id3v2, read_id3
 
@@ -61,7 +62,7 @@ def _read(source: Path, found: Attached) -> None:
         _read_mp4(given, found)
     if given is None:
         _read_libsndfile(source, found)
-    if not found:
+    if not found and not (given is None and has_mutagen() and grows(source)):
         _read_ffmpeg(source, found)
     elif not found.chapters and type(given).__name__ == "MP4":
         _read_ffmpeg(source, found, chapters_only=True)
@@ -137,6 +138,10 @@ def _read_mutagen(given: Any, found: Attached) -> None:
         found.lost += [CUE_SHEET] if given.cuesheet else []
     is_asf = isinstance(given, mutagen.asf.ASF)
     pairs = tags if isinstance(tags, list) else [(k, v) for k in tags for v in _listed(tags[k])]
+    first: dict[str, str] = {}
+    for key, value in pairs:
+        first.setdefault(str(key).upper(), str(value))
+    seen: set[tuple[str, str]] = set()  # FFmpeg writes title and author of ASF in two places
     for key, value in pairs:
         name, text = str(key).upper(), str(value)
         with guarded(name, found):
@@ -144,11 +149,12 @@ def _read_mutagen(given: Any, found: Attached) -> None:
                 picture = picture_in(text)
                 found.pictures.append(Picture(picture.data, picture.mime, picture.type, picture.desc))
             elif re.fullmatch(r"CHAPTER\d+", name):
-                found.chapters.append(Chapter(_seconds(text), _first(pairs, name + "NAME")))
+                found.chapters.append(Chapter(_seconds(text), first.get(name + "NAME", "")))
             elif not re.fullmatch(r"CHAPTER\d+NAME", name):
                 pair = _ASF.get(name, name), text
-                if not (is_asf and pair in found.texts):  # FFmpeg writes title and author in two places
+                if not (is_asf and pair in seen):
                     found.texts.append(pair)
+                    seen.add(pair)
     found.sort_chapters()
 
 
@@ -171,11 +177,6 @@ PICTURE = "METADATA_BLOCK_PICTURE"
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _first(pairs: Iterable[tuple[str, Any]], name: str) -> str:
-    """Return the text under `name`, whatever its case; "" for none."""
-    return next((str(value) for key, value in pairs if str(key).upper() == name), "")
 
 
 def _read_mp4(given: Any, found: Attached) -> None:
@@ -214,12 +215,19 @@ def _read_atom(key: str, value: Any, by_atom: dict[str, str], found: Attached) -
 _MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
 
 
+_TEXT_CHUNKS = (b"LIST", b"NAME", b"AUTH", b"ANNO", b"(C) ", b"ID3 ")
+
+
 def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
     by_info = {name.info: name.vorbis for name in NAMES if name.info}
+    left = chunks.SMALL
     for chunk in walked.chunks:
-        if chunk.size > chunks.SMALL:
+        if chunk.name.upper() not in _TEXT_CHUNKS:
             continue
-        if chunk.name == b"LIST":
+        left -= min(chunk.size, left + 1)
+        if left < 0:
+            found.damaged.append(chunk.name.decode().strip())
+        elif chunk.name == b"LIST":
             body = chunks.content(source, chunk)
             if body[:4] == b"INFO":
                 parts = list(_info_parts(body[4:], walked.order))
@@ -234,8 +242,9 @@ def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
             import mutagen.id3
 
             try:
-                tags = mutagen.id3.ID3(io.BytesIO(chunks.content(source, chunk)))
-            except mutagen.MutagenError:
+                tags = load(mutagen.id3.ID3, io.BytesIO(chunks.content(source, chunk)))
+            except Exception:  # mutagen raises all kinds for damaged tags
+                found.damaged.append("ID3")
                 continue
             beside = Attached()
             read_id3(tags, beside)
@@ -278,8 +287,8 @@ def open_tags(path: Path, info: AudioInfo | None = None) -> Any:
         import mutagen.mp3
 
         with contextlib.suppress(Exception):
-            return mutagen.mp3.MP3(path)
+            return load(mutagen.mp3.MP3, path)
     try:
-        return mutagen.File(path)
+        return load(mutagen.File, path)
     except Exception:  # a parser that stumbles over damage raises all kinds
         return None

@@ -249,8 +249,8 @@ def test_an_interrupt_stops_every_process(tmp_path, weights, half_an_hour, numbe
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """A scheduler and two worker processes on loopback; yields the address and the workers."""
+def start_dask(tmp_path):
+    """A function that starts a process of Dask's command line on loopback; ended with the test."""
     pytest.importorskip("distributed")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path]),
@@ -258,21 +258,36 @@ def cluster(tmp_path):
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
     }
     options = {"env": environment, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    address_file = tmp_path / "scheduler.json"
-    python = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)]
-    processes = [subprocess.Popen([*python, *scheduler], **options)]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file)]
-    quiet = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
-    processes += [subprocess.Popen([*worker, *quiet], **options) for _ in range(2)]
-    for _ in range(600):
-        if address_file.exists() and address_file.read_text().strip().endswith("}"):
-            break
-        time.sleep(0.05)
-    yield json.loads(address_file.read_text())["address"], processes[1:]
+    processes = []
+
+    def start(module, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, "--no-dashboard"]
+        processes.append(subprocess.Popen([*command, "--scheduler-file", "scheduler.json"], **options))
+        return processes[-1]
+
+    yield start
     for process in processes:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def scheduler(start_dask, tmp_path):
+    """The address of a scheduler without workers."""
+    start_dask("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    file = tmp_path / "scheduler.json"
+    for _ in range(600):
+        if file.exists() and file.read_text().strip().endswith("}"):
+            break
+        time.sleep(0.05)
+    return json.loads(file.read_text())["address"]
+
+
+@pytest.fixture
+def cluster(start_dask, scheduler, tmp_path):
+    """A scheduler and two worker processes; the address and the workers."""
+    quiet = ["--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)]
+    return scheduler, [start_dask("dask_worker", *quiet) for _ in range(2)]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries, about one another
@@ -309,16 +324,17 @@ def test_no_scheduler_is_one_line(takes, tmp_path, weights, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_scheduler_that_is_silent_or_has_no_workers_is_one_line(takes, tmp_path, weights, monkeypatch):
-    distributed = pytest.importorskip("distributed")
+def test_a_scheduler_that_is_silent_is_one_line(takes, tmp_path, weights, monkeypatch):
+    pytest.importorskip("distributed")
     monkeypatch.setattr("slimclean.batch.run.CONNECT_S", 0.5)
-    enhancer = Enhancer(model=weights)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, and nobody answers
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(SlimcleanError, match=r"no Dask scheduler answers at .*out after 0\.5 s"):
-            enhance_paths([takes], tmp_path / "o", enhancer, scheduler=address)
-    options = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": None}
-    with distributed.LocalCluster(n_workers=0, processes=False, **options) as idle:
-        address = idle.scheduler_address
-        with pytest.raises(SlimcleanError, match=r"has no workers; none came within 0\.5 s$"):
-            enhance_paths([takes], tmp_path / "o", enhancer, scheduler=address)
+            enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler=address)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_without_workers_is_one_line(takes, tmp_path, weights, scheduler, monkeypatch):
+    monkeypatch.setattr("slimclean.batch.run.CONNECT_S", 2.0)
+    with pytest.raises(SlimcleanError, match=r"has no workers; none came within 2 s$"):
+        enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler=scheduler)

@@ -33,10 +33,13 @@ def load(kind: Callable[..., Any], *given: Any, **options: Any) -> Any:
 
     Raises what that does, and `GrowthError`.
     """
-    from mutagen.id3 import _frames, _specs, _tags
-
     with _BOUNDED:
-        before = _frames.zlib, _tags.read_frames, _specs.MultiSpec.read
+        try:
+            from mutagen.id3 import _frames, _specs, _tags
+
+            before = _frames.zlib, _tags.read_frames, _specs.MultiSpec.read
+        except (ImportError, AttributeError):  # a later mutagen, made otherwise: without bounds
+            return kind(*given, **options)
         bounds = _Bounds(*before[1:])
 
         def read_texts(spec: Any, header: Any, frame: Any, data: bytes) -> Any:

@@ -37,9 +37,12 @@ from slimclean.cli.settings import held, list_inputs, table, tell_file
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
+    from slimclean.batch.report import FileResult
     from slimclean.batch.task import Task
 
 BATCH_LUFS = -16.0
+MENTIONED = 5
+"""Recordings whose warnings are printed."""
 
 _STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Running"
 
@@ -243,6 +246,10 @@ def enhance(
             wording=with_options,
         )
         inputs = _inputs(ctx, paths or [], input_list)
+        if reference is not None:
+            from slimclean.scoring.metrics import require_packages
+
+            require_packages()
         reports.check(plots, html, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
@@ -273,11 +280,22 @@ def enhance(
             else:
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
+            if report is None:
+                _tell_warnings(results)
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
             complain(summary(results, full, left_out))
         drawn = reports.write(results, enhancer, pictures, html)
     if not drawn or any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _tell_warnings(results: Sequence[FileResult]) -> None:
+    """Print what was odd about recordings, a line each, where no report holds it."""
+    warned = [result for result in results if result.warnings]
+    for result in warned[:MENTIONED]:
+        complain(f"warning: {result.warnings}", result.file)
+    if len(warned) > MENTIONED:
+        complain(f"warnings of {len(warned) - MENTIONED} more: --report lists all of them")
 
 
 def _refuse_given(ctx: typer.Context, *names: str) -> None:

@@ -43,6 +43,13 @@ def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
     return _pesq(s, e, 8_000, "nb")
 
 
+def require_packages() -> None:
+    """Import what PESQ and STOI need; raises `MissingDependencyError` with the line that installs it."""
+    with needs("scores need the packages pesq and pystoi", "score"):
+        import pesq  # noqa: F401
+        import pystoi  # noqa: F401
+
+
 def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: str) -> float:
     with needs("PESQ needs the package pesq", "score"):
         import pesq

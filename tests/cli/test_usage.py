@@ -216,6 +216,26 @@ class Halves(io.RawIOBase):
         return len(some)
 
 
+def test_warnings_are_told_where_no_report_holds_them(tmp_path, weights):
+    for k in range(6):
+        soundfile.write(tmp_path / f"{k}.wav", voice(1.0) * 0.5 + 0.2, 16_000)
+    command = ["enhance", tmp_path, "-o", tmp_path / "out", "-m", weights]
+    told = run(*command).stderr.splitlines()
+    for k in range(5):
+        assert told[k].startswith(f"slimclean: {tmp_path / f'{k}.wav'}: warning: an offset of 0.2")
+    assert told[5] == "slimclean: warnings of 1 more: --report lists all of them"
+    assert len(told) == 7
+    assert len(run(*command, "--report", tmp_path / "r.csv", "--overwrite").stderr.splitlines()) == 1
+
+
+def test_scores_that_cannot_be_had_are_refused_before_the_work(take, weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    done = run("enhance", take, "-o", "o.wav", "-m", weights, "--reference", "takes")
+    assert done.exit_code == 1
+    assert "pip install 'slimclean[score]'" in done.stderr
+    assert not Path("o.wav").exists()
+
+
 def test_output_without_a_buffer_is_written_whole(monkeypatch):
     """As with PYTHONUNBUFFERED, which containers set."""
     raw = Halves()

@@ -22,7 +22,7 @@ from slimclean.audio.attached import (
     Picture,
     guarded,
 )
-from slimclean.audio.av.tracks import COVER, open_film
+from slimclean.audio.av.tracks import COVER, av_errors, open_film
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
 from slimclean.audio.structure.chunk_bytes import chunks_in
@@ -114,7 +114,7 @@ def _read_ffmpeg(source: Path, found: Attached, *, chapters_only: bool = False) 
                     kind = "png" if stream.codec_context.name == "png" else "jpeg"
                     found.pictures += [Picture(data, f"image/{kind}")] if data else []
                     break
-    except (av.error.FFmpegError, OSError, ValueError):
+    except av_errors(av):
         return
 
 

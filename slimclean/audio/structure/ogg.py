@@ -184,8 +184,7 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
             if len(head) < 4 and b"OggS".startswith(head):
                 yield None
                 return
-            found = peek.find(b"OggS", position + 1, peek.size)
-            found = peek.size if found < 0 else found
+            found = _next_page(peek, position + 1)
             # What names itself a tag is not sound that was lost.
             if peek.at(position, 3) not in MARKS:
                 yield found - position
@@ -214,6 +213,15 @@ def _pages(peek: Peek) -> Iterator[_Page | int | None]:
             continue
         yield _Page(position, body, stop, flags, granule, serial, sequence, lacing)
         position = stop
+
+
+def _next_page(peek: Peek, position: int) -> int:
+    """Find where a page may begin from here on, if only with its first letters; else the end of the file."""
+    found = peek.find(b"OggS\0", position, peek.size)
+    if found >= 0:
+        return found
+    last = peek.size - 4
+    return last if last >= position and peek.at(last, 4) == b"OggS" else peek.size
 
 
 def _checksum(page: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from bisect import bisect_right
@@ -57,6 +58,11 @@ def check_parts(count: int) -> None:
         raise AudioError(f"damaged: more than {MOST_PARTS} recordings are laid end to end")
 
 
+@functools.cache
+def _literally(text: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(text))
+
+
 class Peek:
     """Reads a few bytes at a time from anywhere in a file, for walks from header to header."""
 
@@ -77,7 +83,7 @@ class Peek:
 
     def find(self, pattern: bytes, position: int, end: int) -> int:
         """Find where `pattern` first stands from `position` on, wholly before `end`; -1 if nowhere."""
-        return self.search(re.compile(re.escape(pattern)), len(pattern), position, end)
+        return self.search(_literally(pattern), len(pattern), position, end)
 
     def search(self, pattern: re.Pattern[bytes], width: int, position: int, end: int) -> int:
         """Find where `pattern`, of `width` bytes, first fits from `position` on, wholly before `end`; or -1.

@@ -95,18 +95,14 @@ def enhance_tasks(
         if shared:
             _check_travels(enhancer)
 
-        def told(
-            results: Generator[tuple[Task, FileResult], None, None],
-        ) -> Generator[tuple[Task, FileResult], None, None]:
-            with contextlib.closing(results):
+        def run(work: Mapping[Task, Work]) -> Generator[tuple[Task, FileResult], None, None]:
+            if not shared:
+                yield from ((task, do(task, watch.progressed)) for task, do in work.items())
+                return
+            with contextlib.closing(_in_processes(work, folders, options.scheduler, jobs)) as results:
                 for task, result in results:
                     watch.progressed(durations.pop(task, 0.0))  # once, where a set is cleaned and then written
                     yield task, result
-
-        def run(work: Mapping[Task, Work]) -> Generator[tuple[Task, FileResult], None, None]:
-            if shared:
-                return told(_in_processes(work, folders, options.scheduler, jobs))
-            return ((task, do(task, watch.progressed)) for task, do in work.items())
 
         if together:
             rows = enhance_together(ahead, existing, enhancer, options.form, options.look, run)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
-from slimclean.audio.structure.view import UNKNOWN_FROM, is_chunk_name
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM
+from slimclean.audio.structure.view import is_chunk_name
 from slimclean.audio.tags.chunks import OF_THE_SOUND, PADDING
 
-UNKNOWN = 0xFFFF_FFFF
 _LARGEST_HEADER = 1 << 20
 """Before the sound; what needs more is no stream."""
 _LARGEST_REST = 1 << 24

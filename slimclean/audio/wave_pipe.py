@@ -21,16 +21,11 @@ from slimclean.audio.formats import BITS, LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.structure import wave_file
 from slimclean.audio.structure.chunk_bytes import chunk, whole_chunks
-from slimclean.audio.structure.view import UNKNOWN_FROM, Peek
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, truncated
+from slimclean.audio.structure.view import Peek
 from slimclean.audio.tags.chunk_contents import changed_in_place, changes
 from slimclean.audio.tags.chunks import OF_THE_SOUND
-from slimclean.audio.wave_header import (
-    EXTENSIBLE,
-    FLOAT,
-    PCM,
-    UNKNOWN,
-    WaveHeader,
-)
+from slimclean.audio.wave_header import EXTENSIBLE, FLOAT, PCM, WaveHeader
 from slimclean.audio.writer import numbered
 from slimclean.errors import AudioError
 
@@ -97,7 +92,7 @@ class WaveSource:
         if seen < frame:
             yield np.zeros((self.info.channels, 0), np.float32)
         if size is not None and seen < size:
-            self.problem = f"truncated: {seen} of {size} bytes of sound are there"
+            self.problem = truncated(seen, size)
         self._read_behind()
 
     def _read(self, count: int) -> bytes:

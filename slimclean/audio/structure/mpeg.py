@@ -21,6 +21,7 @@ from slimclean.audio.structure.mpeg_frame import (
     state_count,
 )
 from slimclean.audio.structure.player_tags import after_tags
+from slimclean.audio.structure.sizes import other_length
 from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -121,7 +122,7 @@ def _judge(sections: list[_Section], *, cut: bool) -> list[str]:
             kind = "truncated" if last and cut else "damaged"
             raise AudioError(f"{kind}: {section.frames} of {counted} MPEG frames are there")
         if abs(counted - section.frames) > 1:
-            warnings.append(f"a header says {seconds:.2f} s, {section.seconds:.2f} s are there and were read")
+            warnings.append(other_length(seconds, section.seconds, header="a header"))
     if cut:
         warnings.append("the last MPEG frame is cut short")
     return warnings

@@ -9,7 +9,8 @@ import numpy as np
 
 from slimclean.audio.structure.chunk_bytes import chunk
 from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Piece, Structure, check_parts
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, other_length, truncated
+from slimclean.audio.structure.view import BLOCK_BYTES, Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -97,10 +98,10 @@ def scan(peek: Peek, start: int = 0) -> Wave | None:
         if name == b"data" and not len(data):
             regular = regular and not found and bool(fmt)
             found, declared = True, size
-            if ds64 and size == 0xFFFF_FFFF:
+            if ds64 and size == UNKNOWN:
                 (declared,) = struct.unpack("<Q", ds64[8:16])
                 if declared >= 1 << 62:
-                    declared, ds64 = 0xFFFF_FFFF, b""
+                    declared, ds64 = UNKNOWN, b""
             if declared == 0 and body + 8 <= peek.size and walk.is_chunk(body) and fmt:
                 data = range(body, body)
             else:
@@ -140,10 +141,9 @@ def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
     there, said = len(wave.data), wave.declared
     regular = wave.regular
     if there < said and not unknown and said - there >= min(wave.block, 4):
-        raise AudioError(f"truncated: {there} of {said} bytes of sound are there")
+        raise AudioError(truncated(there, said))
     if there > said:
-        seconds, told = there / wave.rate_bytes, said / wave.rate_bytes
-        warnings.append(f"its header says {told:.2f} s of sound, {seconds:.2f} s are there and were read")
+        warnings.append(other_length(said / wave.rate_bytes, there / wave.rate_bytes))
         regular = False
     return replace(wave, warnings=tuple(warnings), regular=regular)
 
@@ -236,8 +236,8 @@ def _mended(peek: Peek, wave: Wave) -> Part:
     large = wave.tag in (b"RF64", b"BW64") or chunk_bytes + size > 0xFFFF_0000
     if large:
         ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 4 + 36 + chunk_bytes + 8 + size, size, size // block, 0)
-        head = b"RF64" + struct.pack("<I", 0xFFFF_FFFF) + b"WAVE" + ds64
+        head = b"RF64" + struct.pack("<I", UNKNOWN) + b"WAVE" + ds64
     else:
         head = wave.tag + struct.pack(order + "I", 4 + chunk_bytes + 8 + size) + b"WAVE"
-    data = b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
+    data = b"data" + struct.pack(order + "I", UNKNOWN if large else size)
     return Part((head + fmt, *pieces, data, range(wave.data.start, wave.data.start + size)))

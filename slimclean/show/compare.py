@@ -21,14 +21,14 @@ import numpy as np
 import soundfile
 
 from slimclean.audio import AudioReader
-from slimclean.audio.atomic import replacing
+from slimclean.audio.atomic import replacing, writing
 from slimclean.audio.mixdown import Mixdown
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.level import FLOOR_DBFS, Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
 from slimclean.dsp.resample import resample
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns, spectrogram
-from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError, UsageError
+from slimclean.errors import AudioError, MissingDependencyError, UsageError
 from slimclean.show.assets import asset, escaped
 from slimclean.show.clock import clock, decimals_of, scale, span
 from slimclean.show.comparison import LENGTHS_AGREE_S
@@ -140,11 +140,8 @@ def write_comparison(
     notes = _notes(sides, comparison, lowered_db)
     fields |= {"title": escaped(title), "note": escaped(" ".join(notes))}
     text = Template(asset("compare.html")).substitute(fields)
-    try:
-        with replacing(page, mode) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error
+    with writing(page), replacing(page, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sides(before: Stretch, after: Stretch, rate: int) -> tuple[list[_Side], float]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, check_results, one_line_errors, show_rows
+from slimclean.cli.common import Device, Model, one_line_errors
+from slimclean.cli.results import check_results, show_rows
 
 PAIRS_PER_PROCESS = 8
 """At least: a process takes seconds to start."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import complain
+from slimclean.cli.results import check_file
 from slimclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
     """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
-    from slimclean.audio.atomic import check_file
-
     if html is not None:
         from slimclean.show.page import check_page
 

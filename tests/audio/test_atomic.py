@@ -285,16 +285,6 @@ def test_what_could_not_be_written_is_named_with_the_reason(error):
         raise ValueError("another")
 
 
-def test_what_cannot_be_written_is_known_before(tmp_path):
-    atomic.check_file(tmp_path / "new" / "a.csv")
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "new", tmp_path / "file" / "a.csv", tmp_path / ("n" * 300)):
-        with pytest.raises(SlimcleanError, match="cannot write"):
-            atomic.check_file(path)
-    assert (tmp_path / "file").read_text() == "x"
-
-
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes and locks")
 def test_a_writer_may_put_another_file_into_the_place_of_the_temporary_one(tmp_path, monkeypatch):
     """Its mode is that of the input again, and nobody takes it for a leftover."""

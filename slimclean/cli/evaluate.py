@@ -47,7 +47,7 @@ def evaluate(
         from slimclean.scoring.dnsmos import require_speechmos
         from slimclean.scoring.metrics import MOS, SCORED
         from slimclean.scoring.tables import table
-        from slimclean.show.curve import plot_curve, with_advantage
+        from slimclean.show.curve import plot_curve
         from slimclean.show.plot import check_picture
 
         network = checkpoint.load(model)[0].to(pick_device(device))
@@ -60,7 +60,7 @@ def evaluate(
         check_results(output, plot, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
-        rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
+        rows = evaluation.with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
         show_rows(rows, output, table(rows))
         if plot is not None:
             plot_curve(rows, plot)

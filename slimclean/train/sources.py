@@ -59,10 +59,6 @@ class Library:
         if self.cache is not None:
             self.samples = _mapped(self.cache, state["samples"])
 
-    @property
-    def hours(self) -> float:
-        return sum(clip.length for clip in self.clips) / SAMPLE_RATE / 3600
-
     def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """Cut `length` samples from anywhere, float32 [length]; short clips are looped."""
         clip = self.clips[int(np.searchsorted(self.cumulative, rng.random(), side="right"))]

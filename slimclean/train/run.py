@@ -18,9 +18,9 @@ from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TrainConfig
+from slimclean.train.dnsmos_loss import require_network
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, Mixer, read_mix
-from slimclean.train.opinion import require_packages
 from slimclean.train.sources import Library, load_library, read_manifest, read_or_warn, scan_folder
 from slimclean.train.state import saved_config
 from slimclean.train.teach import teach
@@ -57,7 +57,7 @@ def train_from_files(
     if (bool(speech) or bool(noise)) if manifest else not (speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     if config.opinion:
-        require_packages()  # what is missing is better known before the audio is decoded
+        require_network()  # what is missing is better known before the audio is decoded
     start = checkpoint.find(init) if init else None
     if config.freeze_router and not (init or config.branch or teach_count or (config.out / STATE).exists()):
         raise UsageError("`freeze_router` wants a router: `init`, or `branch`")

@@ -20,7 +20,8 @@ from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.dnsmos_loss import require_network
 from slimclean.train.loop import train
-from slimclean.train.mix import MixConfig, Mixer, read_mix
+from slimclean.train.mix import MixConfig, read_mix
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import Library, load_library, read_manifest, read_or_warn, scan_folder
 from slimclean.train.state import saved_config
 from slimclean.train.teach import teach

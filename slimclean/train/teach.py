@@ -40,7 +40,7 @@ from slimclean.train import pesq_loss
 from slimclean.train.hardware import require_cpu
 from slimclean.train.listening import Listening, listening
 from slimclean.train.losses import COMPRESSION
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 
 SECONDS = 4.0
 EPOCHS, BATCH = 18, 16

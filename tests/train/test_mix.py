@@ -18,7 +18,8 @@ from slimclean import audio
 from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import checkpoint
 from slimclean.train import acoustics, voices
-from slimclean.train.mix import MixConfig, MixDataset, read_mix
+from slimclean.train.mix import MixConfig, read_mix
+from slimclean.train.mixer import MixDataset
 from slimclean.train.sources import Clip, Library, load_library, read_manifest, scan_folder
 from slimclean.train.valid import VALID_MIX, mixed_pairs, validator
 

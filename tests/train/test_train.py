@@ -29,7 +29,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.log import stop_requested
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files

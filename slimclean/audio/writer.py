@@ -23,8 +23,9 @@ from slimclean.audio.encodings import (
     nearest_bit_rate,
     vorbis_nominal,
 )
-from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, output_info
+from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size
 from slimclean.audio.kinds import film_extension, holds_tracks
+from slimclean.audio.outputs import output_info
 from slimclean.audio.sndfile_sink import SndfileSink
 from slimclean.audio.tags import chunks
 from slimclean.audio.tags import keeping as tags

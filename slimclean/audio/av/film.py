@@ -21,8 +21,7 @@ from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapte
 from slimclean.audio.av.film_vorbis import VorbisSpool
 from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, length_s, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
-from slimclean.audio.encodings import ENCODINGS
-from slimclean.audio.encodings import check as check_holds
+from slimclean.audio.encodings import ENCODINGS, check_encodable
 from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
 from slimclean.audio.kinds import film_extension, holds_tracks
 from slimclean.errors import AudioError, MissingDependencyError, told
@@ -79,7 +78,7 @@ class Film:
         self._av = import_av()
         self._attached = attached or Attached()
         self.info = info = replace(info, codec=info.codec or info.subtype.lower())
-        check_holds(info.codec, info.channels, info.sample_rate)
+        check_encodable(info.codec, info.channels, info.sample_rate)
         self.warnings: list[str] = []
         self.track = 1
         self._path = path

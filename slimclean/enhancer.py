@@ -167,14 +167,14 @@ class Enhancer:
         blocks = _checked(blocks)
         ufs: list[np.ndarray] = []
 
-        def work(run: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
-            results = self._of_chunks.enhance(run, sample_rate)
-            return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
+        def work(batch: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
+            results = self._of_chunks.enhance(batch, sample_rate)
+            return [(piece.chunk, out, uf) for piece, (out, uf) in zip(batch, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            batched = in_batches(blocks, sample_rate, self.config, passages, live=live)
-            runs = side_by_side(work, batched, 1 if live else self.threads)
-            for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
+            batches = in_batches(blocks, sample_rate, self.config, passages, live=live)
+            done = side_by_side(work, batches, 1 if live else self.threads)
+            for chunk, enhanced, uf in itertools.chain.from_iterable(done):
                 ufs.append(uf[completed(chunk, sample_rate, self.config)])
                 yield chunk, enhanced
 
@@ -191,10 +191,11 @@ class Enhancer:
         sample_rate = _checked_rate(sample_rate)
         blocks = _checked(blocks)
 
-        def work(run: list[Piece]) -> list[np.ndarray]:
-            ufs = self._of_chunks.route(run, sample_rate)
+        def work(batch: list[Piece]) -> list[np.ndarray]:
+            ufs = self._of_chunks.route(batch, sample_rate)
             return [
-                uf[completed(piece.chunk, sample_rate, self.config)] for piece, uf in zip(run, ufs, strict=True)
+                uf[completed(piece.chunk, sample_rate, self.config)]
+                for piece, uf in zip(batch, ufs, strict=True)
             ]
 
         # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.

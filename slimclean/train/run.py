@@ -17,7 +17,7 @@ from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
-from slimclean.train.config import STATE, TrainConfig
+from slimclean.train.config import STATE, TEACH_COUNT, VALID_COUNT, TrainConfig
 from slimclean.train.dnsmos_loss import require_network
 from slimclean.train.loop import train
 from slimclean.train.mix import MixConfig, read_mix
@@ -46,15 +46,18 @@ def train_from_files(
     init: str | None = None,
     sizes: Mapping[str, Any] | None = None,
     mix: Path | None = None,
-    valid_count: int = 24,
-    teach_count: int = 0,
+    valid_count: int = VALID_COUNT,
+    teach_count: int | None = None,
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
 
     `sizes` are fields of `ModelConfig`; the others are those of the run to go on from, or of `init`, or the
     default ones. `mix` is a file for `read_mix`; validation keeps a mix of its own. At the end the router is
-    taught on `teach_count` mixtures and calibrated; one that is frozen and not taught stays as it is.
+    taught on `teach_count` mixtures, None for `TEACH_COUNT`, and calibrated. One that is frozen is taught only
+    where that is asked for; one that is frozen and not taught stays as it is.
     """
+    if teach_count is None:
+        teach_count = 0 if config.freeze_router else TEACH_COUNT
     if (bool(speech) or bool(noise)) if manifest else not (speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     if config.opinion:

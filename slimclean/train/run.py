@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,30 +70,17 @@ def train_from_files(
     mixed = read_mix(mix) if mix else MixConfig()
     if changes := mixed.changes():
         config = dataclasses.replace(config, info=config.info | {"mix": changes})
-    cache = cache or config.out / "cache"
     weights = _parse_weights(corpus_weights)
+    recordings = _Recordings(manifest, speech, noise, cache or config.out / "cache", weights)
     responses = _read_rooms(rooms) if rooms else None
-
-    def library(kind: str, folders: Sequence[Path], split: str) -> Library:
-        if manifest is not None:
-            files = read_manifest(manifest, kind, split)
-        else:
-            found = [entry for folder in folders for entry in scan_folder(folder)]
-            files = [f for k, f in enumerate(found) if (k % HOLD_BACK == HOLD_BACK - 1) == (split == "valid")]
-        if not files:
-            raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
-        return load_library(files, cache, weights)
-
-    libraries = library("speech", speech, "train"), library("noise", noise, "train")
+    libraries = recordings.libraries("train")
     corpora = {clip.corpus for library in libraries for clip in library.clips}
     if strange := [name for name in weights if name not in corpora]:
         raise UsageError(f"no corpus named {strange[0]}; there are {', '.join(sorted(corpora))}")
     mixer = Mixer(*libraries, mixed, responses)
     pairs: list[Pair] = []
     if valid_count:
-        held_back = Mixer(
-            library("speech", speech, "valid"), library("noise", noise, "valid"), VALID_MIX, responses
-        )
+        held_back = Mixer(*recordings.libraries("valid"), VALID_MIX, responses)
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
     validate = validator(pairs) if pairs and config.steps else None
     path = train(config, mixer, model_config=model, init=start, validate=validate)
@@ -103,6 +91,31 @@ def train_from_files(
         calibrate(network, [pair.noisy for pair in pairs or mixed_pairs(mixer, CALIBRATION_COUNT, VALID_S)])
         checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
     return path
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What to train and validate on: the rows of a manifest, or what lies in folders of speech and of noise."""
+
+    manifest: Path | None
+    speech: Sequence[Path]
+    noise: Sequence[Path]
+    cache: Path
+    weights: dict[str, float]
+
+    def libraries(self, split: Literal["train", "valid"]) -> tuple[Library, Library]:
+        """Load speech and noise. Raises `UsageError` where there is none of one."""
+        return self._library("speech", self.speech, split), self._library("noise", self.noise, split)
+
+    def _library(self, kind: str, folders: Sequence[Path], split: str) -> Library:
+        if self.manifest is not None:
+            files = read_manifest(self.manifest, kind, split)
+        else:
+            found = [entry for folder in folders for entry in scan_folder(folder)]
+            files = [f for k, f in enumerate(found) if (k % HOLD_BACK == HOLD_BACK - 1) == (split == "valid")]
+        if not files:
+            raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
+        return load_library(files, self.cache, self.weights)
 
 
 def model_config(init: Path | None, sizes: Mapping[str, Any], begun: ModelConfig | None = None) -> ModelConfig:

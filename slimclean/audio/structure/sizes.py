@@ -6,8 +6,10 @@ UNKNOWN = 0xFFFF_FFFF
 """The size of 32 bits that FFmpeg writes where it cannot know one, and RF64 where one of 64 bits holds."""
 UNKNOWN_FROM = 0x7FFF_0000
 """From this size on, a size of 32 bits stands for "unknown", as in files that were written to a pipe."""
+UNKNOWN_FROM_64 = 1 << 62
+"""From this size on, a size of 64 bits is nonsense, and stands for "unknown" too."""
 UNKNOWN_IF_CUT_FROM = 0x7F00_0000
-"""From this size on, it does so in AIFF and CAF where less is there: SoX writes it into pipes."""
+"""From this size on, one of 32 bits does so in AIFF and CAF where less is there: SoX writes it into pipes."""
 
 
 def truncated(there: int, said: int) -> str:

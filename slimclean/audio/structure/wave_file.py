@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from slimclean.audio.structure.chunk_bytes import chunk
 from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, other_length, truncated
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, UNKNOWN_FROM_64, other_length, truncated
 from slimclean.audio.structure.view import BLOCK_BYTES, Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -72,68 +72,91 @@ class Wave:
         return int(struct.unpack(self.order + "I", self.fmt[8:12])[0]) or 1
 
 
+@dataclass
+class _Found:
+    """What the chunks hold that were walked over so far; the fields are those of `Wave`."""
+
+    walk: Walk
+    regular: bool
+    fmt: bytes = b""
+    ds64: bytes = b""
+    """The sizes of 64 bits, where they count."""
+    any_data: bool = False
+    data: range = range(0)
+    declared: int = 0
+    others: list[range] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def take_sound(self, body: int, size: int) -> int:
+        """Take in a `data` chunk whose sound begins at `body`; return where that really ends."""
+        walk = self.walk
+        self.regular = self.regular and not self.any_data and bool(self.fmt)
+        self.any_data, self.declared = True, size
+        if self.ds64 and size == UNKNOWN:
+            (self.declared,) = struct.unpack("<Q", self.ds64[8:16])
+            if self.declared >= UNKNOWN_FROM_64:
+                self.declared, self.ds64 = UNKNOWN, b""
+        if self.declared == 0 and self.fmt and body + 8 <= walk.peek.size and walk.is_chunk(body):
+            self.data = range(body, body)
+            return body
+        riff_end = 0 if self.ds64 else walk.start + 8 + walk.number(walk.start + 4)
+        stop, remark = _end(walk, body, self.declared, riff_end, self.fmt)
+        self.data = range(body, stop)
+        self.warnings += [remark] * bool(remark)
+        # libsndfile takes what stands behind sound of unknown length for more of it.
+        self.regular = self.regular and not remark and stop in (body + self.declared, walk.peek.size)
+        return stop
+
+    def take_other(self, name: bytes, body: int, size: int) -> int:
+        """Take in any other chunk whose content begins at `body`; return where that ends in the file."""
+        peek = self.walk.peek
+        if name == b"fmt ":
+            self.fmt = peek.at(body, min(size, 64))
+        elif name == b"ds64":
+            self.ds64 = peek.at(body, min(size, 28)).ljust(28, b"\0")
+        elif name == b"data":
+            self.regular = False
+            self.warnings.append(f"a second data chunk of {size} bytes was left out")
+        elif body + size <= peek.size:
+            self.others.append(range(body - 8, body + size))
+        return min(body + size, peek.size)
+
+
 def scan(peek: Peek, start: int = 0) -> Wave | None:
     """Return the sound of a file that begins at `start`; None where there is none, or no format.
 
     Raises `AudioError` where sound is cut off.
     """
     walk = Walk(peek, start)
-    riff_end = start + 8 + walk.number(start + 4)
-    fmt, data, ds64, declared = b"", range(0), b"", 0
-    others: list[range] = []
-    warnings: list[str] = []
-    regular = walk.tag != b"BW64"
+    found = _Found(walk, regular=walk.tag != b"BW64")
     following: int | None = None
-    position = start + 12
-    found = False
-    count = 0
+    position, count = start + 12, 0
     while position + 8 <= peek.size:
         count += 1
         if count > MOST_CHUNKS:
             raise AudioError(f"damaged: more than {MOST_CHUNKS} chunks")
         name, size, body = peek.at(position, 4), walk.number(position + 4), position + 8
-        if found and walk.is_file(position):
+        if found.any_data and walk.is_file(position):
             following = position
             break
-        if name == b"data" and not len(data):
-            regular = regular and not found and bool(fmt)
-            found, declared = True, size
-            if ds64 and size == UNKNOWN:
-                (declared,) = struct.unpack("<Q", ds64[8:16])
-                if declared >= 1 << 62:
-                    declared, ds64 = UNKNOWN, b""
-            if declared == 0 and body + 8 <= peek.size and walk.is_chunk(body) and fmt:
-                data = range(body, body)
-            else:
-                stop, remark = _end(walk, body, declared, 0 if ds64 else riff_end, fmt)
-                data = range(body, stop)
-                warnings += [remark] * bool(remark)
-                # libsndfile takes what stands behind sound of unknown length for more of it.
-                regular = regular and not remark and stop in (body + declared, peek.size)
-            position = data.stop
+        if name == b"data" and not found.data:
+            position = found.take_sound(body, size)
         else:
-            if name == b"fmt ":
-                fmt = peek.at(body, min(size, 64))
-            elif name == b"ds64":
-                ds64 = peek.at(body, min(size, 28)).ljust(28, b"\0")
-            elif name == b"data":
-                regular = False
-                warnings.append(f"a second data chunk of {size} bytes was left out")
-            elif body + size <= peek.size:
-                others.append(range(position, body + size))
-            position = min(body + size, peek.size)
+            position = found.take_other(name, body, size)
         if position % 2 and position < peek.size:
             after = walk.past_pad(position)
-            if after == position != data.stop:
-                regular = False  # an odd chunk without its pad byte
+            if after == position != found.data.stop:
+                found.regular = False  # an odd chunk without its pad byte
             position = after
-    if not found and fmt and peek.at(position, 4) == b"data":
+    if not found.any_data and found.fmt and peek.at(position, 4) == b"data":
         raise AudioError("truncated: it ends where its header says how much sound there is")
-    regular = regular and (bool(ds64) or walk.tag in (b"RIFF", b"RIFX"))
-    if not found or len(fmt) < 16:
+    if not found.any_data or len(found.fmt) < 16:
         return None
-    wave = Wave(walk.tag, fmt, data, declared, tuple(others), (), regular, following)
-    return _measured(wave, warnings, unknown=declared == 0 or (declared >= UNKNOWN_FROM and not ds64))
+    declared, exact = found.declared, bool(found.ds64)
+    regular = found.regular and (exact or walk.tag in (b"RIFF", b"RIFX"))
+    wave = Wave(walk.tag, found.fmt, found.data, declared, tuple(found.others), (), regular, following)
+    unknown = declared == 0 or (declared >= UNKNOWN_FROM and not exact)
+    return _measured(wave, found.warnings, unknown=unknown)
 
 
 def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:

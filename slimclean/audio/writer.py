@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.av import film, tracks
+from slimclean.audio.av import film, film_sound, tracks
 from slimclean.audio.containers import BY_EXTENSION, MUXERS
 from slimclean.audio.encodings import (
     ENCODINGS,
@@ -217,7 +217,7 @@ def _is_foreign(path: Path) -> bool:
 def _numbers(info: AudioInfo) -> tuple[str, int | None]:
     """Say as which numbers samples go to the encoder, and with how many bits; None: floating, as they are."""
     if info.format in MUXERS or film.writes_ogg(info):
-        kind = film.sample_format(info)
+        kind = film_sound.sample_format(info)
         if kind in ("s16", "s32", "u8"):
             return kind, info.bits_per_sample or 16
         return kind, None if (info.codec or "").startswith("pcm_f") else 0

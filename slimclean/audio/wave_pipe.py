@@ -26,7 +26,7 @@ from slimclean.audio.structure.view import Peek
 from slimclean.audio.tags.chunk_contents import changed_in_place, changes
 from slimclean.audio.tags.chunks import OF_THE_SOUND
 from slimclean.audio.wave_header import EXTENSIBLE, FLOAT, PCM, WaveHeader
-from slimclean.audio.writer import numbered
+from slimclean.audio.writer import quantised
 from slimclean.errors import AudioError
 
 READ_BYTES = 1 << 16
@@ -253,8 +253,8 @@ class WaveSink:
             return np.ascontiguousarray(block.T, f"<f{self._bits // 8}").tobytes()
         self.clipped += int(np.count_nonzero(np.abs(block) > 1))
         if self._bits == 8:
-            return numbered(block, "u8", 8).tobytes()
-        whole = numbered(block, "s16" if self._bits == 16 else "s32", self._valid)
+            return quantised(block, "u8", 8).tobytes()
+        whole = quantised(block, "s16" if self._bits == 16 else "s32", self._valid)
         if self._bits == 24:
             return whole.flatten().astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
         return whole.astype(f"<i{self._bits // 8}").tobytes()

@@ -73,7 +73,7 @@ class Sink(Protocol):
     warnings: list[str]
 
     def write(self, samples: np.ndarray) -> None:
-        """Append [T, C], numbers of the kind that `_numbers` says."""
+        """Append [T, C], numbers of the kind that `_kind_of_numbers` says."""
 
     def close(self) -> None:
         """Write the rest; the file is whole."""
@@ -108,7 +108,7 @@ class AudioWriter:
         try:
             self._is_film = info.format in MUXERS and source is not None and holds_tracks(source)
             self._sink = self._open()
-            self._kind, self._bits = _numbers(info)
+            self._kind, self._bits = _kind_of_numbers(info)
             self._scale = np.float32(_scale(info))
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             why = self._why(error)
@@ -138,7 +138,7 @@ class AudioWriter:
         check_size(self.info, self.samples)
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_SAMPLES):
-                samples = numbered(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
+                samples = quantised(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
                 self._sink.write(samples if self._scale == 1 else samples / self._scale)
 
     def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
@@ -214,7 +214,7 @@ def _is_foreign(path: Path) -> bool:
     return container is None or container.becomes is not None
 
 
-def _numbers(info: AudioInfo) -> tuple[str, int | None]:
+def _kind_of_numbers(info: AudioInfo) -> tuple[str, int | None]:
     """Say as which numbers samples go to the encoder, and with how many bits; None: floating, as they are."""
     if info.format in MUXERS or film.writes_ogg(info):
         kind = film_sound.sample_format(info)
@@ -240,7 +240,7 @@ def _scale(info: AudioInfo) -> float:
     return encoder_scale(info.codec or codec_of(info.format, info.subtype), rate)
 
 
-def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
+def quantised(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
     """Turn [C, T] into [T, C] of numbers that the encoder stores unscaled: reading back is then exact."""
     if bits is None:
         return np.ascontiguousarray(block.T, np.float64 if kind == "dbl" else np.float32)

@@ -9,13 +9,13 @@ from typing import BinaryIO
 from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
 from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, UNKNOWN_FROM_64
 from slimclean.audio.structure.view import is_chunk_name
+from slimclean.audio.structure.wave_file import EXTENSIBLE, FLOAT, PCM
 from slimclean.audio.tags.chunks import OF_THE_SOUND, PADDING
 
 _LARGEST_HEADER = 1 << 20
 """Before the sound; what needs more is no stream."""
 _LARGEST_REST = 1 << 24
 """Behind the sound; it waits in memory until the sound is written."""
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _SUBTYPES = {
     (PCM, 8): "PCM_U8", (PCM, 16): "PCM_16", (PCM, 24): "PCM_24", (PCM, 32): "PCM_32",
     (FLOAT, 32): "FLOAT", (FLOAT, 64): "DOUBLE",

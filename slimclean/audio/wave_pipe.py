@@ -23,9 +23,10 @@ from slimclean.audio.structure import wave_file
 from slimclean.audio.structure.chunk_bytes import chunk, whole_chunks
 from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, truncated
 from slimclean.audio.structure.view import Peek
+from slimclean.audio.structure.wave_file import EXTENSIBLE, FLOAT, PCM
 from slimclean.audio.tags.chunk_contents import changed_in_place, changes
 from slimclean.audio.tags.chunks import OF_THE_SOUND
-from slimclean.audio.wave_header import EXTENSIBLE, FLOAT, PCM, WaveHeader
+from slimclean.audio.wave_header import WaveHeader
 from slimclean.audio.writer import quantised
 from slimclean.errors import AudioError
 

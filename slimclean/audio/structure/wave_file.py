@@ -22,7 +22,8 @@ CODECS = {
     0x674F: "Vorbis", 0x7A21: "AMR", 0xA106: "AAC", 0xA109: "Speex",
 }  # fmt: skip
 """Names of what stands in WAV files besides PCM, by format tag."""
-_PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+PCM, FLOAT, ALAW, ULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+"""Other format tags; EXTENSIBLE says that the real one stands further behind."""
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
 _CHUNK_BYTES = 1 << 22
@@ -54,7 +55,7 @@ class Wave:
     def codec(self) -> int:
         """The format tag; that of the extension where there is one."""
         (kind,) = struct.unpack(self.order + "H", self.fmt[:2])
-        if kind == _EXTENSIBLE and len(self.fmt) >= 26:
+        if kind == EXTENSIBLE and len(self.fmt) >= 26:
             (kind,) = struct.unpack(self.order + "H", self.fmt[24:26])
         return int(kind)
 
@@ -211,7 +212,7 @@ def _goes_on(walk: Walk, fmt: bytes, body: int, stop: int) -> bool:
 
 def _loudness(wave: Wave, data: bytes) -> float | None:
     """Measure the RMS of PCM, 1 for full scale; None for what is not PCM."""
-    kinds = {(_PCM, 8): "u1", (_PCM, 16): "i2", (_PCM, 24): "i2", (_PCM, 32): "i4", (_FLOAT, 32): "f4"}
+    kinds = {(PCM, 8): "u1", (PCM, 16): "i2", (PCM, 24): "i2", (PCM, 32): "i4", (FLOAT, 32): "f4"}
     kind = kinds.get((wave.codec, wave.bits))
     if kind is None:
         return None
@@ -253,7 +254,7 @@ def _mended(peek: Peek, wave: Wave) -> Part:
         if len(place) < _CHUNK_BYTES and peek.at(place.start, 4) in (b"fact", b"LIST"):
             pieces += [place, b"\0" * (len(place) % 2)]
     block, order = wave.block, wave.order
-    size = len(wave.data) // block * block if wave.codec in (_PCM, _FLOAT, _ALAW, _ULAW) else len(wave.data)
+    size = len(wave.data) // block * block if wave.codec in (PCM, FLOAT, ALAW, ULAW) else len(wave.data)
     fmt = chunk(b"fmt ", wave.fmt, order)
     chunk_bytes = len(fmt) + sum(map(len, pieces))
     large = wave.tag in (b"RF64", b"BW64") or chunk_bytes + size > 0xFFFF_0000

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from slimclean.audio.containers import WAVE_FORMS
 from slimclean.audio.formats import WAV_BYTES, AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
 from slimclean.audio.structure import riff, wave_file
@@ -75,7 +76,7 @@ def walk(path: Path) -> Chunks:
         position, heard = 12, False
         for _ in range(riff.MOST_CHUNKS):
             name, size, start = peek.at(position, 4), steps.number(position + 4), position + 8
-            if start > peek.size or name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+            if start > peek.size or name in WAVE_FORMS:
                 break  # the end, or another file laid behind this one
             named = is_chunk_name(name)
             if heard and not named:
@@ -159,7 +160,7 @@ def extensible_fields(source: Path) -> tuple[int, int] | None:
     if fmt is None or fmt.size < 40:
         return None
     kind, bits, mask = struct.unpack_from(walked.order + "H16xHI", content(source, fmt))
-    return (bits, mask) if kind == 0xFFFE else None
+    return (bits, mask) if kind == wave_file.EXTENSIBLE else None
 
 
 def lost(source: Path) -> list[str]:

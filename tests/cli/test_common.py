@@ -6,14 +6,11 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 import soundfile
 from conftest import run, voice
 
 import slimclean
 from slimclean.cli.common import with_options
-from slimclean.cli.results import check_file
-from slimclean.errors import SlimcleanError
 
 PACKAGE = Path(slimclean.__file__).parent
 
@@ -47,13 +44,3 @@ def test_errors_of_the_library_name_parameters_not_options():
                 n.value for n in ast.walk(raised) if isinstance(n, ast.Constant) and isinstance(n.value, str)
             ]
             assert not re.search(r"(?<![\w-])--[a-z]", " ".join(texts)), f"{path}:{raised.lineno}"
-
-
-def test_what_cannot_be_written_is_known_before(tmp_path):
-    check_file(tmp_path / "new" / "a.csv")
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "new", tmp_path / "file" / "a.csv", tmp_path / ("n" * 300)):
-        with pytest.raises(SlimcleanError, match="cannot write"):
-            check_file(path)
-    assert (tmp_path / "file").read_text() == "x"

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slimclean.model import SlimmableDemucs
-from slimclean.train.intelligibility import unintelligibility
+from slimclean.train.dnsmos_loss import LEVELS_DB, pull, read_network
 from slimclean.train.losses import enhancement_loss, pause_loss
 from slimclean.train.muon import in_blocks, orthogonalise
-from slimclean.train.opinion import LEVELS_DB, pull, read_network
-from slimclean.train.perceptual import disturbance
+from slimclean.train.pesq_loss import disturbance
 from slimclean.train.state import is_matrix
+from slimclean.train.stoi_loss import unintelligibility
 
 PESQ, STOI = 0.42, 3.0
 WEIGHT_DECAY, CLIP, AVERAGE, ROW_FACTOR = 0.05, 2.0, 0.998, 2.0

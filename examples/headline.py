@@ -17,7 +17,7 @@ from pathlib import Path
 import joblib
 
 from slimclean.model import checkpoint
-from slimclean.scoring.evaluation import Row, Setting, evaluate, folder_pairs
+from slimclean.scoring.evaluation import Row, Setting, evaluate, folder_pairs, macs_of
 from slimclean.scoring.metrics import CORE, METRICS
 from slimclean.scoring.tables import table
 from slimclean.show.plot import BLUE, GREY, ORANGE, require_matplotlib
@@ -27,21 +27,17 @@ REFERENCE_UF = "0.25"
 COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7")
 
 
-def macs(row: Row) -> float:
-    return float(row["macs_per_sample"])
-
-
 def compared(name: str, row: Row, static: list[Row]) -> Row:
     """A dynamic point as a row of the table."""
     reference = next(point for point in static if point["uf"] == REFERENCE_UF)
     out: Row = {"network": name, "target": row["target_uf"], "mean_uf": row["mean_uf"]}
-    out["macs"] = macs(row)
-    out["saves"] = f"{1 - macs(row) / macs(reference):.0%}"
+    out["macs"] = macs_of(row)
+    out["saves"] = f"{1 - macs_of(row) / macs_of(reference):.0%}"
     for measure in CORE:
         out[measure] = row[measure]
     for measure in CORE:
         out[f"{measure.split('_')[0]} - {REFERENCE_UF}"] = float(row[measure]) - float(reference[measure])
-    cheaper = [point for point in static if macs(point) <= macs(row)]
+    cheaper = [point for point in static if macs_of(point) <= macs_of(row)]
     beaten = [m for m in CORE if any(float(point[m]) > float(row[m]) for point in cheaper)]
     out["beaten by a static in"] = ", ".join(METRICS[m].label for m in beaten) or "nothing"
     return out
@@ -51,10 +47,10 @@ def draw(static: list[Row], dynamic: dict[str, list[Row]], picture: Path) -> Non
     figure = require_matplotlib().figure.Figure(figsize=(10, 4), dpi=110, layout="constrained")
     for axis, measure in zip(figure.subplots(1, len(CORE)), CORE, strict=True):
         for (name, rows), colour in zip(dynamic.items(), COLOURS, strict=False):
-            points = sorted(rows, key=macs)
-            x, y = [macs(row) / 1000 for row in points], [float(row[measure]) for row in points]
+            points = sorted(rows, key=macs_of)
+            x, y = [macs_of(row) / 1000 for row in points], [float(row[measure]) for row in points]
             axis.plot(x, y, "o", color=colour, label=name)
-        x, y = [macs(row) / 1000 for row in static], [float(row[measure]) for row in static]
+        x, y = [macs_of(row) / 1000 for row in static], [float(row[measure]) for row in static]
         axis.step(x, y, where="post", color=GREY, linewidth=1)
         axis.plot(x, y, "s", color=GREY, label="static")
         for at, height, row in zip(x, y, static, strict=True):
@@ -79,7 +75,7 @@ def main(
 
     fixed = rows(static, STATIC)
     print(
-        table([{"static": row["uf"], "macs": macs(row), **{m: row[m] for m in CORE}} for row in fixed]),
+        table([{"static": row["uf"], "macs": macs_of(row), **{m: row[m] for m in CORE}} for row in fixed]),
         end="\n\n",
     )
     points = {}

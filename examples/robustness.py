@@ -26,7 +26,7 @@ from slimclean.scoring.evaluation import Pair
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.tables import table
 from slimclean.train.acoustics import high_pass, whisper
-from slimclean.train.mix import LOWEST_VOICE_HZ
+from slimclean.train.mixer import LOWEST_VOICE_HZ
 
 Run = Callable[[np.ndarray, int], np.ndarray]
 

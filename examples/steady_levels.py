@@ -27,7 +27,8 @@ from slimclean.model import checkpoint
 from slimclean.model.demucs import SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import MixConfig, Mixer
+from slimclean.train.mix import MixConfig
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import Library, load_library, read_manifest
 from slimclean.train.tasks import random_targets
 

@@ -33,8 +33,9 @@ from torch import Tensor
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.model import checkpoint
 from slimclean.model.router import interpolate
-from slimclean.train.mix import MixConfig, Mixer
-from slimclean.train.opinion import LEVELS_DB
+from slimclean.train.dnsmos_loss import LEVELS_DB
+from slimclean.train.mix import MixConfig
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import load_library, read_manifest
 from slimclean.train.tasks import random_targets, random_ufs
 

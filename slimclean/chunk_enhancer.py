@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,17 @@ from slimclean.errors import SlimcleanError
 Highband = Literal["gate", "keep", "drop"]
 
 
+class _Prepared(NamedTuple):
+    """N chunks as the network takes them."""
+
+    noisy: torch.Tensor
+    """[N, C, T], T a multiple of a frame, at an RMS near 1."""
+    power: torch.Tensor
+    """Of each frame as it was recorded, [N, C, F]."""
+    curve: np.ndarray
+    """What they were divided by, [N, C, T]."""
+
+
 @dataclass(frozen=True)
 class ChunkEnhancer:
     """Enhances chunks that are alike in length and channels, in one batch; its fields are as of `Enhancer`."""
@@ -36,29 +47,31 @@ class ChunkEnhancer:
     dry: float
     residual: bool
 
-    def enhance(self, run: Sequence[Piece], sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def enhance(self, batch: Sequence[Piece], sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """N chunks -> N x output [C, T] and UF [F]; edges are context, not kept."""
-        low = self._low(run, sample_rate)
-        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0:
-            wets = [piece.samples for piece in run]
+        low = self._low(batch, sample_rate)
+        if _is_silent(batch, low):
+            wets = [piece.samples for piece in batch]
             ufs = self._idle(low)
         else:
-            enhanced, ufs = self._network(low, run)
-            wets = [self._wet(*each, sample_rate) for each in zip(run, low, enhanced, strict=True)]
-        return [(self._mix(piece.samples, wet), uf) for piece, wet, uf in zip(run, wets, ufs, strict=True)]
+            enhanced, ufs = self._network(low, batch)
+            wets = [self._wet(*each, sample_rate) for each in zip(batch, low, enhanced, strict=True)]
+        return [(self._mix(piece.samples, wet), uf) for piece, wet, uf in zip(batch, wets, ufs, strict=True)]
 
-    def route(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
+    def route(self, batch: Sequence[Piece], sample_rate: int) -> np.ndarray:
         """N chunks -> UF [N, F], as `enhance` finds it."""
-        low = self._low(run, sample_rate)
-        if not any(piece.anything_heard for piece in run) or low.shape[2] == 0 or self.uf != "auto":
+        low = self._low(batch, sample_rate)
+        if _is_silent(batch, low) or self.uf != "auto":
             return self._idle(low)
         with torch.inference_mode():
-            ufs: np.ndarray = self._decide(*self._noisy(low, run)[:2]).cpu().numpy()
+            ufs: np.ndarray = self._decide(self._prepared(low, batch)).cpu().numpy()
         return ufs
 
-    def _low(self, run: Sequence[Piece], sample_rate: int) -> np.ndarray:
+    def _low(self, batch: Sequence[Piece], sample_rate: int) -> np.ndarray:
         """N chunks at the network's rate, [N, C, T]."""
-        return np.stack([resample(piece.samples, sample_rate, self.engine.config.sample_rate) for piece in run])
+        return np.stack(
+            [resample(piece.samples, sample_rate, self.engine.config.sample_rate) for piece in batch]
+        )
 
     def _idle(self, low: np.ndarray) -> np.ndarray:
         """Give the UF [N, F] where there is nothing to decide on."""
@@ -66,38 +79,38 @@ class ChunkEnhancer:
         uf = min(self.engine.config.ufs) if self.uf == "auto" else self.uf
         return np.full((len(low), frames), uf, np.float32)
 
-    def _network(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    def _network(self, low: np.ndarray, batch: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
         """N chunks at the network's rate, [N, C, T] -> enhanced [N, C, T] and UF [N, F]."""
         count, channels, samples = low.shape
-        noisy, power, curve = self._noisy(low, run)
+        prepared = self._prepared(low, batch)
         with torch.inference_mode():
-            uf: float | torch.Tensor = float(self.uf) if self.uf != "auto" else self._decide(noisy, power)
+            uf: float | torch.Tensor = float(self.uf) if self.uf != "auto" else self._decide(prepared)
             if isinstance(uf, torch.Tensor):  # channels share it, or a voice would wander between them
                 uf = uf.repeat_interleave(channels, 0)
-            result = self.engine(noisy.flatten(0, 1), uf)
-        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * curve
+            result = self.engine(prepared.noisy.flatten(0, 1), uf)
+        enhanced = result.waveform.cpu().numpy().reshape(count, channels, -1)[..., :samples] * prepared.curve
         if not np.isfinite(enhanced).all():
             raise SlimcleanError("the network gave NaN or infinite samples; its checkpoint may be damaged")
         return enhanced, result.uf[::channels].cpu().numpy()
 
-    def _noisy(self, low: np.ndarray, run: Sequence[Piece]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """N chunks [N, C, T] as the network takes them, the power of their frames, and the curve.
-
-        The first is [N, C, F whole frames] at an RMS near 1, the second [N, C, F], the third [N, C, T].
-        """
+    def _prepared(self, low: np.ndarray, batch: Sequence[Piece]) -> _Prepared:
+        """Bring N chunks at the network's rate, [N, C, T], to its level and to whole frames."""
         samples, hop = low.shape[2], self.engine.config.frame_hop
-        curve = np.stack([self._spread(piece.level, samples) for piece in run])
+        curve = np.stack([self._spread(piece.level, samples) for piece in batch])
         rest = [(0, 0), (0, 0), (0, -samples % hop)]
         noisy = np.pad(low / curve, rest)
-        heard = np.stack([self._spread(piece.heard, samples) for piece in run])
+        heard = np.stack([self._spread(piece.heard, samples) for piece in batch])
         power = np.square(np.pad(curve * heard, rest, "edge")[:, :, hop // 2 :: hop])
-        return torch.from_numpy(noisy).to(self.device), torch.from_numpy(power).to(self.device), curve
+        return _Prepared(
+            torch.from_numpy(noisy).to(self.device), torch.from_numpy(power).to(self.device), curve
+        )
 
     def _spread(self, frames: np.ndarray, samples: int) -> np.ndarray:
         return spread(frames, samples, self.engine.config.sample_rate // FRAMES_PER_S)
 
-    def _decide(self, noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-        """Let the router choose the UF of N chunks [N, C, T], whose frames have a power [N, C, F]: [N, F]."""
+    def _decide(self, prepared: _Prepared) -> torch.Tensor:
+        """Let the router choose the UF of N chunks, [N, F]."""
+        noisy, power, _ = prepared
         if noisy.shape[1] == 1:
             return self.engine.route(noisy[:, 0], self.target_uf)
         return self.engine.route(_in_phase(noisy, power), self.target_uf, power)
@@ -121,6 +134,11 @@ class ChunkEnhancer:
     def _mix(self, x: np.ndarray, wet: np.ndarray) -> np.ndarray:
         out = np.float32(1 - self.dry) * wet + np.float32(self.dry) * x if self.dry else wet
         return x - out if self.residual else out
+
+
+def _is_silent(batch: Sequence[Piece], low: np.ndarray) -> bool:
+    """Tell whether there is nothing for the network to do."""
+    return low.shape[2] == 0 or not any(piece.anything_heard for piece in batch)
 
 
 def _in_phase(noisy: torch.Tensor, power: torch.Tensor) -> torch.Tensor:

@@ -94,9 +94,9 @@ def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:
     """
     for (channels, _), group in itertools.groupby(pieces, key=lambda piece: piece[1].shape):
         alike = iter(group)
-        while run := list(itertools.islice(alike, BATCHES * max(1, BATCH // channels))):
-            size = -(-len(run) // BATCHES)
-            yield from (run[at : at + size] for at in range(0, len(run), size))
+        while stretch := list(itertools.islice(alike, BATCHES * max(1, BATCH // channels))):
+            size = -(-len(stretch) // BATCHES)
+            yield from (stretch[at : at + size] for at in range(0, len(stretch), size))
 
 
 def completed(chunk: Chunk, sample_rate: int, config: ModelConfig) -> slice:

@@ -75,17 +75,8 @@ class Enhancer:
         network: SlimmableDemucs | None = None,
         engine: NetworkEngine | None = None,
     ) -> None:
-        if uf != "auto" and not (_is_number(uf) and 0 < uf <= 1):
-            raise UsageError(f"`uf` takes auto or a number above 0 and at most 1, not {uf}")
-        if not (_is_number(target_uf) and 0.1 <= target_uf <= 1):
-            raise UsageError(f"`target_uf` takes a number from 0.1 to 1, not {target_uf}")
-        if highband not in get_args(Highband):
-            raise UsageError(f"`highband` takes {', '.join(get_args(Highband))}, not {highband}")
-        if not (_is_number(dry) and 0 <= dry <= 1):
-            raise UsageError(f"`dry` takes a number from 0 to 1, not {dry}")
         limit = attenuation_limit_db
-        if limit is not None and not (_is_number(limit) and limit >= 0):
-            raise UsageError(f"`attenuation_limit_db` takes a number of at least 0, not {limit}")
+        _check(uf, target_uf, highband, dry, limit)
         self._version: tuple[int, int] | None = None
         if model is not None and network is None and engine is None:
             file = checkpoint.find(model)
@@ -110,7 +101,7 @@ class Enhancer:
         self.network = network
         """None where an engine was given."""
         self.engine = engine
-        self._of_chunks = ChunkEnhancer(
+        self._chunk_enhancer = ChunkEnhancer(
             engine, self.device, uf, target_uf, highband, dry=self.dry, residual=residual
         )
 
@@ -164,17 +155,17 @@ class Enhancer:
         Raises `AudioError` for what is no such block, and samples that are not finite or louder than `LOUDEST`.
         """
         sample_rate = _checked_rate(sample_rate)
-        blocks = _checked(blocks)
+        blocks = _checked_blocks(blocks)
         ufs: list[np.ndarray] = []
 
-        def work(run: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
-            results = self._of_chunks.enhance(run, sample_rate)
-            return [(piece.chunk, out, uf) for piece, (out, uf) in zip(run, results, strict=True)]
+        def work(batch: list[Piece]) -> list[tuple[Chunk, np.ndarray, np.ndarray]]:
+            results = self._chunk_enhancer.enhance(batch, sample_rate)
+            return [(piece.chunk, out, uf) for piece, (out, uf) in zip(batch, results, strict=True)]
 
         def pieces() -> Iterator[tuple[Chunk, np.ndarray]]:
-            batched = in_batches(blocks, sample_rate, self.config, passages, live=live)
-            runs = side_by_side(work, batched, 1 if live else self.threads)
-            for chunk, enhanced, uf in itertools.chain.from_iterable(runs):
+            batches = in_batches(blocks, sample_rate, self.config, passages, live=live)
+            done = side_by_side(work, batches, 1 if live else self.threads)
+            for chunk, enhanced, uf in itertools.chain.from_iterable(done):
                 ufs.append(uf[completed(chunk, sample_rate, self.config)])
                 yield chunk, enhanced
 
@@ -189,12 +180,13 @@ class Enhancer:
     def route_stream(self, blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
         """Yield the UFs that `stream` yields for the same arguments, by chunks; only the router runs."""
         sample_rate = _checked_rate(sample_rate)
-        blocks = _checked(blocks)
+        blocks = _checked_blocks(blocks)
 
-        def work(run: list[Piece]) -> list[np.ndarray]:
-            ufs = self._of_chunks.route(run, sample_rate)
+        def work(batch: list[Piece]) -> list[np.ndarray]:
+            ufs = self._chunk_enhancer.route(batch, sample_rate)
             return [
-                uf[completed(piece.chunk, sample_rate, self.config)] for piece, uf in zip(run, ufs, strict=True)
+                uf[completed(piece.chunk, sample_rate, self.config)]
+                for piece, uf in zip(batch, ufs, strict=True)
             ]
 
         # In the same batches, on as many threads, as `stream`: then nothing is rounded in another way.
@@ -210,6 +202,22 @@ class Enhancer:
     def macs_per_sample(self, uf: np.ndarray) -> float:
         """Count multiply-accumulates per 16 kHz sample, the mean over frames that ran at `uf` [F]."""
         return macs_per_sample(self.config, uf, routed=self.uf == "auto")
+
+
+def _check(
+    uf: float | Literal["auto"], target_uf: float, highband: Highband, dry: float, limit: float | None
+) -> None:
+    """Raise `UsageError` for what is out of range; `limit` is `attenuation_limit_db`."""
+    if uf != "auto" and not (_is_number(uf) and 0 < uf <= 1):
+        raise UsageError(f"`uf` takes auto or a number above 0 and at most 1, not {uf}")
+    if not (_is_number(target_uf) and 0.1 <= target_uf <= 1):
+        raise UsageError(f"`target_uf` takes a number from 0.1 to 1, not {target_uf}")
+    if highband not in get_args(Highband):
+        raise UsageError(f"`highband` takes {', '.join(get_args(Highband))}, not {highband}")
+    if not (_is_number(dry) and 0 <= dry <= 1):
+        raise UsageError(f"`dry` takes a number from 0 to 1, not {dry}")
+    if limit is not None and not (_is_number(limit) and limit >= 0):
+        raise UsageError(f"`attenuation_limit_db` takes a number of at least 0, not {limit}")
 
 
 Arguments = tuple[tuple[str, Any], ...]
@@ -236,7 +244,7 @@ def _checked_rate(sample_rate: float) -> int:
     return int(sample_rate)
 
 
-def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _checked_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield blocks [C, T] as float32, one at least; raises `AudioError` for what is none."""
     channels = 0
     for block in blocks:

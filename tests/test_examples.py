@@ -25,7 +25,7 @@ from slimclean.engine.engine import Engine
 from slimclean.model import checkpoint
 from slimclean.scoring.metrics import si_sdr
 from slimclean.train.acoustics import high_pass
-from slimclean.train.mix import LOWEST_VOICE_HZ
+from slimclean.train.mixer import LOWEST_VOICE_HZ
 
 ROOT = Path(__file__).parent.parent
 RECORDINGS = ROOT / "examples" / "recordings"

@@ -3,7 +3,7 @@
 Reading and writing go block by block, in memory that does not grow with a recording. Where to look:
 
     which files       folder, names (pairs), kinds (by their first bytes)
-    what can be what  formats (containers, what an output is like), encodings
+    what can be what  formats, containers, encodings; outputs (what one is like)
     how long it is    structure/: a module a kind of file, since headers may be wrong; mpeg_info
     reading           reader, and behind it sndfile and av/, quiet; mixdown
     writing           writer, and behind it sndfile_sink, av/, insertion, atomic
@@ -26,9 +26,8 @@ from slimclean.audio.formats import (
     SAMPLE_RATES_HZ,
     AudioInfo,
     OutputForm,
-    output_info,
-    output_suffix,
 )
+from slimclean.audio.outputs import output_info, output_suffix
 from slimclean.audio.reader import AudioReader
 from slimclean.audio.writer import AudioWriter, plan_output
 from slimclean.errors import AudioError

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError, told
 
 if sys.platform != "win32":
     import fcntl
@@ -154,20 +154,14 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         file.commit()
 
 
-def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
-    """Raise `SlimcleanError` where `path` could not be written: known before hours of work.
-
-    Raises `UsageError` where it is one of `inputs`, which would be lost, and for -, which is no file's name.
-    """
-    if path == Path("-"):
-        raise UsageError("- is standard output; give the name of a file here")
-    if os.path.realpath(path) in {os.path.realpath(one) for one in inputs if one is not None}:
-        raise UsageError(f"{path} is one of the inputs, which would be lost")
+@contextlib.contextmanager
+def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """Raise `SlimcleanError` for an `OSError` within, or one of the `others`: it names `path` and why."""
+    errors: tuple[type[Exception], ...] = (OSError, *others)
     try:
-        with AtomicFile(path):
-            pass
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {path} ({error.strerror or error})") from error
+        yield
+    except errors as error:
+        raise SlimcleanError(f"cannot write {path} ({told(error)})") from error
 
 
 def open_text(path: Path) -> TextIO:

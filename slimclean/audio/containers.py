@@ -207,6 +207,10 @@ MUXERS = frozenset(container.key for container in CONTAINERS if container.muxer)
 """`AudioInfo.format` of what is written through FFmpeg."""
 
 
+WAVE_FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+"""What a WAV file begins with."""
+
+
 def same_container(one: str, other: str) -> bool:
     """Tell whether two extensions, with their dots, name the same container, such as .aif and .aiff."""
     one, other = one.lower(), other.lower()
@@ -215,7 +219,7 @@ def same_container(one: str, other: str) -> bool:
 
 def container_of(beginning: bytes) -> Container | None:
     """Return the container whose mark stands in these bytes, the first of a file behind its tags."""
-    if beginning[8:12] == b"WAVE" and beginning[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+    if beginning[8:12] == b"WAVE" and beginning[:4] not in WAVE_FORMS:
         return None
     for container in reversed(CONTAINERS):
         if any(beginning[at:].startswith(mark) for at, mark in container.marks):

@@ -117,7 +117,7 @@ def codec_of(container: str, subtype: str) -> str | None:
     return "alac" if subtype.startswith("ALAC") else _SNDFILE.get(subtype)
 
 
-def check(codec: str | None, channels: int, sample_rate: int) -> None:
+def check_encodable(codec: str | None, channels: int, sample_rate: int) -> None:
     """Raise `AudioError` with the remedy where `codec` does not hold so many channels, or at this rate."""
     limit = ENCODINGS.get(codec or "")
     if limit is None:

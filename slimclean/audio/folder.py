@@ -36,26 +36,30 @@ def list_folder(folder: Path) -> Listing:
     ahead = [folder]
     while ahead:
         parent = ahead.pop()
-        folders = []
+        folders: list[Path] = []
         try:
             with os.scandir(parent) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    path = parent / entry.name
-                    if entry.name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        if entry.is_symlink():
-                            found.left_out[LINKS] += 1
-                        else:
-                            folders.append(path)
-                    elif path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
-                        found.recordings.append(path)
-                    else:
-                        found.left_out[path.suffix.lower()] += 1
+                    if not entry.name.startswith(".") and _is_ahead(entry, parent / entry.name, found):
+                        folders.append(parent / entry.name)
         except OSError as error:
             found.unreadable[parent] = error.strerror or str(error)
         ahead += reversed(folders)
     return found
+
+
+def _is_ahead(entry: os.DirEntry[str], path: Path, found: Listing) -> bool:
+    """Tell whether `entry` is a folder to look through; what it is else goes into `found`."""
+    if not _is_folder(entry):
+        if path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
+            found.recordings.append(path)
+        else:
+            found.left_out[path.suffix.lower()] += 1
+        return False
+    if entry.is_symlink():
+        found.left_out[LINKS] += 1
+        return False
+    return True
 
 
 def exists(path: Path) -> bool:

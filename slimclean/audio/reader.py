@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -132,50 +132,77 @@ def _check_readable(path: Path) -> None:
 def _open(path: Path, track: int | None) -> Source:
     """Return what decodes `path` best, by its content: libsndfile where headers can be put right, else PyAV."""
     with path.open("rb") as file:
-        peek = Peek(file)
-        kind = kind_of(peek, path.suffix.lower())
-        name = kind.name
-        structure: Structure | None = None
-        to_av = kind.family == "av"
-        if kind.family == "riff":
-            wave = wave_file.scan(peek) if kind.start == 0 else None
-            if wave is not None and wave.codec in wave_file.MPEG:
-                structure = mpeg.scan(peek, wave.data.start, wave.data.stop)
-                structure = replace(structure, format="WAV") if structure else None
-            elif wave is not None:
-                structure = wave_file.joined(peek, wave)
-            name = (
-                f"WAV with {wave_file.CODECS[wave.codec]}" if wave and wave.codec in wave_file.CODECS else name
-            )
-        elif kind.family == "ogg":
-            structure = ogg.scan(peek) if track in (None, 1) else None
-            to_av = structure is None
-        elif kind.family == "flac":
-            structure = flac.scan(peek, kind.start)
-        elif kind.family == "sndfile":
-            structure = headers.scan(peek)
-        elif kind.family == "mpeg":
-            structure = mpeg.scan(peek)
-            if structure is None:
-                raise AudioError("not a readable recording (no MPEG frames)")
-    if to_av:
-        return _with_av(path, name, track)
+        found = _look(Peek(file), path.suffix.lower(), track)
+    if found.for_av:
+        return _with_av(path, found.name, track)
     try:
-        source = SndfileSource(path, structure)
+        source = SndfileSource(path, found.structure)
     except UnknownFormatError as error:
-        named = bool(name) or path.suffix.lower() in FOREIGN
-        try:
-            return _with_av(path, name or path.suffix.lower(), track)
-        except MissingDependencyError:
-            if named:
-                raise
-            raise error from None
-        except AudioError as other:
-            raise (other if " with " in name or track is not None else error) from None
+        return _else_with_av(path, found.name, track, error)
     if track is not None and track > 1:
         source.close()
         raise AudioError(f"has one sound track, not {track}")
     return source
+
+
+class _Found(NamedTuple):
+    """What the bytes of a file tell: what people call it, "" if unknown, and who should read it, in what parts.
+
+    Without a `structure`, libsndfile reads it as it is.
+    """
+
+    name: str
+    structure: Structure | None = None
+    for_av: bool = False
+
+
+def _look(peek: Peek, extension: str, track: int | None) -> _Found:
+    kind = kind_of(peek, extension)
+    name = kind.name
+    match kind.family:
+        case "av":
+            return _Found(name, for_av=True)
+        case "riff":
+            return _look_into_wave(peek, name) if kind.start == 0 else _Found(name)
+        case "ogg":
+            links = ogg.scan(peek) if track in (None, 1) else None
+            return _Found(name, links, for_av=links is None)
+        case "flac":
+            return _Found(name, flac.scan(peek, kind.start))
+        case "sndfile":
+            return _Found(name, headers.scan(peek))
+        case "mpeg":
+            if (frames := mpeg.scan(peek)) is None:
+                raise AudioError("not a readable recording (no MPEG frames)")
+            return _Found(name, frames)
+        case "unknown":
+            return _Found(name)
+
+
+def _look_into_wave(peek: Peek, name: str) -> _Found:
+    """Find the parts of a WAV, in which there may be any codec."""
+    wave = wave_file.scan(peek)
+    if wave is None:
+        return _Found(name)
+    if codec := wave_file.CODECS.get(wave.codec):
+        name = f"WAV with {codec}"
+    if wave.codec not in wave_file.MPEG:
+        return _Found(name, wave_file.joined(peek, wave))
+    frames = mpeg.scan(peek, wave.data.start, wave.data.stop)
+    return _Found(name, replace(frames, format="WAV") if frames else None)
+
+
+def _else_with_av(path: Path, name: str, track: int | None, error: UnknownFormatError) -> Source:
+    """Let PyAV read what libsndfile does not know, and raise what tells most where it cannot either."""
+    extension = path.suffix.lower()
+    try:
+        return _with_av(path, name or extension, track)
+    except MissingDependencyError:
+        if name or extension in FOREIGN:
+            raise
+        raise error from None
+    except AudioError as other:
+        raise (other if " with " in name or track is not None else error) from None
 
 
 def _with_av(path: Path, name: str, track: int | None) -> Source:

@@ -15,7 +15,8 @@ import soxr
 from slimclean.audio.encodings import ogg_order
 from slimclean.audio.formats import AudioInfo, file_name
 from slimclean.audio.quiet import quiet
-from slimclean.audio.structure.view import UNKNOWN_FROM, Part, Structure, View
+from slimclean.audio.structure.sizes import UNKNOWN_FROM, other_length, truncated
+from slimclean.audio.structure.view import Part, Structure, View
 from slimclean.errors import AudioError, told
 
 UNKNOWN_SAMPLES = 1 << 62
@@ -164,8 +165,7 @@ class SndfileSource:
         rate = self._file.samplerate
         if self._sure and self.info.lossy:
             if missing > REMARKED_S * rate:
-                there = self._seen / rate
-                self._remark(f"its header says {declared / rate:.2f} s, {there:.2f} s are there and were read")
+                self._remark(other_length(declared / rate, self._seen / rate))
         elif missing > (0.02 * declared if self.info.lossy else 0):
             raise AudioError(f"truncated: {self._seen} of {declared} samples are there")
         self._index, self._seen = self._index + 1, 0
@@ -239,5 +239,5 @@ def _missing_data(log: str) -> str | None:
     """
     found = re.search(r"^\s*(?:data|SSND|riff|Data Size) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if found and int(found[2]) < int(found[1]) < UNKNOWN_FROM:
-        return f"truncated: {found[2]} of {found[1]} bytes of sound are there"
+        return truncated(int(found[2]), int(found[1]))
     return None

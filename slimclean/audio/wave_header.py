@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from slimclean.audio.formats import BITS, MAX_CHANNELS, SAMPLE_RATES_HZ, AudioInfo
-from slimclean.audio.structure.view import UNKNOWN_FROM, is_chunk_name
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, UNKNOWN_FROM_64
+from slimclean.audio.structure.view import is_chunk_name
+from slimclean.audio.structure.wave_file import EXTENSIBLE, FLOAT, PCM
 from slimclean.audio.tags.chunks import OF_THE_SOUND, PADDING
 
-UNKNOWN = 0xFFFF_FFFF
 _LARGEST_HEADER = 1 << 20
 """Before the sound; what needs more is no stream."""
 _LARGEST_REST = 1 << 24
 """Behind the sound; it waits in memory until the sound is written."""
-_LARGEST_SIZE = 1 << 62
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _SUBTYPES = {
     (PCM, 8): "PCM_U8", (PCM, 16): "PCM_16", (PCM, 24): "PCM_24", (PCM, 32): "PCM_32",
     (FLOAT, 32): "FLOAT", (FLOAT, 64): "DOUBLE",
@@ -129,7 +128,7 @@ def _header(fmt: bytes, others: bytes, size: int, *, exact: bool) -> WaveHeader 
         return None
     if block != channels * bits // 8:
         return None
-    known = 0 < size < (_LARGEST_SIZE if exact else UNKNOWN_FROM) and size != UNKNOWN
+    known = 0 < size < (UNKNOWN_FROM_64 if exact else UNKNOWN_FROM) and size != UNKNOWN
     valid = valid if valid and valid < bits and tag == PCM else None
     info = AudioInfo(
         rate, channels, size // block if known else 0, "WAV", subtype, bits_per_sample=valid, channel_mask=mask

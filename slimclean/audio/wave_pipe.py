@@ -21,17 +21,13 @@ from slimclean.audio.formats import BITS, LOUDEST, OutputForm
 from slimclean.audio.mixdown import Mixdown
 from slimclean.audio.structure import wave_file
 from slimclean.audio.structure.chunk_bytes import chunk, whole_chunks
-from slimclean.audio.structure.view import UNKNOWN_FROM, Peek
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, truncated
+from slimclean.audio.structure.view import Peek
+from slimclean.audio.structure.wave_file import EXTENSIBLE, FLOAT, PCM
 from slimclean.audio.tags.chunk_contents import changed_in_place, changes
 from slimclean.audio.tags.chunks import OF_THE_SOUND
-from slimclean.audio.wave_header import (
-    EXTENSIBLE,
-    FLOAT,
-    PCM,
-    UNKNOWN,
-    WaveHeader,
-)
-from slimclean.audio.writer import numbered
+from slimclean.audio.wave_header import WaveHeader
+from slimclean.audio.writer import quantised
 from slimclean.errors import AudioError
 
 READ_BYTES = 1 << 16
@@ -97,7 +93,7 @@ class WaveSource:
         if seen < frame:
             yield np.zeros((self.info.channels, 0), np.float32)
         if size is not None and seen < size:
-            self.problem = f"truncated: {seen} of {size} bytes of sound are there"
+            self.problem = truncated(seen, size)
         self._read_behind()
 
     def _read(self, count: int) -> bytes:
@@ -258,8 +254,8 @@ class WaveSink:
             return np.ascontiguousarray(block.T, f"<f{self._bits // 8}").tobytes()
         self.clipped += int(np.count_nonzero(np.abs(block) > 1))
         if self._bits == 8:
-            return numbered(block, "u8", 8).tobytes()
-        whole = numbered(block, "s16" if self._bits == 16 else "s32", self._valid)
+            return quantised(block, "u8", 8).tobytes()
+        whole = quantised(block, "s16" if self._bits == 16 else "s32", self._valid)
         if self._bits == 24:
             return whole.flatten().astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
         return whole.astype(f"<i{self._bits // 8}").tobytes()

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.atomic import AtomicFile
-from slimclean.audio.av import film, tracks
+from slimclean.audio.av import film, film_sound, tracks
 from slimclean.audio.containers import BY_EXTENSION, MUXERS
 from slimclean.audio.encodings import (
     ENCODINGS,
@@ -23,8 +23,9 @@ from slimclean.audio.encodings import (
     nearest_bit_rate,
     vorbis_nominal,
 )
-from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size, output_info
+from slimclean.audio.formats import BITS, AudioInfo, OutputForm, check_size
 from slimclean.audio.kinds import film_extension, holds_tracks
+from slimclean.audio.outputs import output_info
 from slimclean.audio.sndfile_sink import SndfileSink
 from slimclean.audio.tags import chunks
 from slimclean.audio.tags import keeping as tags
@@ -72,7 +73,7 @@ class Sink(Protocol):
     warnings: list[str]
 
     def write(self, samples: np.ndarray) -> None:
-        """Append [T, C], numbers of the kind that `_numbers` says."""
+        """Append [T, C], numbers of the kind that `_kind_of_numbers` says."""
 
     def close(self) -> None:
         """Write the rest; the file is whole."""
@@ -107,7 +108,7 @@ class AudioWriter:
         try:
             self._is_film = info.format in MUXERS and source is not None and holds_tracks(source)
             self._sink = self._open()
-            self._kind, self._bits = _numbers(info)
+            self._kind, self._bits = _kind_of_numbers(info)
             self._scale = np.float32(_scale(info))
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             why = self._why(error)
@@ -137,7 +138,7 @@ class AudioWriter:
         check_size(self.info, self.samples)
         with self._errors():
             for start in range(0, block.shape[1], BLOCK_SAMPLES):
-                samples = numbered(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
+                samples = quantised(block[:, start : start + BLOCK_SAMPLES], self._kind, self._bits)
                 self._sink.write(samples if self._scale == 1 else samples / self._scale)
 
     def commit(self, mtime_ns: int | None = None, check: Callable[[], None] = lambda: None) -> None:
@@ -213,10 +214,10 @@ def _is_foreign(path: Path) -> bool:
     return container is None or container.becomes is not None
 
 
-def _numbers(info: AudioInfo) -> tuple[str, int | None]:
+def _kind_of_numbers(info: AudioInfo) -> tuple[str, int | None]:
     """Say as which numbers samples go to the encoder, and with how many bits; None: floating, as they are."""
     if info.format in MUXERS or film.writes_ogg(info):
-        kind = film.sample_format(info)
+        kind = film_sound.sample_format(info)
         if kind in ("s16", "s32", "u8"):
             return kind, info.bits_per_sample or 16
         return kind, None if (info.codec or "").startswith("pcm_f") else 0
@@ -239,7 +240,7 @@ def _scale(info: AudioInfo) -> float:
     return encoder_scale(info.codec or codec_of(info.format, info.subtype), rate)
 
 
-def numbered(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
+def quantised(block: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
     """Turn [C, T] into [T, C] of numbers that the encoder stores unscaled: reading back is then exact."""
     if bits is None:
         return np.ascontiguousarray(block.T, np.float64 if kind == "dbl" else np.float32)

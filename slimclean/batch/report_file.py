@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from slimclean.audio.atomic import lock, make_folder, open_text, replacing, shared_mode
+from slimclean.audio.atomic import lock, make_folder, open_text, replacing, shared_mode, writing
 from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
 from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, FileResult
 from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load
 from slimclean.batch.task import Task
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -61,7 +61,7 @@ class ReportWriter:
         self._columns = list(COLUMNS)
         self._rows: dict[Key, Row] = {}
         self._stream = exists(path) and not is_file(path)  # such as /dev/stdout
-        try:
+        with writing(path):
             if self._stream:
                 self._file = self._opened()
                 self._begin_stream()
@@ -73,8 +73,6 @@ class ReportWriter:
                     if not lock(self._file.fileno()):
                         self._file.close()
                         raise self._busy()
-        except OSError as error:
-            raise _cannot_write(path, error) from error
 
     def _opened(self) -> TextIO:
         return self._path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
@@ -167,15 +165,13 @@ class ReportWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if os.name != "posix":
-                self._close()  # there, what is open is not replaced
-            if not self._stream:
-                first = [key for key in self._order if key in self._rows]
-                self._rows = {key: self._rows[key] for key in (*first, *self._rows)}
-                self._write_all()
-        except OSError as failure:
-            if error is None:
-                raise _cannot_write(self._path, failure) from failure
+            with writing(self._path) if error is None else suppress(OSError):  # an error before says more
+                if os.name != "posix":
+                    self._close()  # there, what is open is not replaced
+                if not self._stream:
+                    first = [key for key in self._order if key in self._rows]
+                    self._rows = {key: self._rows[key] for key in (*first, *self._rows)}
+                    self._write_all()
         finally:
             self._close()
 
@@ -210,10 +206,6 @@ def _of_one_set(keys: Sequence[Key], own: set[Key], tasks: Sequence[Task]) -> bo
         key in own or any(key[0].startswith(folder) and key[1].startswith(outputs) for folder, outputs in begin)
         for key in keys
     )
-
-
-def _cannot_write(path: Path, error: OSError) -> SlimcleanError:
-    return SlimcleanError(f"cannot write {path} ({error.strerror or error})")
 
 
 def _cell(name: str, value: object) -> object:

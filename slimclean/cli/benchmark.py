@@ -12,11 +12,10 @@ from slimclean.cli.common import (
     Model,
     Precision,
     Threads,
-    check_results,
     one_line_errors,
-    show_rows,
     use_threads,
 )
+from slimclean.cli.results import check_results, show_rows
 
 
 def benchmark(

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, TextIO, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from slimclean.batch.task import STREAM
 from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 
 Uf = float | Literal["auto"]
@@ -96,29 +95,6 @@ def show(text: str, file: TextIO | None = None) -> None:
     encoding = (file or sys.stdout).encoding or "utf-8"
     text = "\n".join(one_line(line, RAW_BYTES) for line in text.split("\n"))
     print(text.encode(encoding, "replace").decode(encoding), file=file)
-
-
-def show_rows(rows: Sequence[Mapping[str, object]], output: Path | None, text: str) -> None:
-    """Write `rows` as CSV to `output`, which may be stdout, and print `text`: to stderr, then."""
-    from slimclean.scoring.tables import csv_text, write_rows
-
-    if output == STREAM:
-        sys.stdout.buffer.write(csv_text(rows).encode("utf-8", "surrogateescape"))
-        sys.stdout.flush()
-    elif output is not None:
-        write_rows(output, rows)
-    show(text, sys.stderr if output == STREAM else None)
-
-
-def check_results(output: Path | None, picture: Path | None, inputs: Sequence[Path | None]) -> None:
-    """Raise before the work where the CSV, which may go to stdout, or the picture could not be written."""
-    from slimclean.audio.atomic import check_file
-
-    for path in (output, picture):
-        if path is not None and not path == output == STREAM:
-            check_file(path, inputs)
-    if output is not None and output == picture:
-        raise UsageError(f"{output}: `output` and `plot` are one file")
 
 
 def complain(message: str, file: str = "") -> None:

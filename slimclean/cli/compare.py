@@ -21,6 +21,7 @@ from slimclean.cli.common import (
     parse_uf,
     show,
 )
+from slimclean.cli.results import check_file
 
 
 def compare(
@@ -53,10 +54,11 @@ def compare(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
-        from slimclean.audio.atomic import check_file, shared_mode
+        from slimclean.audio.atomic import shared_mode
         from slimclean.audio.av.film import track_in
-        from slimclean.show.compare import read_stretch, write_comparison
+        from slimclean.show.compare import write_comparison
         from slimclean.show.page import check_page
+        from slimclean.show.stretch import read_stretch
 
         page = output or file.with_name(f"{file.stem}-compare.html")
         check_page(page)

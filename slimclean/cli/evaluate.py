@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, check_results, one_line_errors, show_rows
+from slimclean.cli.common import Device, Model, one_line_errors
+from slimclean.cli.results import check_results, show_rows
 
 PAIRS_PER_PROCESS = 8
 """At least: a process takes seconds to start."""
@@ -46,7 +47,7 @@ def evaluate(
         from slimclean.scoring.dnsmos import require_speechmos
         from slimclean.scoring.metrics import MOS, SCORED
         from slimclean.scoring.tables import table
-        from slimclean.show.curve import plot_curve, with_advantage
+        from slimclean.show.curve import plot_curve
         from slimclean.show.plot import check_picture
 
         network = checkpoint.load(model)[0].to(pick_device(device))
@@ -59,7 +60,7 @@ def evaluate(
         check_results(output, plot, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
-        rows = with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
+        rows = evaluation.with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
         show_rows(rows, output, table(rows))
         if plot is not None:
             plot_curve(rows, plot)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_line_errors, parse_uf
+from slimclean.cli.results import check_file
 
 
 def plot(
@@ -34,7 +35,6 @@ def plot(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
-        from slimclean.audio.atomic import check_file
         from slimclean.enhancer import Enhancer
         from slimclean.show.comparison import compare, preview
         from slimclean.show.plot import check_picture, plot_comparison

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slimclean.cli.common import Device, Model, complain, one_line_errors
+from slimclean.cli.results import check_file
 
 
 def report(
@@ -33,7 +34,6 @@ def report(
     """
     complaints: list[str] = []
     with one_line_errors():
-        from slimclean.audio.atomic import check_file
         from slimclean.batch.report_reading import read_report
         from slimclean.enhancer import Enhancer
         from slimclean.show.page import check_page, write_report

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import complain
+from slimclean.cli.results import check_file
 from slimclean.errors import UsageError
 
 if TYPE_CHECKING:
     from slimclean.batch.report import FileResult
     from slimclean.batch.task import Task
     from slimclean.enhancer import Enhancer
-    from slimclean.show.look import Look
+    from slimclean.show.view_maker import ViewMaker
 
 
 def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
     """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
-    from slimclean.audio.atomic import check_file
-
     if html is not None:
         from slimclean.show.page import check_page
 
@@ -52,19 +51,19 @@ def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) 
 
 def look(
     tasks: Sequence[Task], pictures: Mapping[str, Path], html: Path | None
-) -> Callable[[Path], Look | None]:
+) -> Callable[[Path], ViewMaker | None]:
     """Return what says how a recording is to be drawn while the run goes on."""
     if not pictures and html is None:
         return lambda _: None
-    from slimclean.show.look import Look
     from slimclean.show.page import SHOWN
+    from slimclean.show.view_maker import ViewMaker
 
     startable = [task.source for task in tasks if not task.problem]
     on_page = set(startable[:SHOWN]) if html is not None else set()
 
-    def of(source: Path) -> Look | None:
+    def of(source: Path) -> ViewMaker | None:
         picture = pictures.get(os.path.abspath(source))  # noqa: PTH100
-        return Look(picture, source in on_page) if picture or source in on_page else None
+        return ViewMaker(picture, source in on_page) if picture or source in on_page else None
 
     return of
 

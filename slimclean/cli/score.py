@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import MOST_CORES, check_results, complain, one_line_errors, show_rows
+from slimclean.cli.common import MOST_CORES, complain, one_line_errors
+from slimclean.cli.results import check_results, show_rows
 from slimclean.errors import UsageError
 
 

@@ -9,7 +9,7 @@ import typer
 
 from slimclean.cli.common import Device, one_line_errors, one_line_warnings, parse_numbers, show
 from slimclean.errors import UsageError
-from slimclean.train.config import TrainConfig
+from slimclean.train.config import TEACH_COUNT, VALID_COUNT, TrainConfig
 
 _SIZES = "Size of the network (default: that of --init, or of slim-demucs)"
 
@@ -127,13 +127,13 @@ def train(
     valid_every: Annotated[
         int, typer.Option(min=1, help="Steps between validations.")
     ] = TrainConfig.valid_every,
-    valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = 24,
+    valid_count: Annotated[int, typer.Option(min=0, help="Validation mixtures of 4 s; 0: none.")] = VALID_COUNT,
     teach_count: Annotated[
         int | None,
         typer.Option(
             min=0,
             help="Mixtures on which the router is taught at the end, and eight times as many in which it hears "
-            "pauses; default: 400, or 0 with --freeze-router.",
+            f"pauses; default: {TEACH_COUNT}, or 0 with --freeze-router.",
         ),
     ] = None,
     device: Device = "auto",
@@ -202,7 +202,7 @@ def train(
             mix=mix,
             sizes={name: size for name, size in sizes.items() if size is not None},
             valid_count=valid_count,
-            teach_count=(0 if freeze_router else 400) if teach_count is None else teach_count,
+            teach_count=teach_count,
         )
         show(str(path))
 

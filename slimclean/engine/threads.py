@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import torch
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -91,12 +91,12 @@ def workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, initializer=torch.set_flush_denormal, initargs=(True,))
 
 
-def side_by_side(work: Callable[[Piece], Result], pieces: Iterable[Piece], threads: int) -> Iterator[Result]:
-    """Map `work` over pieces on `threads` threads, in order; at most one piece beyond theirs is taken ahead."""
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Map `work` over items on `threads` threads, in order; at most one item beyond theirs is taken ahead."""
     with one_thread_each(), workers(threads) as pool:
         running: deque[Future[Result]] = deque()
-        for piece in pieces:
-            running.append(pool.submit(work, piece))
+        for item in items:
+            running.append(pool.submit(work, item))
             if len(running) > threads or threads == 1:
                 yield running.popleft().result()
         while running:

@@ -67,11 +67,6 @@ class SlimmableDemucs(nn.Module):
         widths: Widths = FrameWidths.of(uf) if isinstance(uf, Tensor) else float(uf)
         return Enhanced(self.backbone(noisy, widths), uf_per_frame(noisy, uf, self.config.frame_hop))
 
-    def auto(self, noisy: Tensor, target_uf: float) -> Enhanced:
-        """Enhance with the router in charge, around a mean UF of `target_uf`."""
-        result: Enhanced = self(noisy, self.route(noisy, target_uf))
-        return result
-
     def route(self, noisy: Tensor, target_uf: float, power: Tensor | None = None) -> Tensor:
         """Let the router choose each frame's UF, [B, T] -> [B, F].
 

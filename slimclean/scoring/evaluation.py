@@ -94,6 +94,39 @@ def evaluate(
         yield _row(str(uf), target_uf if uf == "auto" else "", ufs, enhancer, scores)
 
 
+ADVANTAGE = ("pesq_wb", "si_sdr_db")
+"""Measures of which `with_advantage` tells how far the router lies above the static curve."""
+
+
+def with_advantage(rows: Sequence[Row]) -> list[Row]:
+    """Add to the rows of auto how far PESQ and SI-SDR lie above the static curve.
+
+    The curve runs straight between neighbouring static points; beyond them there is none, and cells are empty.
+    """
+    static = sorted(filter(is_static, rows), key=macs_of)
+    return [row | {f"{name}_over_static": _above(row, static, name) for name in ADVANTAGE} for row in rows]
+
+
+def _above(row: Row, static: Sequence[Row], name: str) -> float | Literal[""]:
+    """Return how far a measure lies above the curve of static points, which are in the order of their MACs."""
+    macs = [macs_of(point) for point in static]
+    inside = row["uf"] == "auto" and len(static) > 1 and macs[0] <= macs_of(row) <= macs[-1]
+    if not inside or "" in (row[name], *(point[name] for point in static)):
+        return ""
+    curve = np.interp(macs_of(row), macs, [float(point[name]) for point in static])
+    return float(row[name]) - float(curve)
+
+
+def is_static(row: Row) -> bool:
+    """Tell whether a row is of a fixed UF, neither of the router nor of the noisy input."""
+    return row["uf"] not in ("noisy", "auto")
+
+
+def macs_of(row: Row) -> float:
+    """Return the MACs per sample of a row, which that of the noisy input has not."""
+    return float(row["macs_per_sample"])
+
+
 def network_device(network: SlimmableDemucs) -> str:
     """Return the name of the device that holds the network, as `Enhancer` takes it."""
     return str(next(network.parameters()).device)

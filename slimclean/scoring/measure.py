@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,68 +34,90 @@ def measure(
     notes: dict[str, bool],
 ) -> dict[str, Pieces]:
     """Return each measure of two signals [C, T], in the channels and segments where it is defined."""
-    samples = reference.shape[1]
-    done: dict[object, Found] = {}
-    out: dict[str, Pieces] = {}
-    in_segments: dict[float, list[str]] = {}
-    moments: list[Moments] = []
-    for name in names:
-        if name == LAG:
-            out[name] = {} if lag is None else {(0, 0, 1): lag}
-            if lag is None:
-                notes[f"{LAG}: no delay stands out"] = True
-            continue
+    both = _Both(reference, estimate, notes)
+    found = {name: both.lag(lag) if name == LAG else both.measured(name) for name in names}
+    both.note_segments()
+    return found
+
+
+class _Both:
+    """Two signals [C, T] of one shape, and what was found of them: measures share calculations and passes."""
+
+    def __init__(self, reference: Signal, estimate: Signal, notes: dict[str, bool]) -> None:
+        self._reference, self._estimate, self._notes = reference, estimate, notes
+        self._done: dict[object, Found] = {}
+        self._moments: list[Moments] = []
+        self._segmented: dict[float, list[str]] = {}
+        """Names of measures by the length of their segments."""
+
+    def lag(self, lag: float | None) -> Pieces:
+        """Return the delay, found before, as a measure."""
+        if lag is None:
+            self._notes[f"{LAG}: no delay stands out"] = True
+            return {}
+        return {(0, 0, 1): lag}
+
+    def measured(self, name: str) -> Pieces:
+        """Return a measure of both in one piece, in segments, or running along with them."""
         metric = METRICS[name]
-        longest_s = metric.longest_s
-        if longest_s is None and isinstance(estimate, Stored):
-            if metric.running is not None:
-                out[name] = _running(name, reference, estimate, moments, notes)
-                continue
-            longest_s = SEGMENT_S
-        cuts, count = segments(samples, longest_s)
+        if metric.longest_s is not None or not isinstance(self._estimate, Stored):
+            return self._in_segments(metric, metric.longest_s)
+        if metric.running is None:
+            return self._in_segments(metric, SEGMENT_S)
+        return self._running(metric, metric.running)
+
+    def _in_segments(self, metric: Metric, longest_s: float | None) -> Pieces:
+        cuts, count = segments(self._reference.shape[1], longest_s)
         pieces: Pieces = {}
         reasons = []
-        for channel, (r, e) in enumerate(zip(reference, estimate, strict=True)):
+        for channel, (r, e) in enumerate(zip(self._reference, self._estimate, strict=True)):
             for k, cut in enumerate(cuts):
-                try:
-                    found = _once(metric, r[cut], e[cut], (channel, cut.start, cut.stop), done)
-                    pieces[channel, k, count] = found
-                except UndefinedMetricError as error:
-                    reasons.append(str(error))
-        out[name] = pieces
+                found = self._once(metric, r[cut], e[cut], (channel, cut.start, cut.stop))
+                if isinstance(found, UndefinedMetricError):
+                    reasons.append(str(found))
+                else:
+                    pieces[channel, k, count] = metric.pick(found)
         if pieces and reasons and count > 1:
-            notes[f"{name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
+            self._notes[f"{metric.name}: undefined in {len(reasons)} segments ({reasons[0]})"] = True
         else:
-            notes.update({f"{name}: {reason}": True for reason in reasons})
+            self._notes.update({f"{metric.name}: {reason}": True for reason in reasons})
         if longest_s is not None and count > 1:
-            in_segments.setdefault(longest_s, []).append(name)
-    for seconds, segmented in in_segments.items():
-        cuts, count = segments(samples, seconds)
-        chosen = f"{len(cuts)} of {count}" if len(cuts) < count else f"{count}"
-        notes[f"over {chosen} segments of {samples / count / SAMPLE_RATE:.1f} s: {', '.join(segmented)}"] = (
-            False
-        )
-    return out
+            self._segmented.setdefault(longest_s, []).append(metric.name)
+        return pieces
 
+    def _once(self, metric: Metric, r: np.ndarray, e: np.ndarray, where: tuple[int, int, int]) -> Found:
+        """Return what the function of a measure gives for one piece; several measures may have one function."""
+        key = (metric.function, where)
+        if key not in self._done:
+            try:
+                self._done[key] = metric.of(r, e)
+            except UndefinedMetricError as error:
+                self._done[key] = error
+        return self._done[key]
 
-def _running(
-    name: str, reference: Signal, estimate: Signal, moments: list[Moments], notes: dict[str, bool]
-) -> Pieces:
-    """Return a measure of signals that do not fit into memory; `moments`, of each channel, are filled once."""
-    metric = METRICS[name]
-    assert metric.running is not None
-    if not moments:
-        moments += [Moments() for _ in range(estimate.shape[0])]
-        for r, e in zip(blocks_of(reference), blocks_of(estimate), strict=True):
-            for running, x, y in zip(moments, r, e, strict=True):
-                running.add(x, y)
-    pieces: Pieces = {}
-    for channel, running in enumerate(moments):
-        try:
-            pieces[channel, 0, 1] = metric.running(running)
-        except UndefinedMetricError as error:
-            notes[f"{name}: {error}"] = True
-    return pieces
+    def _running(self, metric: Metric, running: Callable[[Moments], float]) -> Pieces:
+        """Return a measure of signals that do not fit into memory; one pass serves all such measures."""
+        if not self._moments:
+            self._moments = [Moments() for _ in range(self._estimate.shape[0])]
+            for r, e in zip(blocks_of(self._reference), blocks_of(self._estimate), strict=True):
+                for moments, x, y in zip(self._moments, r, e, strict=True):
+                    moments.add(x, y)
+        pieces: Pieces = {}
+        for channel, moments in enumerate(self._moments):
+            try:
+                pieces[channel, 0, 1] = running(moments)
+            except UndefinedMetricError as error:
+                self._notes[f"{metric.name}: {error}"] = True
+        return pieces
+
+    def note_segments(self) -> None:
+        """Note which measures are over segments, and of what length."""
+        samples = self._reference.shape[1]
+        for longest_s, names in self._segmented.items():
+            cuts, count = segments(samples, longest_s)
+            chosen = f"{len(cuts)} of {count}" if len(cuts) < count else f"{count}"
+            length_s = samples / count / SAMPLE_RATE
+            self._notes[f"over {chosen} segments of {length_s:.1f} s: {', '.join(names)}"] = False
 
 
 def across(name: str, pieces: Pieces) -> float | None:
@@ -122,19 +144,3 @@ def segments(samples: int, longest_s: float | None = SEGMENT_S) -> tuple[list[sl
     edges = np.linspace(0, samples, count + 1).round().astype(int).tolist()
     cuts = [slice(a, b) for a, b in itertools.pairwise(edges)]
     return [cuts[k] for k in np.linspace(0, count - 1, min(count, SEGMENTS)).round().astype(int)], count
-
-
-def _once(
-    metric: Metric, r: np.ndarray, e: np.ndarray, where: tuple[int, int, int], done: dict[object, Found]
-) -> float:
-    """Return one measure of one piece; what a function gave for another measure is in `done`."""
-    key = (metric.function, where)
-    if key not in done:
-        try:
-            done[key] = metric.of(r, e)
-        except UndefinedMetricError as error:
-            done[key] = error
-    found = done[key]
-    if isinstance(found, UndefinedMetricError):
-        raise found
-    return metric.pick(found)

@@ -20,6 +20,7 @@ from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
 from slimclean.scoring.moments import Moments
+from slimclean.scoring.pauses import PAUSE_DB, is_active
 
 # --- with packages --------------------------------------------------------------------------------
 
@@ -164,8 +165,8 @@ def level_difference_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     return float(10 * np.log10(_energy(e, "estimate") / _energy(s)))
 
 
-PAUSE_DB, ACTIVE_DB, PAUSE_FRAME = -35.0, -30.0, 320
-"""A pause lies this far under active speech; speech within this of the loudest frame is active; samples."""
+PAUSE_FRAME = 320
+"""Samples."""
 SILENT_DB = -100.0
 
 
@@ -181,7 +182,7 @@ def pause_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     _energy(e, "estimate")
     whole = len(s) // PAUSE_FRAME * PAUSE_FRAME
     powers = [np.square(x[:whole].reshape(-1, PAUSE_FRAME)).mean(1) for x in (s, e)]
-    active = powers[0] >= powers[0].max(initial=0) * 10 ** (ACTIVE_DB / 10)
+    active = is_active(powers[0])
     if not active.any() or not powers[1][active].any():
         raise UndefinedMetricError("too short for a level in pauses")
     pause = powers[0] < powers[0][active].mean() * 10 ** (PAUSE_DB / 10)

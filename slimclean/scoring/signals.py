@@ -36,7 +36,7 @@ class _Spill:
         self._file.close()
 
 
-class Row:
+class Channel:
     """One channel of a `Stored` signal: slices of it are arrays [T]."""
 
     def __init__(self, signal: Stored, channel: int) -> None:
@@ -51,7 +51,7 @@ class Row:
 
 
 class Stored:
-    """A signal [C, T] in a file of float32: `[:, a:b]` is another, iterating gives its rows."""
+    """A signal [C, T] in a file of float32: `[:, a:b]` is another, iterating gives its channels."""
 
     def __init__(self, file: _Spill, channels: int, start: int, stop: int) -> None:
         self._file, self._start = file, start
@@ -61,8 +61,8 @@ class Stored:
         start, stop, _ = key[1].indices(self.shape[1])
         return Stored(self._file, self.shape[0], self._start + start, self._start + max(start, stop))
 
-    def __iter__(self) -> Iterator[Row]:
-        return (Row(self, channel) for channel in range(self.shape[0]))
+    def __iter__(self) -> Iterator[Channel]:
+        return (Channel(self, channel) for channel in range(self.shape[0]))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the samples from `start` to `stop`, [T, C]."""

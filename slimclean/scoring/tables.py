@@ -7,8 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slimclean.audio.atomic import open_text, replacing
-from slimclean.errors import SlimcleanError
+from slimclean.audio.atomic import open_text, replacing, writing
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -24,11 +23,8 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows of the same keys as CSV. Raises `SlimcleanError` where `path` cannot be written."""
-    try:
-        with replacing(path) as temporary, open_text(temporary) as file:
-            file.write(csv_text(rows))
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {path} ({error.strerror})") from error
+    with writing(path), replacing(path) as temporary, open_text(temporary) as file:
+        file.write(csv_text(rows))
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:

@@ -20,26 +20,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from slimclean.audio import AudioReader
-from slimclean.audio.atomic import replacing
+from slimclean.audio.atomic import replacing, writing
 from slimclean.audio.mixdown import Mixdown
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.level import FLOOR_DBFS, Level
 from slimclean.dsp.loudness import Loudness, LoudnessMeter
 from slimclean.dsp.resample import resample
 from slimclean.dsp.spectrogram import SHOWN_DB, Spectrogram, reduce_columns, spectrogram
-from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError, UsageError
+from slimclean.errors import MissingDependencyError, UsageError
 from slimclean.show.assets import asset, escaped
 from slimclean.show.clock import clock, decimals_of, scale, span
 from slimclean.show.comparison import LENGTHS_AGREE_S
 from slimclean.show.page import check_page
+from slimclean.show.stretch import Stretch
 from slimclean.show.view import removed, thumbnail, top_db, uf_timeline
 
 if TYPE_CHECKING:
     from slimclean.enhancer import Enhancer
 
-SECONDS = 60.0
-"""How much of a longer recording a page shows."""
 PICTURE = (170, 1100)
 """Pixels of a spectrogram, height and width."""
 MOST_HZ = 48_000
@@ -48,23 +46,6 @@ LEVEL_COLUMNS = 500
 LOWEST_DBFS = -90.0
 MINUS = "\N{MINUS SIGN}"
 SIDES = ("before", "after")
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A piece of a recording: `waveform` [C, T] at `sample_rate` Hz, from `start_s` on.
-
-    `channel_layout` is FFmpeg's name of what the channels are for, where the recording says that.
-    """
-
-    waveform: np.ndarray
-    sample_rate: int
-    start_s: float = 0.0
-    channel_layout: str | None = None
-
-    @property
-    def duration_s(self) -> float:
-        return int(self.waveform.shape[1]) / self.sample_rate
 
 
 @dataclass(frozen=True)
@@ -80,33 +61,6 @@ class _Side:
     def loud_db(self) -> float:
         """How loud it is, for making both sides equally loud; -inf for silence."""
         return self.level.dbfs if self.loudness is None else self.loudness.integrated_lufs
-
-
-def read_stretch(
-    recording: Path, start_s: float = 0.0, seconds: float = SECONDS, track: int | None = None
-) -> Stretch:
-    """Read at most `seconds` of a recording, or of one of its sound tracks, from `start_s` on.
-
-    Raises `AudioError` and `UsageError`, which name the file.
-    """
-    try:
-        with AudioReader(recording, track) as reader:
-            rate, layout = reader.info.sample_rate, reader.info.channel_layout
-            first, last, seen = round(start_s * rate), round((start_s + seconds) * rate), 0
-            pieces = []
-            for block in reader.read_blocks():
-                pieces.append(block[:, max(0, first - seen) : max(0, last - seen)])
-                seen += block.shape[1]
-                if seen >= last:
-                    break
-    except AudioError as error:
-        raise AudioError(f"{recording}: {error}") from error
-    waveform = np.concatenate(pieces, axis=1)
-    if not waveform.shape[1]:
-        if not seen:
-            raise UsageError(f"{recording}: holds no sound")
-        raise UsageError(f"{recording}: ends at {seen / rate:.1f} s; give an earlier `start`")
-    return Stretch(waveform, rate, start_s, layout)
 
 
 def write_comparison(
@@ -140,11 +94,8 @@ def write_comparison(
     notes = _notes(sides, comparison, lowered_db)
     fields |= {"title": escaped(title), "note": escaped(" ".join(notes))}
     text = Template(asset("compare.html")).substitute(fields)
-    try:
-        with replacing(page, mode) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error
+    with writing(page), replacing(page, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sides(before: Stretch, after: Stretch, rate: int) -> tuple[list[_Side], float]:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from slimclean.scoring.evaluation import Row
+from slimclean.scoring.evaluation import Row, is_static, macs_of
 from slimclean.scoring.metrics import CORE, METRICS
 from slimclean.show.plot import BLUE, DPI, GREY, WIDTH_IN, require_matplotlib, save
 
@@ -22,30 +20,11 @@ PLACES = (
 """Where a label may stand beside its point, in points: rather where no rising curve goes."""
 
 
-def with_advantage(rows: Sequence[Row]) -> list[Row]:
-    """Add to the rows of auto how far PESQ and SI-SDR lie above the static curve.
-
-    The curve runs straight between neighbouring static points; beyond them there is none, and cells are empty.
-    """
-    static = sorted((row for row in rows if _is_static(row)), key=_macs)
-    macs = [_macs(row) for row in static]
-    out = []
-    for row in rows:
-        extra: Row = {f"{name}_over_static": "" for name in ("pesq_wb", "si_sdr_db")}
-        if row["uf"] == "auto" and len(static) > 1 and macs[0] <= _macs(row) <= macs[-1]:
-            for name in ("pesq_wb", "si_sdr_db"):
-                if row[name] != "" and all(point[name] != "" for point in static):
-                    curve = np.interp(_macs(row), macs, [float(point[name]) for point in static])
-                    extra[f"{name}_over_static"] = float(row[name]) - float(curve)
-        out.append(row | extra)
-    return out
-
-
 def plot_curve(rows: Sequence[Row], picture: Path) -> None:
     """Draw each measure against MACs per sample: static UFs as squares on a line, auto as discs."""
     figure = require_matplotlib().figure.Figure(figsize=(WIDTH_IN, 3.6), dpi=DPI, layout="constrained")
     groups = (
-        ("fixed UF", [row for row in rows if _is_static(row)], "uf", {"marker": "s", "color": GREY, "ls": "-"}),
+        ("fixed UF", [row for row in rows if is_static(row)], "uf", {"marker": "s", "color": GREY, "ls": "-"}),
         (
             "router",
             [row for row in rows if row["uf"] == "auto"],
@@ -56,8 +35,8 @@ def plot_curve(rows: Sequence[Row], picture: Path) -> None:
     labels: list[Any] = []
     for axis, name in zip(figure.subplots(1, len(CORE)), CORE, strict=True):
         for label, points, key, style in groups:
-            points = sorted((p for p in points if p[name] != ""), key=_macs)
-            x, y = [_macs(p) / 1000 for p in points], [float(p[name]) for p in points]
+            points = sorted((p for p in points if p[name] != ""), key=macs_of)
+            x, y = [macs_of(p) / 1000 for p in points], [float(p[name]) for p in points]
             axis.plot(x, y, label=label, markersize=MARKER, linewidth=1, **style)
             labels += [
                 axis.annotate(
@@ -108,11 +87,3 @@ def _area(box: Sequence[float]) -> float:
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return _area([*map(max, one[:2], other[:2]), *map(min, one[2:], other[2:])])
-
-
-def _is_static(row: Row) -> bool:
-    return row["uf"] not in ("noisy", "auto")
-
-
-def _macs(row: Row) -> float:
-    return float(row["macs_per_sample"])

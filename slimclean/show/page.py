@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from slimclean.audio.atomic import replacing, shared_mode
+from slimclean.audio.atomic import replacing, shared_mode, writing
 from slimclean.audio.av.film import track_in
 from slimclean.batch.report import FileResult, totals
-from slimclean.errors import SlimcleanError, UsageError, reason
+from slimclean.errors import UsageError, reason
 from slimclean.show import player
 from slimclean.show.assets import asset, escaped
 from slimclean.show.clock import clock, decimals_of, scale, span
@@ -102,12 +102,9 @@ def write_report(
     any more is told to `failed`, and its section says so.
     """
     check_page(page)
-    try:
-        mode = shared_mode(Path(result.file) for result in results)
-        with replacing(page, mode) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.writelines(_page(results, page, enhancer, failed))
-    except OSError as error:
-        raise SlimcleanError(f"cannot write {page} ({error.strerror})") from error
+    mode = shared_mode(Path(result.file) for result in results)
+    with writing(page), replacing(page, mode) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(_page(results, page, enhancer, failed))
 
 
 def _page(

@@ -20,6 +20,7 @@ from slimclean.audio.encodings import MP3_RATES_HZ
 from slimclean.audio.mixdown import Mixdown
 from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError
+from slimclean.show.stretch import between
 
 EXCERPT_S = 10.0
 _WAVE = frozenset({"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAW", "ULAW"})
@@ -64,16 +65,10 @@ def excerpt(recording: Path, start_s: float, track: int | None = None) -> str:
     """Encode the 10 s of a sound track that begin at `start_s`, in mono, as a data URI."""
     with AudioReader(recording, track) as reader:
         rate = reader.info.sample_rate
-        first, last = round(start_s * rate), round((start_s + EXCERPT_S) * rate)
-        pieces, seen = [np.zeros((1, 0), np.float32)], 0
-        mixdown = Mixdown(reader.info.channels, rate)
-        for block in reader.blocks(rate):
-            pieces.append(mixdown(block)[:, max(0, first - seen) : max(0, last - seen)])
-            seen += block.shape[1]
-            if seen >= last:
-                break
+        mixed = map(Mixdown(reader.info.channels, rate), reader.blocks(rate))
+        sound, _ = between(mixed, round(start_s * rate), round((start_s + EXCERPT_S) * rate))
     mp3_rate = next((r for r in MP3_RATES_HZ if r >= rate), MP3_RATES_HZ[-1])
-    mono = resample(np.concatenate(pieces, axis=1), rate, mp3_rate)
+    mono = resample(sound, rate, mp3_rate)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "excerpt.mp3")
         with AudioWriter(path, AudioInfo(mp3_rate, 1, 0, "MP3", "MPEG_LAYER_III")) as writer:

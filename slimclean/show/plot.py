@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slimclean.audio.atomic import replacing, shared_mode
+from slimclean.audio.atomic import replacing, shared_mode, writing
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import SHOWN_DB, decibels, for_pixels, reduce_columns
-from slimclean.errors import SlimcleanError, UsageError, needs, reason
+from slimclean.errors import UsageError, needs, reason
 from slimclean.scoring.metrics import METRICS
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare_result
@@ -247,13 +247,13 @@ def _draw_distribution(axis: Any, scores: Sequence[Score], groups: Sequence[str]
 
 def save(figure: Any, picture: Path, mode: int = 0o666) -> None:
     """Write a figure in the format of the name's extension, PNG without one."""
-    try:
-        with replacing(picture, mode) as temporary, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # letters that no font has are boxes
-            figure.savefig(temporary, format=_format(picture))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SlimcleanError(f"cannot write {picture} ({why})") from error
+    with (
+        writing(picture, ValueError),  # which matplotlib raises
+        replacing(picture, mode) as temporary,
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph")  # letters that no font has are boxes
+        figure.savefig(temporary, format=_format(picture))
 
 
 def _format(picture: Path) -> str:

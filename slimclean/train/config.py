@@ -13,6 +13,10 @@ STATE = "state.safetensors"
 """The file in a run folder that the run continues from."""
 LONGEST_SEGMENT_S = 600
 """Seconds: what is longer fits no memory."""
+VALID_COUNT = 24
+"""Validation mixtures."""
+TEACH_COUNT = 400
+"""Mixtures on which a router is taught at the end, unless it is frozen."""
 TASKS = ("routed", "full", "static")
 """What an example of a batch may be for, the costly ones first; see `tasks`."""
 

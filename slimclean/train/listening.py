@@ -17,8 +17,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from slimclean.scoring.metrics import PAUSE_DB
-from slimclean.scoring.pauses import levels, pauses
+from slimclean.scoring.pauses import PAUSE_DB, levels, pauses
 
 END_S = 0.032
 """What is left of a pause to the speech on either side."""

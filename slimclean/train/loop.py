@@ -33,7 +33,7 @@ from slimclean.model.device import pick_bf16, pick_device
 from slimclean.train.config import TrainConfig
 from slimclean.train.hardware import keep_memory, quiet_worker
 from slimclean.train.log import Log, append_row, drop_rows_after, has_step, stop_requested
-from slimclean.train.mix import MixDataset, Mixer
+from slimclean.train.mixer import MixDataset, Mixer
 from slimclean.train.objective import Objective, Outcome
 from slimclean.train.state import Progress, State
 from slimclean.train.tasks import Job, in_turn, share_out

@@ -14,7 +14,7 @@ import typer
 
 from slimclean.audio import AudioInfo, AudioWriter
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import load_library, read_manifest
 from slimclean.train.valid import VALID_MIX, mixed_pairs
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from slimclean.model import SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths, Widths
 from slimclean.train.config import TrainConfig
-from slimclean.train.intelligibility import unintelligibility
+from slimclean.train.dnsmos_loss import LEVELS_DB, pull, read_network
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
-from slimclean.train.opinion import LEVELS_DB, pull, read_network
-from slimclean.train.perceptual import disturbance
+from slimclean.train.pesq_loss import disturbance
+from slimclean.train.stoi_loss import unintelligibility
 from slimclean.train.tasks import given_widths, random_targets, random_ufs
 
 ROUTER_WARMUP_STEPS = 300

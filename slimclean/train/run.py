@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
 from slimclean.train.calibrate import calibrate
-from slimclean.train.config import STATE, TrainConfig
+from slimclean.train.config import STATE, TEACH_COUNT, VALID_COUNT, TrainConfig
+from slimclean.train.dnsmos_loss import require_network
 from slimclean.train.loop import train
-from slimclean.train.mix import MixConfig, Mixer, read_mix
-from slimclean.train.opinion import require_packages
+from slimclean.train.mix import MixConfig, read_mix
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import Library, load_library, read_manifest, read_or_warn, scan_folder
 from slimclean.train.state import saved_config
 from slimclean.train.teach import teach
@@ -45,19 +47,22 @@ def train_from_files(
     init: str | None = None,
     sizes: Mapping[str, Any] | None = None,
     mix: Path | None = None,
-    valid_count: int = 24,
-    teach_count: int = 0,
+    valid_count: int = VALID_COUNT,
+    teach_count: int | None = None,
 ) -> Path:
     """Train on a manifest or on folders; returns the checkpoint. Raises `UsageError` for half of a pair.
 
     `sizes` are fields of `ModelConfig`; the others are those of the run to go on from, or of `init`, or the
     default ones. `mix` is a file for `read_mix`; validation keeps a mix of its own. At the end the router is
-    taught on `teach_count` mixtures and calibrated; one that is frozen and not taught stays as it is.
+    taught on `teach_count` mixtures, None for `TEACH_COUNT`, and calibrated. One that is frozen is taught only
+    where that is asked for; one that is frozen and not taught stays as it is.
     """
+    if teach_count is None:
+        teach_count = 0 if config.freeze_router else TEACH_COUNT
     if (bool(speech) or bool(noise)) if manifest else not (speech and noise):
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     if config.opinion:
-        require_packages()  # what is missing is better known before the audio is decoded
+        require_network()  # what is missing is better known before the audio is decoded
     start = checkpoint.find(init) if init else None
     if config.freeze_router and not (init or config.branch or teach_count or (config.out / STATE).exists()):
         raise UsageError("`freeze_router` wants a router: `init`, or `branch`")
@@ -65,30 +70,17 @@ def train_from_files(
     mixed = read_mix(mix) if mix else MixConfig()
     if changes := mixed.changes():
         config = dataclasses.replace(config, info=config.info | {"mix": changes})
-    cache = cache or config.out / "cache"
     weights = _parse_weights(corpus_weights)
+    recordings = _Recordings(manifest, speech, noise, cache or config.out / "cache", weights)
     responses = _read_rooms(rooms) if rooms else None
-
-    def library(kind: str, folders: Sequence[Path], split: str) -> Library:
-        if manifest is not None:
-            files = read_manifest(manifest, kind, split)
-        else:
-            found = [entry for folder in folders for entry in scan_folder(folder)]
-            files = [f for k, f in enumerate(found) if (k % HOLD_BACK == HOLD_BACK - 1) == (split == "valid")]
-        if not files:
-            raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
-        return load_library(files, cache, weights)
-
-    libraries = library("speech", speech, "train"), library("noise", noise, "train")
+    libraries = recordings.libraries("train")
     corpora = {clip.corpus for library in libraries for clip in library.clips}
     if strange := [name for name in weights if name not in corpora]:
         raise UsageError(f"no corpus named {strange[0]}; there are {', '.join(sorted(corpora))}")
     mixer = Mixer(*libraries, mixed, responses)
     pairs: list[Pair] = []
     if valid_count:
-        held_back = Mixer(
-            library("speech", speech, "valid"), library("noise", noise, "valid"), VALID_MIX, responses
-        )
+        held_back = Mixer(*recordings.libraries("valid"), VALID_MIX, responses)
         pairs = mixed_pairs(held_back, valid_count, VALID_S)
     validate = validator(pairs) if pairs and config.steps else None
     path = train(config, mixer, model_config=model, init=start, validate=validate)
@@ -99,6 +91,31 @@ def train_from_files(
         calibrate(network, [pair.noisy for pair in pairs or mixed_pairs(mixer, CALIBRATION_COUNT, VALID_S)])
         checkpoint.save(path, header.config, dict(network.named_parameters()), header.info)
     return path
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What to train and validate on: the rows of a manifest, or what lies in folders of speech and of noise."""
+
+    manifest: Path | None
+    speech: Sequence[Path]
+    noise: Sequence[Path]
+    cache: Path
+    weights: dict[str, float]
+
+    def libraries(self, split: Literal["train", "valid"]) -> tuple[Library, Library]:
+        """Load speech and noise. Raises `UsageError` where there is none of one."""
+        return self._library("speech", self.speech, split), self._library("noise", self.noise, split)
+
+    def _library(self, kind: str, folders: Sequence[Path], split: str) -> Library:
+        if self.manifest is not None:
+            files = read_manifest(self.manifest, kind, split)
+        else:
+            found = [entry for folder in folders for entry in scan_folder(folder)]
+            files = [f for k, f in enumerate(found) if (k % HOLD_BACK == HOLD_BACK - 1) == (split == "valid")]
+        if not files:
+            raise UsageError(f"no {split} {kind} found; folders need at least {HOLD_BACK} recordings")
+        return load_library(files, self.cache, self.weights)
 
 
 def model_config(init: Path | None, sizes: Mapping[str, Any], begun: ModelConfig | None = None) -> ModelConfig:

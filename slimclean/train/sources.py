@@ -17,7 +17,7 @@ from tqdm import tqdm
 from slimclean import audio
 from slimclean.audio.atomic import replacing
 from slimclean.audio.mixdown import Mixdown
-from slimclean.audio.writer import numbered
+from slimclean.audio.writer import quantised
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import AudioError, SlimcleanError, SlimcleanWarning, UsageError, told
@@ -58,10 +58,6 @@ class Library:
         self.__dict__.update(state)
         if self.cache is not None:
             self.samples = _mapped(self.cache, state["samples"])
-
-    @property
-    def hours(self) -> float:
-        return sum(clip.length for clip in self.clips) / SAMPLE_RATE / 3600
 
     def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """Cut `length` samples from anywhere, float32 [length]; short clips are looped."""
@@ -200,7 +196,7 @@ def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:
         for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
             waveform, rate = read_or_warn(path)
             mono = resample(_mixed_down(waveform, rate), rate, SAMPLE_RATE)
-            samples = numbered(mono, "s16", 16)
+            samples = quantised(mono, "s16", 16)
             out.write(samples.tobytes())
             lengths.append(len(samples))
         if not any(lengths):

@@ -36,11 +36,11 @@ from slimclean.engine.engine import Engine
 from slimclean.engine.threads import cores, side_by_side
 from slimclean.model import ModelConfig, SlimmableDemucs
 from slimclean.model.router import Router
-from slimclean.train import perceptual
+from slimclean.train import pesq_loss
 from slimclean.train.hardware import require_cpu
 from slimclean.train.listening import Listening, listening
 from slimclean.train.losses import COMPRESSION
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 
 SECONDS = 4.0
 EPOCHS, BATCH = 18, 16
@@ -121,7 +121,7 @@ def frame_errors(network: SlimmableDemucs, noisy: Tensor, clean: Tensor) -> list
         x, y = pair
         enhanced = outputs(x)
         squared, spectral = zip(*(_frame_errors(out, y, config.frame_hop) for out in enhanced), strict=True)
-        heard = perceptual.by_frame(y, enhanced, around=len(config.ufs) // 2)  # [J, F] or another rate
+        heard = pesq_loss.by_frame(y, enhanced, around=len(config.ufs) // 2)  # [J, F] or another rate
         heard = F.interpolate(heard[None], size=len(squared[0]))[0]
         return [torch.stack(squared, -1), torch.stack(spectral, -1), heard.mT]
 

@@ -10,7 +10,8 @@ from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import SlimcleanError
 from slimclean.model import SlimmableDemucs
 from slimclean.scoring.evaluation import QUICK, Pair, Row, evaluate
-from slimclean.train.mix import MixConfig, Mixer
+from slimclean.train.mix import MixConfig
+from slimclean.train.mixer import Mixer
 
 VALID_MIX = MixConfig(
     local_level=False,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from slimclean.dsp import SAMPLE_RATE
+from slimclean.scoring.pauses import is_active
 from slimclean.train.acoustics import shape_spectrum
 
 HOP = 160
@@ -19,13 +20,12 @@ RATIO = 2.0
 DEEPEST_DB = -20.0
 OPEN_HOPS = 8
 """Around speech, on either side: the ends of words are softer than the floor of some recordings."""
-LEAST_ACTIVE_DB = -30.0
 
 
 def active_rms(x: np.ndarray) -> float:
-    """Measure the level of speech, not of its pauses: RMS over 20 ms frames within 30 dB of the loudest."""
+    """Measure the level of speech, not of its pauses: RMS over frames of 20 ms (see `is_active`)."""
     power = np.square(x[: len(x) // 320 * 320].reshape(-1, 320)).mean(1)
-    return float(np.sqrt(power[power >= power.max() * 10 ** (LEAST_ACTIVE_DB / 10)].mean() + 1e-10))
+    return float(np.sqrt(power[is_active(power)].mean() + 1e-10))
 
 
 def without_floor(voice: np.ndarray) -> np.ndarray:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from slimclean.audio import atomic
-from slimclean.audio.atomic import AtomicFile, remove_leftovers, replacing
+from slimclean.audio.atomic import AtomicFile, remove_leftovers, replacing, writing
 from slimclean.errors import SlimcleanError
 from slimclean.scoring.tables import write_rows
 
@@ -271,14 +272,17 @@ def test_a_disk_that_fails_while_flushing_is_a_failure(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_known_before(tmp_path):
-    atomic.check_file(tmp_path / "new" / "a.csv")
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "new", tmp_path / "file" / "a.csv", tmp_path / ("n" * 300)):
-        with pytest.raises(SlimcleanError, match="cannot write"):
-            atomic.check_file(path)
-    assert (tmp_path / "file").read_text() == "x"
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left."), OSError("No space left."), ValueError("No space left")]
+)
+def test_what_could_not_be_written_is_named_with_the_reason(error):
+    with (
+        pytest.raises(SlimcleanError, match=r"^cannot write a \(No space left\)$"),
+        writing(Path("a"), ValueError),
+    ):
+        raise error
+    with pytest.raises(ValueError, match="another"), writing(Path("a")):
+        raise ValueError("another")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes and locks")

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, WRITABLE, container_of
-from slimclean.audio.formats import AudioInfo, OutputForm, output_info, output_suffix
+from slimclean.audio.formats import AudioInfo, OutputForm
+from slimclean.audio.outputs import output_info, output_suffix
 
 
 def test_no_extension_stands_for_two_containers():

@@ -344,7 +344,7 @@ def test_the_target_changes_the_choice(small):
         small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0, 0])
         small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0, 0])
     noisy = torch.randn(1, 2560)
-    assert small.auto(noisy, 0.1).uf.mean() < 0.2 < 0.9 < small.auto(noisy, 1.0).uf.mean()
+    assert small.route(noisy, 0.1).mean() < 0.2 < 0.9 < small.route(noisy, 1.0).mean()
 
 
 def test_results_do_not_depend_on_call_order(small):

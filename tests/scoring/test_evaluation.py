@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import SMALL, voice
 
 from slimclean.enhancer import Enhancer
-from slimclean.scoring.evaluation import Pair, evaluate, in_pauses
+from slimclean.scoring.evaluation import SETTINGS, Pair, evaluate, in_pauses, with_advantage
+from slimclean.scoring.metrics import CORE
 from slimclean.scoring.pauses import levels, pauses
 
 FRAMES = [(1.0, 40), (1e-3, 30), (1.0, 40), (1e-3, 10), (0.1, 20)]
@@ -57,3 +58,38 @@ def test_a_row_tells_of_pauses_under_the_router_only(small):
     assert [row["pause_uf"] == "" for row in rows] == [True, True, False]
     assert 0 < float(rows[2]["pause_uf"]) <= 1
     assert len({tuple(row) for row in rows}) == 1
+
+
+def test_scores_are_the_same_from_several_processes(small):
+    rng = np.random.default_rng(0)
+    clean = [voice(1.0, seed=k) for k in range(3)]
+    pairs = [Pair(str(k), x, x + rng.normal(0, 0.05, len(x)).astype(np.float32)) for k, x in enumerate(clean)]
+    alone, together = (list(evaluate(small, pairs, SETTINGS[:1], jobs=jobs)) for jobs in (1, 2))
+    for name in CORE:
+        assert [row[name] for row in alone] == pytest.approx([row[name] for row in together])
+    assert alone[0]["si_sdr_db"] != alone[1]["si_sdr_db"]
+
+
+def row(uf, macs, pesq, si_sdr):
+    return {"uf": uf, "macs_per_sample": macs, "pesq_wb": pesq, "si_sdr_db": si_sdr}
+
+
+ROWS = [
+    row("noisy", "", 1.0, 0.0),
+    row("0.5", 20.0, 3.0, 12.0),
+    row("0.25", 10.0, 2.0, 10.0),
+    row("auto", 15.0, 2.7, 10.5),
+    row("auto", 25.0, 3.0, 12.0),
+]
+
+
+def test_advantage_is_measured_from_the_straight_line_between_neighbours():
+    noisy, *static, between, beyond = with_advantage(ROWS)
+    assert between["pesq_wb_over_static"] == pytest.approx(0.2)
+    assert between["si_sdr_db_over_static"] == pytest.approx(-0.5)
+    for other in (noisy, *static, beyond):
+        assert other["pesq_wb_over_static"] == ""
+
+
+def test_a_measure_that_is_missing_has_no_advantage():
+    assert with_advantage([dict(r, pesq_wb="") for r in ROWS])[3]["pesq_wb_over_static"] == ""

@@ -23,7 +23,8 @@ from conftest import identity_enhancer, run, voice
 from slimclean.cli.compare import has_screen
 from slimclean.errors import AudioError, SlimcleanError, UsageError
 from slimclean.show import compare
-from slimclean.show.compare import Stretch, read_stretch, write_comparison
+from slimclean.show.compare import write_comparison
+from slimclean.show.stretch import Stretch, read_stretch
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "a <img src=x onerror=alert(1)> $title ${data} & 'q' \"r\".wav"

@@ -27,11 +27,11 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, MissingDependencyError, SlimcleanError
 from slimclean.scoring.pairs import Score
 from slimclean.show.comparison import compare, preview
-from slimclean.show.look import Look
 from slimclean.show.page import SHOWN
 from slimclean.show.plot import picture_names, plot_comparison, plot_results, plot_scores, require_matplotlib
 from slimclean.show.title import families
 from slimclean.show.view import thumbnail, top_db
+from slimclean.show.view_maker import ViewMaker
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
@@ -419,9 +419,9 @@ def test_what_travels_to_a_worker_is_small():
     drawn = {os.path.abspath(task.source): Path(f"p/{k}.png") for k, task in enumerate(tasks)}  # noqa: PTH100
     of = reports.look(tasks, drawn, Path("page.html"))
     assert len(pickle.dumps(of(tasks[0].source))) < 500
-    assert of(tasks[0].source) == Look(Path("p/0.png"), page=True)
-    assert of(tasks[SHOWN].source) == Look(Path(f"p/{SHOWN}.png"), page=False)
+    assert of(tasks[0].source) == ViewMaker(Path("p/0.png"), page=True)
+    assert of(tasks[SHOWN].source) == ViewMaker(Path(f"p/{SHOWN}.png"), page=False)
     assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) is None
     assert reports.look(tasks, {}, None)(tasks[0].source) is None
     tasks[0] = replace(tasks[0], problem="may not be read")
-    assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) == Look(None, page=True)
+    assert reports.look(tasks, {}, Path("page.html"))(tasks[SHOWN].source) == ViewMaker(None, page=True)

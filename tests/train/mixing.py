@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from slimclean.train.mix import MixConfig, Mixer
+from slimclean.train.mix import MixConfig
+from slimclean.train.mixer import Mixer
 
 PLAIN = MixConfig(
     noise_only=0, clean_only=0, reverb=0, two_noises=0, synthetic_noise=0, babble=0, speed=0,

@@ -21,7 +21,7 @@ from slimclean.enhancer import Enhancer
 from slimclean.errors import SlimcleanError, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.train.calibrate import calibrate
-from slimclean.train.config import STATE, TrainConfig
+from slimclean.train.config import STATE, TEACH_COUNT, TrainConfig
 from slimclean.train.log import Log, append_row, drop_rows_after
 from slimclean.train.loop import Loop, train
 from slimclean.train.run import train_from_files
@@ -67,11 +67,23 @@ def test_a_router_that_was_taught_is_calibrated(folders, tmp_path, monkeypatch):
     assert np.mean(ufs) == pytest.approx(reached[0.25], abs=0.02)
 
 
+def test_python_teaches_as_the_command_line_does(folders, tmp_path, monkeypatch):
+    counts = []
+    monkeypatch.setattr("slimclean.train.run.teach", lambda network, mixer, count, seed: counts.append(count))
+    monkeypatch.setattr("slimclean.train.run.calibrate", lambda *_: None)
+    monkeypatch.setattr("slimclean.train.run.CALIBRATION_COUNT", 1)
+    config = TrainConfig(tmp_path / "a", steps=1, **CONFIG)
+    path = train_from_files(config, **folders, sizes=SIZES, valid_count=0)
+    frozen = dataclasses.replace(config, out=tmp_path / "b", freeze_router=True)
+    train_from_files(frozen, **folders, init=str(path), sizes=SIZES, valid_count=0)
+    assert counts == [TEACH_COUNT]
+
+
 def test_a_run_keeps_the_sizes_that_it_began_with(folders, tmp_path):
     """Whatever the defaults of a later release are, and in a branch too."""
     begun = TrainConfig(tmp_path / "a", steps=1, **CONFIG)
     sizes = SIZES | {"look_ahead": 0}
-    train_from_files(begun, **folders, sizes=sizes, valid_count=0)
+    train_from_files(begun, **folders, sizes=sizes, valid_count=0, teach_count=0)
     path = tmp_path / "a" / STATE
     with safe_open(path, "pt") as file:  # as saved before there was a look-ahead
         metadata = file.metadata()
@@ -81,10 +93,10 @@ def test_a_run_keeps_the_sizes_that_it_began_with(folders, tmp_path):
     longer = dataclasses.replace(begun, steps=2)
     branch = dataclasses.replace(begun, out=tmp_path / "b", branch=tmp_path / "a")
     for config in (longer, branch):
-        header = checkpoint.read_header(train_from_files(config, **folders, valid_count=0))
+        header = checkpoint.read_header(train_from_files(config, **folders, valid_count=0, teach_count=0))
         assert header.config == dataclasses.replace(SMALL, look_ahead=0)
     with pytest.raises(SlimcleanError, match="sizes are not those to train: look_ahead is 0, not 5"):
-        train_from_files(longer, **folders, sizes={"look_ahead": 5}, valid_count=0)
+        train_from_files(longer, **folders, sizes={"look_ahead": 5}, valid_count=0, teach_count=0)
 
 
 def test_a_finished_run_stays_as_it_is(folders, tmp_path, monkeypatch):
@@ -120,11 +132,11 @@ def test_two_runs_in_one_folder_are_refused(folders, tmp_path, monkeypatch):
     def with_another_run(*arguments):
         monkeypatch.setattr(Loop, "step", step)
         with pytest.raises(UsageError, match="another run trains there"):
-            train_from_files(config, **folders, sizes=SIZES, valid_count=0)
+            train_from_files(config, **folders, sizes=SIZES, valid_count=0, teach_count=0)
         return step(*arguments)
 
     monkeypatch.setattr(Loop, "step", with_another_run)
-    train_from_files(config, **folders, sizes=SIZES, valid_count=0)
+    train_from_files(config, **folders, sizes=SIZES, valid_count=0, teach_count=0)
 
 
 def test_a_router_that_nobody_taught_is_not_frozen(folders, tmp_path):

@@ -19,7 +19,7 @@ from slimclean.model.row import RowConvolution
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train.config import TrainConfig
 from slimclean.train.losses import EfficiencyLoss
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 from slimclean.train.objective import Objective
 from slimclean.train.state import ROW_FACTOR, State
 

@@ -14,9 +14,9 @@ from slimclean import audio
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.metrics import pesq_wb, stoi
 from slimclean.train import acoustics
-from slimclean.train.intelligibility import unintelligibility
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
-from slimclean.train.perceptual import HOP, by_frame, disturbance, mos
+from slimclean.train.pesq_loss import HOP, by_frame, disturbance, mos
+from slimclean.train.stoi_loss import unintelligibility
 
 
 def test_the_loss_is_zero_for_a_copy_and_grows_with_noise():

@@ -15,7 +15,7 @@ from slimclean.model import SlimmableDemucs
 from slimclean.train import teach
 from slimclean.train.calibrate import calibrate
 from slimclean.train.listening import LOUD_WEIGHT, SOFT_WEIGHT, listening
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 from slimclean.train.sources import Clip, Library
 
 

@@ -29,7 +29,7 @@ from slimclean.train.config import TrainConfig
 from slimclean.train.log import stop_requested
 from slimclean.train.loop import train
 from slimclean.train.losses import enhancement_loss
-from slimclean.train.mix import Mixer
+from slimclean.train.mixer import Mixer
 from slimclean.train.mixtures import write_mixtures
 from slimclean.train.muon import orthogonalise
 from slimclean.train.run import train_from_files
@@ -227,7 +227,9 @@ def test_a_trunk_keeps_its_rate_and_a_branch_counts_on_from_it(libraries, tmp_pa
 def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_path):
     config = TrainConfig(tmp_path / "a", name="tiny", steps=2, **CONFIG)
     folders = {"speech": [corpus / "speech"], "noise": [corpus / "noise"]}
-    path = train_from_files(config, **folders, sizes=SIZES, valid_count=1, corpus_weights=["a=2"])
+    path = train_from_files(
+        config, **folders, sizes=SIZES, valid_count=1, teach_count=0, corpus_weights=["a=2"]
+    )
     assert path == tmp_path / "a" / "tiny.safetensors"
     with (tmp_path / "a" / "valid.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -235,7 +237,7 @@ def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_
     assert {row["uf"] for row in rows} >= {"0.125", "1.0", "auto"}
     assert all(row["si_sdr_db"] for row in rows)
     again = TrainConfig(tmp_path / "b", steps=1, **CONFIG)
-    train_from_files(again, **folders, init=str(path), valid_count=0)
+    train_from_files(again, **folders, init=str(path), valid_count=0, teach_count=0)
     header = checkpoint.read_header(tmp_path / "b" / "model.safetensors")
     assert header.info["training"]["step"] == 1
     assert header.config == SMALL
@@ -318,7 +320,9 @@ def test_a_manifest_says_what_is_validation(corpus, tmp_path):
             lines.append(f"{path.relative_to(corpus)},{kind},{name},{split}")
     (corpus / "manifest.csv").write_text("\n".join(lines))
     config = TrainConfig(tmp_path, steps=1, **CONFIG)
-    assert train_from_files(config, manifest=corpus / "manifest.csv", sizes=SIZES, valid_count=1).exists()
+    assert train_from_files(
+        config, manifest=corpus / "manifest.csv", sizes=SIZES, valid_count=1, teach_count=0
+    ).exists()
     assert len(list((tmp_path / "cache").glob("*.int16"))) == 4
     write_mixtures(tmp_path / "out", corpus / "manifest.csv", count=2, seconds=1.0, corpus="b")
     pairs = folder_pairs(tmp_path / "out" / "clean", tmp_path / "out" / "noisy")

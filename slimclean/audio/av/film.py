@@ -1,6 +1,6 @@
 """Writing through FFmpeg: sound is encoded, and what lay beside it in the source is copied packet by packet.
 
-Needs the extra `av`. Samples are handed over packed, [T, C].
+Needs the extra `av`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import numpy as np
 import soundfile
 
 from slimclean.audio.attached import STALE_TAGS, Attached
+from slimclean.audio.av.film_sound import SoundEncoder
 from slimclean.audio.av.film_tracks import OtherTracks, add_attached, add_chapters, still_true
 from slimclean.audio.av.film_vorbis import VorbisSpool
 from slimclean.audio.av.tracks import av_errors, header_first, import_av, leave_out, length_s, open_film
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, Container
-from slimclean.audio.encodings import ENCODINGS
-from slimclean.audio.encodings import check as check_holds
-from slimclean.audio.formats import USUAL_LAYOUTS, AudioInfo
+from slimclean.audio.encodings import check_encodable
+from slimclean.audio.formats import AudioInfo
 from slimclean.audio.kinds import film_extension, holds_tracks
 from slimclean.errors import AudioError, MissingDependencyError, told
 
@@ -33,8 +32,6 @@ _BY_FORMAT = {container.key: container for container in (*CONTAINERS, OGG) if co
 STALE_SOUND_TAGS = ("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "_statistics")
 """Beginnings of a sound track's tags that its new encoding makes untrue, in lower case."""
 AUDIOBOOK = "M4B "
-STEER_S, STEER_LEAST, STEER_MOST, STEER_SAMPLES = 2.0, 0.5, 2.0, 4096
-"""How AAC is kept at its bit rate: so soon, within these shares of it, looking after so many samples."""
 OFF_S = 0.2
 """By how much a header may round the length of the sound."""
 
@@ -79,28 +76,28 @@ class Film:
         self._av = import_av()
         self._attached = attached or Attached()
         self.info = info = replace(info, codec=info.codec or info.subtype.lower())
-        check_holds(info.codec, info.channels, info.sample_rate)
+        check_encodable(info.codec, info.channels, info.sample_rate)
         self.warnings: list[str] = []
         self.track = 1
         self._path = path
         self._container = _BY_FORMAT[info.format]
-        self._samples = round(info.start_s * info.sample_rate) if source is not None else 0
-        self._held = np.zeros((0, info.channels))
-        self._step = _step(info)
-        self._bits = self._encoded = self._given = 0
+        self._given = 0
         self._in: Any = None
         self._out: Any = None
         self._sound: Any = None
         self._others: OtherTracks | None = None
-        self._ogg: VorbisSpool | None = None
+        self._encoder: SoundEncoder | None = None
+        self._spool: VorbisSpool | None = None
         try:
             with self._errors():
                 if source is not None:
                     self._in = open_film(self._av, source)
                 if info.codec == "vorbis" and isinstance(path, Path):
                     # FFmpeg's own encoder is no match for libsndfile's.
-                    self._ogg = VorbisSpool(path.parent, info)
+                    self._spool = VorbisSpool(path.parent, info)
                 else:
+                    first = round(info.start_s * info.sample_rate) if source is not None else 0
+                    self._encoder = None if info.codec == "vorbis" else SoundEncoder(self._av, info, first)
                     self._begin()
         except BaseException:
             self.abandon()
@@ -109,51 +106,20 @@ class Film:
     def write(self, samples: np.ndarray) -> None:
         """Append [T, C] in the encoder's own kind of number (see `sample_format`)."""
         self._given += len(samples)
-        if self._ogg is not None:
-            self._ogg.write(samples)
-            return
-        held = np.concatenate([self._held, samples]) if len(self._held) else samples
-        whole = len(held) // self._step * self._step
-        self._held = held[whole:].copy()
-        with self._errors():
-            self._encode(held[:whole])
-
-    def _encode(self, samples: np.ndarray) -> None:
-        step = self._step if self._step > 1 else max(1, len(samples))
-        for start in range(0, len(samples), step):
-            packed = np.ascontiguousarray(samples[start : start + step]).reshape(1, -1)
-            frame = self._av.AudioFrame.from_ndarray(
-                packed, format=sample_format(self.info), layout=self._layout
-            )
-            rate = self.info.sample_rate
-            frame.rate, frame.time_base, frame.pts = rate, Fraction(1, rate), self._samples
-            self._samples += packed.shape[1] // self.info.channels
-            self._encoded += packed.shape[1] // self.info.channels
-            self._mux(self._sound.encode(frame))
-            if self.info.codec == "aac":
-                self._steer()
-
-    def _silence(self) -> np.ndarray:
-        """Return the silence, [T, C], after which a late encoder has given out all the sound."""
-        limit = ENCODINGS.get(self.info.codec or "")
-        return np.zeros((limit.delay_samples if limit else 0, self.info.channels), self._held.dtype)
-
-    def _steer(self) -> None:
-        """Ask the encoder of AAC for what is left to spend: by itself it misses its rate around silence."""
-        wanted = self._bit_rate
-        spare = wanted * self._encoded / self.info.sample_rate - self._bits
-        share = min(STEER_MOST, max(STEER_LEAST, 1 + spare / (wanted * STEER_S)))
-        self._sound.codec_context.bit_rate = round(wanted * share)
+        if self._encoder is not None:
+            with self._errors():
+                self._mux(self._encoder.encode(samples))
+        elif self._spool is not None:
+            self._spool.write(samples)
 
     def close(self) -> None:
         """Write what the encoder still holds, the rest of the other tracks and the header."""
         with self._errors():
-            if self._ogg is not None:
+            if self._encoder is not None:
+                self._mux(self._encoder.finish())
+            elif self._spool is not None:
                 self._begin()
-                self._mux(self._ogg.packets(self._given, self._av))
-            else:
-                self._encode(np.concatenate([self._held, self._silence()]))
-                self._mux(self._sound.encode(None))
+                self._mux(self._spool.packets(self._given, self._av))
             if self._others is not None:
                 self._others.copy_until(None)
             else:  # the header is written, but only now it is known where the last chapter ends
@@ -170,8 +136,8 @@ class Film:
 
     def abandon(self) -> None:
         """Let go of everything; what was written is of no use unless `close` was called before."""
-        if self._ogg is not None:
-            self._ogg.remove()
+        if self._spool is not None:
+            self._spool.remove()
         _close(self._out)
         _close(self._in)
         self._out = self._in = None
@@ -237,32 +203,12 @@ class Film:
         return options
 
     def _add_sound(self, old: Any) -> None:
-        info = self.info
-        if info.codec == "vorbis" and self._ogg is None:
-            return  # `check` asks whether the other tracks go in
-        if self._ogg is not None:
-            self._sound = self._ogg.add_to(self._out, self._av)
+        if self._encoder is not None:
+            self._sound = self._encoder.add_to(self._out)
+        elif self._spool is not None:
+            self._sound = self._spool.add_to(self._out, self._av)
         else:
-            limit = ENCODINGS.get(info.codec or "")
-            codec = self._av.Codec((limit and limit.encoder) or info.codec, "w")
-            asked = info.channel_layout or ""
-            # PCM in Matroska has "2 channels" without places, which encoders refuse.
-            placed = asked and not asked.endswith(" channels")
-            known = placed and self._av.AudioLayout(asked).nb_channels == info.channels
-            layout = asked if known else USUAL_LAYOUTS.get(info.channels, f"{info.channels} channels")
-            self._layout = dict(limit.layouts).get(layout, layout) if limit else layout
-            self._sound = self._out.add_stream(codec.name, rate=info.sample_rate, layout=self._layout)
-            kind = sample_format(info)
-            offered = [each.name for each in codec.audio_formats or ()]
-            self._sound.codec_context.format = kind if kind in offered or not offered else kind + "p"
-            self._sound.time_base = Fraction(1, info.sample_rate)
-            if limit and limit.kbits is not None:
-                self._bit_rate = info.bit_rate or round(1000 * limit.kbits * info.channels)
-                self._sound.bit_rate = self._bit_rate
-            if codec.name == "libopus":
-                self._sound.options = {"vbr": "off"}  # or pauses that became silent take next to nothing
-                if info.channels in (5, 7):  # of which FFmpeg else mixes up the order
-                    self._sound.options["mapping_family"] = "1"
+            return  # `check` asks whether the other tracks go in
         if old is None:
             return
         self._sound.metadata.update(still_true(old.metadata, STALE_SOUND_TAGS))
@@ -275,7 +221,6 @@ class Film:
         for packet in packets:
             if self._others is not None:
                 self._others.copy_until(packet.dts * packet.time_base)
-            self._bits += 8 * packet.size
             packet.stream = self._sound
             self._out.mux_one(packet)
 
@@ -311,22 +256,3 @@ def writes_ogg(info: AudioInfo) -> bool:
     except MissingDependencyError:
         return False
     return True
-
-
-def sample_format(info: AudioInfo) -> str:
-    """Return FFmpeg's name for the numbers that `Film.write` takes: flt, dbl, s16, s32 or u8."""
-    codec = info.codec or ""
-    if codec.startswith("pcm_"):
-        return {"pcm_f3": "flt", "pcm_f6": "dbl", "pcm_u8": "u8", "pcm_s8": "u8"}.get(
-            codec[:6], "s16" if (info.bits_per_sample or 16) <= 16 else "s32"
-        )
-    chosen = ENCODINGS[codec].sample_format or "flt"
-    return "s16" if chosen == "s32" and (info.bits_per_sample or 16) <= 16 else chosen
-
-
-def _step(info: AudioInfo) -> int:
-    """Return how many samples are handed over at a time, 1 for any number of them."""
-    codec, rate = info.codec or "", info.sample_rate
-    if codec.startswith("pcm_"):  # whole milliseconds, for Matroska has no finer time
-        return next((rate * ms // 1000 for ms in (20, 40) if rate * ms % 1000 == 0), rate // 50)
-    return STEER_SAMPLES if codec == "aac" else 1

@@ -15,6 +15,7 @@ from slimclean.audio.av.clock import GAP_S, Clock
 from slimclean.audio.av.frames import RAW, SoundTrack, time_of
 from slimclean.audio.containers import CONTAINERS
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.structure.sizes import other_length
 from slimclean.errors import AudioError, told
 
 _CLOCKS = {name: container.clock for container in CONTAINERS for name in container.demuxers}
@@ -125,10 +126,7 @@ class AvSource:
         if self._clock is not None:
             self.warnings.extend(self._clock.remarks())
         elif self._told_s - self._decoded / self.info.sample_rate > _REMARKED_S:
-            there_s = self._decoded / self.info.sample_rate
-            self.warnings.append(
-                f"its header says {self._told_s:.2f} s, {there_s:.2f} s are there and were read"
-            )
+            self.warnings.append(other_length(self._told_s, self._decoded / self.info.sample_rate))
 
     def _arrays(self, parts: Any) -> Iterator[np.ndarray]:
         for part in parts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from slimclean.audio.containers import BOXES
-from slimclean.audio.structure.view import UNKNOWN_FROM, Peek
+from slimclean.audio.structure.sizes import UNKNOWN_FROM
+from slimclean.audio.structure.view import Peek
 
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from slimclean.audio.structure.player_tags import without_tags
+from slimclean.audio.structure.sizes import other_length
 from slimclean.audio.structure.view import Part, Peek, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -83,8 +84,7 @@ def scan(peek: Peek, start: int) -> Structure | None:
             head[22:26] = struct.pack(">I", samples & 0xFFFF_FFFF)
             parts.append(Part((bytes(head), range(stream.start + len(head), stream.stop)), samples))
             if stream.declared:
-                told_s, there_s = stream.declared / stream.rate, samples / stream.rate
-                warnings.append(f"its header says {told_s:.2f} s, {there_s:.2f} s are there and were read")
+                warnings.append(other_length(stream.declared / stream.rate, samples / stream.rate))
         else:
             parts.append(Part((range(stream.start, stream.stop),), samples))
     return Structure(tuple(parts), tuple(warnings), "FLAC")

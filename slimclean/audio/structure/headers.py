@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import struct
 
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_IF_CUT_FROM, other_size, truncated
 from slimclean.audio.structure.view import Part, Peek, Structure, is_chunk_name
 from slimclean.errors import AudioError
 
-_UNKNOWN = 0xFFFF_FFFF
-_STREAMED = 0x7F00_0000
-"""From this size on, a size of 32 bits stands for "unknown" where less is there; SoX writes it into pipes."""
 _EXTENSIBLE, _FLOAT = b"\xfe\xff", b"\3\0"
 _VOC_CONTINUED, _VOC_NEW_FORMAT = 2, 9
 _VOC_TOGETHER_BYTES = 1 << 20
@@ -85,9 +83,9 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
     A size that does not go in there becomes 0, which libsndfile takes for "to the end of the file".
     """
     there = peek.size - body
-    size = -1 if size >= _STREAMED and size > there else size
+    size = -1 if size >= UNKNOWN_IF_CUT_FROM and size > there else size
     if size > there:
-        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
+        raise AudioError(truncated(there, size))
     stop = body + size
     if size >= 0 and (
         there - size < 12 or any(is_chunk_name(peek.at(at, 4)) for at in (stop, stop + size % 2))
@@ -96,9 +94,8 @@ def _filled(peek: Peek, place: int, form: str, size: int, body: int) -> Structur
     after = place + struct.calcsize(form)
     held = there < 1 << 8 * struct.calcsize(form)
     filled = struct.pack(form, there if held else 0)
-    warning = f"its header says {size} bytes of sound, {there} are there and were read"
     part = Part((range(place), filled, range(after, peek.size)))
-    return Structure((part,), (warning,) if size >= 0 else ())
+    return Structure((part,), (other_size(size, there),) if size >= 0 else ())
 
 
 def _check_sphere(peek: Peek) -> None:
@@ -111,7 +108,7 @@ def _check_sphere(peek: Peek) -> None:
     size = int(found["sample_count"]) * int(found["sample_n_bytes"]) * int(found["channel_count"])
     there = peek.size - int(length[1])
     if there < size:
-        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
+        raise AudioError(truncated(there, size))
 
 
 def _w64(peek: Peek) -> Structure | None:
@@ -132,8 +129,7 @@ def _w64(peek: Peek) -> Structure | None:
                 if peek.at(-(-end // 8) * 8 + 4, 12) == _W64_NAME:
                     stop = end
                 else:
-                    said, there = size - 24, peek.size - body
-                    warnings = (f"its header says {said} bytes of sound, {there} are there and were read",)
+                    warnings = (other_size(size - 24, peek.size - body),)
             break
         if size < 24:
             return None
@@ -190,10 +186,9 @@ def _au(peek: Peek, head: bytes, endian: str) -> Structure | None:
     there = peek.size - offset
     if there < 0:
         raise AudioError(f"truncated: its sound begins at byte {offset}, {peek.size} are there")
-    if size == _UNKNOWN or offset < 24 or there == size:
+    if size == UNKNOWN or offset < 24 or there == size:
         return None
     if size > there:
-        raise AudioError(f"truncated: {there} of {size} bytes of sound are there")
-    filled = head[:8] + struct.pack(endian + "I", _UNKNOWN) + head[12:]
-    warning = f"its header says {size} bytes of sound, {there} are there and were read"
-    return Structure((Part((filled, range(24, peek.size))),), (warning,))
+        raise AudioError(truncated(there, size))
+    filled = head[:8] + struct.pack(endian + "I", UNKNOWN) + head[12:]
+    return Structure((Part((filled, range(24, peek.size))),), (other_size(size, there),))

@@ -18,9 +18,11 @@ from slimclean.audio.structure.mpeg_frame import (
     empty_info_frame,
     frame_header,
     info_offset,
+    is_mono,
     state_count,
 )
 from slimclean.audio.structure.player_tags import after_tags
+from slimclean.audio.structure.sizes import other_length
 from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
@@ -76,22 +78,15 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
         data = peek.at(position, 4)
         header = frame_header(data)
         if header is None or (_differs(sections, header, data) and not _is_frame(peek, position, end)):
-            after = after_tags(peek, position, end)
-            if after == position:
-                after = _next_frame(peek, position + 1, end, end) or end
-                skipped = after - position
-                if sections and not _is_known(peek, position, after):
-                    sections[-1].skipped_bytes += skipped
-                    seconds = sum(section.seconds for section in sections)
-                    warnings.append(f"{skipped} bytes at {seconds:.2f} s are no MPEG frames and were left out")
-            position = after
+            position, remark = _past_others(peek, position, end, sections)
+            warnings += [remark] * bool(remark)
             continue
         if position + header.length > end:
             cut = True
             break
         info = counted_frames(peek, position, header, data)
         if info is not None or _differs(sections, header, data):
-            sections.append(_Section(header, data[3] >> 6 == 3, data))
+            sections.append(_Section(header, is_mono(data), data))
             check_parts(len(sections))
         if info is not None:
             sections[-1].info = peek.at(position, header.length)
@@ -111,6 +106,20 @@ def scan(peek: Peek, start: int = 0, end: int | None = None) -> Structure | None
     return Structure(tuple(parts), tuple(warnings))
 
 
+def _past_others(peek: Peek, position: int, end: int, sections: list[_Section]) -> tuple[int, str]:
+    """Return where frames go on behind tags or anything else, and what is remarked of it, "" for nothing."""
+    after = after_tags(peek, position, end)
+    if after > position:
+        return after, ""
+    after = _next_frame(peek, position + 1, end, end) or end
+    if not sections or _is_known(peek, position, after):
+        return after, ""
+    skipped = after - position
+    sections[-1].skipped_bytes += skipped
+    seconds = sum(section.seconds for section in sections)
+    return after, f"{skipped} bytes at {seconds:.2f} s are no MPEG frames and were left out"
+
+
 def _judge(sections: list[_Section], *, cut: bool) -> list[str]:
     warnings = []
     for section in sections:
@@ -121,7 +130,7 @@ def _judge(sections: list[_Section], *, cut: bool) -> list[str]:
             kind = "truncated" if last and cut else "damaged"
             raise AudioError(f"{kind}: {section.frames} of {counted} MPEG frames are there")
         if abs(counted - section.frames) > 1:
-            warnings.append(f"a header says {seconds:.2f} s, {section.seconds:.2f} s are there and were read")
+            warnings.append(other_length(seconds, section.seconds, header="a header"))
     if cut:
         warnings.append("the last MPEG frame is cut short")
     return warnings
@@ -133,7 +142,7 @@ def _differs(sections: list[_Section], header: FrameHeader, data: bytes) -> bool
         return True
     now = sections[-1].header
     return (now.version, now.layer, now.rate, sections[-1].mono) != (
-        header.version, header.layer, header.rate, data[3] >> 6 == 3,
+        header.version, header.layer, header.rate, is_mono(data),
     )  # fmt: skip
 
 

@@ -73,6 +73,11 @@ def frame_header(data: bytes) -> FrameHeader | None:
     return _TABLE.get((data[1], data[2])) if len(data) == 4 and data[0] == 0xFF else None
 
 
+def is_mono(data: bytes) -> bool:
+    """Tell whether the four bytes that a frame begins with say that it has one channel."""
+    return data[3] >> 6 == 3
+
+
 def info_offset(header: FrameHeader, mono: bool) -> int:
     """Return where in a frame the mark of an Info frame stands: behind the side information."""
     return (
@@ -86,7 +91,7 @@ def counted_frames(peek: Peek, position: int, header: FrameHeader, data: bytes) 
     if header.layer != 1:
         return None
     frame = peek.at(position, min(header.length, 64))
-    offset = info_offset(header, data[3] >> 6 == 3)
+    offset = info_offset(header, is_mono(data))
     for at in {offset, offset + 2}:  # two bytes of checksum shift it, in some encoders' files
         if frame[at : at + 4] in (b"Xing", b"Info"):
             flags, count = struct.unpack(">II", frame[at + 4 : at + 12].ljust(8, b"\0"))
@@ -106,7 +111,7 @@ def empty_info_frame(first: bytes, flags: int, size: int) -> bytearray:
     for index in range(1, 15):
         head = bytes([first[0], first[1] | 1, index << 4 | first[2] & 0x0C, first[3]])
         if (header := frame_header(head)) is not None:
-            offset = info_offset(header, first[3] >> 6 == 3)
+            offset = info_offset(header, is_mono(first))
             if header.length >= offset + size:
                 break
     else:

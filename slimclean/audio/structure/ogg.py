@@ -1,48 +1,29 @@
-"""Ogg page by page (RFC 3533): the links of a chain, pages that are lost, an end that is missing or wrong."""
+"""Ogg (RFC 3533): the links of a chain, pages that are lost, an end that is missing or wrong."""
 
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
-from slimclean.audio.structure.player_tags import MARKS
+from slimclean.audio.structure.ogg_pages import (
+    CONTINUED,
+    FIRST,
+    LAST,
+    NoPage,
+    Page,
+    packet_heads,
+    page_checksum,
+    pages,
+)
 from slimclean.audio.structure.view import Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
-_CONTINUED, _FIRST, _LAST = 1, 2, 4
 _CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _MOST_BAD = 100
 _TAIL_BYTES = 512
 """Modes of Vorbis lie within so many bytes before the end of its headers."""
 _REMEDY = "; what is there can be had with ffmpeg -i IN -c copy OUT"
-
-
-@dataclass(frozen=True)
-class _Page:
-    start: int
-    body: int
-    """Where its packets begin."""
-    stop: int
-    flags: int
-    granule: int
-    serial: int
-    sequence: int
-    lacing: bytes
-
-    @property
-    def packets(self) -> list[int]:
-        """Sizes of the packets that end on this page."""
-        sizes, size = [], 0
-        for part in self.lacing:
-            size += part
-            if part < 255:
-                sizes.append(size)
-                size = 0
-        return sizes
 
 
 @dataclass
@@ -55,18 +36,18 @@ class _Link:
     pieces: list[range] = field(default_factory=list)
     packets: list[range] = field(default_factory=list)
     """The bodies of the pages."""
-    last: _Page | None = None
+    last: Page | None = None
     granule: int = 0
     """Of the last page but one that has any."""
     pages: int = 0
-    ident: _Page | None = None
-    setup: _Page | None = None
-    first: _Page | None = None
+    ident: Page | None = None
+    setup: Page | None = None
+    first: Page | None = None
     """The first page of the stream, the last one of headers, and the first one of sound."""
     trimmed: bool = False
     """Whether a page before the last one counts less than it holds."""
 
-    def add(self, page: _Page) -> None:
+    def add(self, page: Page) -> None:
         if self.last is not None and self.last.granule >= 0:
             self.granule = self.last.granule
         if self.first is None:
@@ -114,12 +95,12 @@ def scan(peek: Peek) -> Structure | None:
         raise AudioError(f"a part of the chain is in {strange[0][0]}, others are not; split it first")
     end = links[-1].last
     assert end is not None
-    if found.cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & _LAST):
+    if found.cut or (end.lacing and end.lacing[-1] == 255 and not end.flags & LAST):
         raise AudioError(f"truncated: its last Ogg page is cut short{_REMEDY}")
     if any(link.trimmed or _is_shifted(peek, link) for link in links):
         return None  # libsndfile loses its way, or the end; PyAV has all of it
     warnings = []
-    if any(link.last is not None and not link.last.flags & _LAST for link in links):
+    if any(link.last is not None and not link.last.flags & LAST for link in links):
         warnings.append("the Ogg stream has no end mark; all that is there was read")
     if (most := max(map(len, sounds))) > 1:
         warnings.append(f"{most} sound tracks: number 1 was taken, the first; `track` takes another")
@@ -132,16 +113,14 @@ def _walk(peek: Peek) -> _Walk:
     """Go over the pages, up to one that the file's end cuts; raises `AudioError` where one is missing."""
     found = _Walk()
     begun, heard = True, False
-    for page in _pages(peek):
-        if isinstance(page, int):
-            found.junk += page
-            found.bad += not page
+    for page in pages(peek):
+        if isinstance(page, NoPage):
+            found.junk += page.junk
+            found.bad += page.damaged
+            found.cut = page.cut
             if found.bad > _MOST_BAD:
                 raise AudioError(f"damaged: more than {_MOST_BAD} pages have a wrong checksum")
-        elif page is None:
-            found.cut = True
-            break
-        elif page.flags & _FIRST:
+        elif page.flags & FIRST:
             if begun:
                 found.groups.append([])
                 heard = False
@@ -161,7 +140,7 @@ def _walk(peek: Peek) -> _Walk:
     return found
 
 
-def _continue(peek: Peek, link: _Link, page: _Page) -> None:
+def _continue(peek: Peek, link: _Link, page: Page) -> None:
     """Add the next page of a link; raises `AudioError` where one is missing before it."""
     assert link.last is not None
     # Who joins a broadcast gets its headers and then whatever page is on.
@@ -169,69 +148,13 @@ def _continue(peek: Peek, link: _Link, page: _Page) -> None:
         seconds = link.last.granule / link.rate
         raise AudioError(f"damaged: pages are missing after {seconds:.2f} s{_REMEDY}")
     if link.codec == "opus" and link.first is not None:
-        held = opus_samples(_heads(peek, link.last))
-        whole = not link.last.flags & _CONTINUED and link.last is not link.first
+        held = opus_samples(packet_heads(peek, link.last))
+        whole = not link.last.flags & CONTINUED and link.last is not link.first
         link.trimmed |= whole and link.granule < link.last.granule < link.granule + held
     link.add(page)
 
 
-def _pages(peek: Peek) -> Iterator[_Page | int | None]:
-    """Yield the pages; numbers of bytes that are no pages; None for a page that the end of the file cuts."""
-    position = 0
-    while position < peek.size:
-        head = peek.at(position, 27)
-        if not head.startswith(b"OggS\0"[: len(head)]):
-            if len(head) < 4 and b"OggS".startswith(head):
-                yield None
-                return
-            found = _next_page(peek, position + 1)
-            # What names itself a tag is not sound that was lost.
-            if peek.at(position, 3) not in MARKS:
-                yield found - position
-            position = found
-            continue
-        if len(head) < 27:
-            yield None
-            return
-        flags, granule, serial, sequence, checksum, count = struct.unpack("<xxxxxBqIIIB", head)
-        lacing = peek.at(position + 27, count)
-        body = position + 27 + count
-        stop = body + sum(lacing)
-        if stop > peek.size or len(lacing) < count:
-            # A page that is cut, or the letters OggS in a page that was lost.
-            after = peek.find(b"OggS", position + 4, peek.size)
-            if after < 0:
-                yield None
-                return
-            yield after - position
-            position = after
-            continue
-        if _checksum(peek.at(position, stop - position)) != checksum:
-            yield 0  # a page that is damaged
-            yield 4
-            position += 4
-            continue
-        yield _Page(position, body, stop, flags, granule, serial, sequence, lacing)
-        position = stop
-
-
-def _next_page(peek: Peek, position: int) -> int:
-    """Find where a page may begin from here on, if only with its first letters; else the end of the file."""
-    found = peek.find(b"OggS\0", position, peek.size)
-    if found >= 0:
-        return found
-    last = peek.size - 4
-    return last if last >= position and peek.at(last, 4) == b"OggS" else peek.size
-
-
-def _checksum(page: bytes) -> int:
-    """Ogg's CRC: zlib's with the bits of each byte the other way round, from 0 and not inverted."""
-    plain = page[:22] + bytes(4) + page[26:]
-    value = zlib.crc32(plain.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
-    return int(f"{value:032b}"[::-1], 2)
-
-
-def _codec(peek: Peek, page: _Page) -> tuple[str, int] | None:
+def _codec(peek: Peek, page: Page) -> tuple[str, int] | None:
     """Return the codec of a stream and the granules of a second, from its first packet."""
     packet = peek.at(page.body, min(page.stop - page.body, 64))
     for magic, name in _CODECS.items():
@@ -245,30 +168,21 @@ def _codec(peek: Peek, page: _Page) -> tuple[str, int] | None:
     return None
 
 
-def _name(peek: Peek, page: _Page) -> str:
+def _name(peek: Peek, page: Page) -> str:
     """Read what the first packet of another stream calls itself."""
     letters = bytes(byte for byte in peek.at(page.body, 16)[:8] if chr(byte).isalpha())
     return letters.decode("ascii", "ignore") or "an unknown codec"
 
 
-def _heads(peek: Peek, page: _Page) -> list[bytes]:
-    """Return how each packet that ends on `page` begins there."""
-    heads, position = [], page.body
-    for size in page.packets:
-        heads.append(peek.at(position, min(size, 32)))
-        position += size
-    return heads
-
-
 def _is_shifted(peek: Peek, link: _Link) -> bool:
     """Tell whether the first page counts less than it holds, as in a file cut as it is; of FLAC, or more."""
     page = link.first
-    if page is None or page.flags & _CONTINUED or link.ident is None or link.setup is None:
+    if page is None or page.flags & CONTINUED or link.ident is None or link.setup is None:
         return False
-    heads = _heads(peek, page)
+    heads = packet_heads(peek, page)
     if link.codec == "flac":
         return flac_samples(heads) not in (None, page.granule)
-    if link.codec == "vorbis" and not page.flags & _LAST:
+    if link.codec == "vorbis" and not page.flags & LAST:
         ident = peek.at(link.ident.body, 32)
         tail = peek.at(max(link.setup.body, link.setup.stop - _TAIL_BYTES), _TAIL_BYTES)
         held = vorbis_samples(ident, tail[: link.setup.stop - link.setup.body], heads)
@@ -284,14 +198,14 @@ def _part(peek: Peek, link: _Link) -> Part:
     granule = page.granule
     if granule < link.granule:
         # An end before the last page but one is no end. Vorbis ends with its packets, if allowed to.
-        granule = link.granule + (opus_samples(_heads(peek, page)) if link.codec == "opus" else link.rate)
-    if page.flags & _LAST and granule == page.granule:
+        granule = link.granule + (opus_samples(packet_heads(peek, page)) if link.codec == "opus" else link.rate)
+    if page.flags & LAST and granule == page.granule:
         return Part(tuple(link.pieces))
     # libsndfile looks for an end mark, and stops where the last granule says.
     ended = bytearray(peek.at(page.start, page.stop - page.start))
-    ended[5] |= _LAST
+    ended[5] |= LAST
     ended[6:14] = struct.pack("<q", granule)
-    ended[22:26] = struct.pack("<I", _checksum(bytes(ended)))
+    ended[22:26] = struct.pack("<I", page_checksum(bytes(ended)))
     pieces: list[Piece] = [*link.pieces[:-1], range(link.pieces[-1].start, page.start), bytes(ended)]
     return Part(tuple(pieces))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from slimclean.audio.containers import WAVE_FORMS
 from slimclean.audio.structure.player_tags import MARKS
 from slimclean.audio.structure.view import BLOCK_BYTES, Peek, is_chunk_name
 
@@ -43,7 +44,7 @@ class Walk:
     def is_file(self, position: int) -> bool:
         """Tell whether another file begins here."""
         head = self.peek.at(position, 12)
-        return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:] == b"WAVE"
+        return head[:4] in WAVE_FORMS and head[8:] == b"WAVE"
 
     def follows(self, position: int) -> bool:
         """Tell whether only chunks, zeros, a tag of an MP3 player or another file stand from here on."""

@@ -20,9 +20,6 @@ MOST_STEPS = 200_000
 MOST_PARTS = 10_000
 """No recording was joined from more; a part takes milliseconds to open."""
 
-UNKNOWN_FROM = 0x7FFF_0000
-"""From this size on, a size of 32 bits stands for "unknown", as in files that were written to a pipe."""
-
 Piece = bytes | range
 """Bytes of our own, or the stretch of the file with these positions."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from slimclean.audio.structure.chunk_bytes import chunk
 from slimclean.audio.structure.riff import BEHIND, MOST_CHUNKS, Walk
-from slimclean.audio.structure.view import BLOCK_BYTES, UNKNOWN_FROM, Part, Peek, Piece, Structure, check_parts
+from slimclean.audio.structure.sizes import UNKNOWN, UNKNOWN_FROM, UNKNOWN_FROM_64, other_length, truncated
+from slimclean.audio.structure.view import BLOCK_BYTES, Part, Peek, Piece, Structure, check_parts
 from slimclean.errors import AudioError
 
 MPEG = (0x50, 0x55)
@@ -21,7 +22,8 @@ CODECS = {
     0x674F: "Vorbis", 0x7A21: "AMR", 0xA106: "AAC", 0xA109: "Speex",
 }  # fmt: skip
 """Names of what stands in WAV files besides PCM, by format tag."""
-_PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+PCM, FLOAT, ALAW, ULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+"""Other format tags; EXTENSIBLE says that the real one stands further behind."""
 _LOUDER, _SOFT = 4.0, 1e-3
 """Bytes of something else are this many times louder than a recording, and by so much of full scale."""
 _CHUNK_BYTES = 1 << 22
@@ -53,7 +55,7 @@ class Wave:
     def codec(self) -> int:
         """The format tag; that of the extension where there is one."""
         (kind,) = struct.unpack(self.order + "H", self.fmt[:2])
-        if kind == _EXTENSIBLE and len(self.fmt) >= 26:
+        if kind == EXTENSIBLE and len(self.fmt) >= 26:
             (kind,) = struct.unpack(self.order + "H", self.fmt[24:26])
         return int(kind)
 
@@ -71,68 +73,91 @@ class Wave:
         return int(struct.unpack(self.order + "I", self.fmt[8:12])[0]) or 1
 
 
+@dataclass
+class _Found:
+    """What the chunks hold that were walked over so far; the fields are those of `Wave`."""
+
+    walk: Walk
+    regular: bool
+    fmt: bytes = b""
+    ds64: bytes = b""
+    """The sizes of 64 bits, where they count."""
+    any_data: bool = False
+    data: range = range(0)
+    declared: int = 0
+    others: list[range] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def take_sound(self, body: int, size: int) -> int:
+        """Take in a `data` chunk whose sound begins at `body`; return where that really ends."""
+        walk = self.walk
+        self.regular = self.regular and not self.any_data and bool(self.fmt)
+        self.any_data, self.declared = True, size
+        if self.ds64 and size == UNKNOWN:
+            (self.declared,) = struct.unpack("<Q", self.ds64[8:16])
+            if self.declared >= UNKNOWN_FROM_64:
+                self.declared, self.ds64 = UNKNOWN, b""
+        if self.declared == 0 and self.fmt and body + 8 <= walk.peek.size and walk.is_chunk(body):
+            self.data = range(body, body)
+            return body
+        riff_end = 0 if self.ds64 else walk.start + 8 + walk.number(walk.start + 4)
+        stop, remark = _end(walk, body, self.declared, riff_end, self.fmt)
+        self.data = range(body, stop)
+        self.warnings += [remark] * bool(remark)
+        # libsndfile takes what stands behind sound of unknown length for more of it.
+        self.regular = self.regular and not remark and stop in (body + self.declared, walk.peek.size)
+        return stop
+
+    def take_other(self, name: bytes, body: int, size: int) -> int:
+        """Take in any other chunk whose content begins at `body`; return where that ends in the file."""
+        peek = self.walk.peek
+        if name == b"fmt ":
+            self.fmt = peek.at(body, min(size, 64))
+        elif name == b"ds64":
+            self.ds64 = peek.at(body, min(size, 28)).ljust(28, b"\0")
+        elif name == b"data":
+            self.regular = False
+            self.warnings.append(f"a second data chunk of {size} bytes was left out")
+        elif body + size <= peek.size:
+            self.others.append(range(body - 8, body + size))
+        return min(body + size, peek.size)
+
+
 def scan(peek: Peek, start: int = 0) -> Wave | None:
     """Return the sound of a file that begins at `start`; None where there is none, or no format.
 
     Raises `AudioError` where sound is cut off.
     """
     walk = Walk(peek, start)
-    riff_end = start + 8 + walk.number(start + 4)
-    fmt, data, ds64, declared = b"", range(0), b"", 0
-    others: list[range] = []
-    warnings: list[str] = []
-    regular = walk.tag != b"BW64"
+    found = _Found(walk, regular=walk.tag != b"BW64")
     following: int | None = None
-    position = start + 12
-    found = False
-    count = 0
+    position, count = start + 12, 0
     while position + 8 <= peek.size:
         count += 1
         if count > MOST_CHUNKS:
             raise AudioError(f"damaged: more than {MOST_CHUNKS} chunks")
         name, size, body = peek.at(position, 4), walk.number(position + 4), position + 8
-        if found and walk.is_file(position):
+        if found.any_data and walk.is_file(position):
             following = position
             break
-        if name == b"data" and not len(data):
-            regular = regular and not found and bool(fmt)
-            found, declared = True, size
-            if ds64 and size == 0xFFFF_FFFF:
-                (declared,) = struct.unpack("<Q", ds64[8:16])
-                if declared >= 1 << 62:
-                    declared, ds64 = 0xFFFF_FFFF, b""
-            if declared == 0 and body + 8 <= peek.size and walk.is_chunk(body) and fmt:
-                data = range(body, body)
-            else:
-                stop, remark = _end(walk, body, declared, 0 if ds64 else riff_end, fmt)
-                data = range(body, stop)
-                warnings += [remark] * bool(remark)
-                # libsndfile takes what stands behind sound of unknown length for more of it.
-                regular = regular and not remark and stop in (body + declared, peek.size)
-            position = data.stop
+        if name == b"data" and not found.data:
+            position = found.take_sound(body, size)
         else:
-            if name == b"fmt ":
-                fmt = peek.at(body, min(size, 64))
-            elif name == b"ds64":
-                ds64 = peek.at(body, min(size, 28)).ljust(28, b"\0")
-            elif name == b"data":
-                regular = False
-                warnings.append(f"a second data chunk of {size} bytes was left out")
-            elif body + size <= peek.size:
-                others.append(range(position, body + size))
-            position = min(body + size, peek.size)
+            position = found.take_other(name, body, size)
         if position % 2 and position < peek.size:
             after = walk.past_pad(position)
-            if after == position != data.stop:
-                regular = False  # an odd chunk without its pad byte
+            if after == position != found.data.stop:
+                found.regular = False  # an odd chunk without its pad byte
             position = after
-    if not found and fmt and peek.at(position, 4) == b"data":
+    if not found.any_data and found.fmt and peek.at(position, 4) == b"data":
         raise AudioError("truncated: it ends where its header says how much sound there is")
-    regular = regular and (bool(ds64) or walk.tag in (b"RIFF", b"RIFX"))
-    if not found or len(fmt) < 16:
+    if not found.any_data or len(found.fmt) < 16:
         return None
-    wave = Wave(walk.tag, fmt, data, declared, tuple(others), (), regular, following)
-    return _measured(wave, warnings, unknown=declared == 0 or (declared >= UNKNOWN_FROM and not ds64))
+    declared, exact = found.declared, bool(found.ds64)
+    regular = found.regular and (exact or walk.tag in (b"RIFF", b"RIFX"))
+    wave = Wave(walk.tag, found.fmt, found.data, declared, tuple(found.others), (), regular, following)
+    unknown = declared == 0 or (declared >= UNKNOWN_FROM and not exact)
+    return _measured(wave, found.warnings, unknown=unknown)
 
 
 def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
@@ -140,10 +165,9 @@ def _measured(wave: Wave, warnings: list[str], *, unknown: bool) -> Wave:
     there, said = len(wave.data), wave.declared
     regular = wave.regular
     if there < said and not unknown and said - there >= min(wave.block, 4):
-        raise AudioError(f"truncated: {there} of {said} bytes of sound are there")
+        raise AudioError(truncated(there, said))
     if there > said:
-        seconds, told = there / wave.rate_bytes, said / wave.rate_bytes
-        warnings.append(f"its header says {told:.2f} s of sound, {seconds:.2f} s are there and were read")
+        warnings.append(other_length(said / wave.rate_bytes, there / wave.rate_bytes))
         regular = False
     return replace(wave, warnings=tuple(warnings), regular=regular)
 
@@ -188,7 +212,7 @@ def _goes_on(walk: Walk, fmt: bytes, body: int, stop: int) -> bool:
 
 def _loudness(wave: Wave, data: bytes) -> float | None:
     """Measure the RMS of PCM, 1 for full scale; None for what is not PCM."""
-    kinds = {(_PCM, 8): "u1", (_PCM, 16): "i2", (_PCM, 24): "i2", (_PCM, 32): "i4", (_FLOAT, 32): "f4"}
+    kinds = {(PCM, 8): "u1", (PCM, 16): "i2", (PCM, 24): "i2", (PCM, 32): "i4", (FLOAT, 32): "f4"}
     kind = kinds.get((wave.codec, wave.bits))
     if kind is None:
         return None
@@ -230,14 +254,14 @@ def _mended(peek: Peek, wave: Wave) -> Part:
         if len(place) < _CHUNK_BYTES and peek.at(place.start, 4) in (b"fact", b"LIST"):
             pieces += [place, b"\0" * (len(place) % 2)]
     block, order = wave.block, wave.order
-    size = len(wave.data) // block * block if wave.codec in (_PCM, _FLOAT, _ALAW, _ULAW) else len(wave.data)
+    size = len(wave.data) // block * block if wave.codec in (PCM, FLOAT, ALAW, ULAW) else len(wave.data)
     fmt = chunk(b"fmt ", wave.fmt, order)
     chunk_bytes = len(fmt) + sum(map(len, pieces))
     large = wave.tag in (b"RF64", b"BW64") or chunk_bytes + size > 0xFFFF_0000
     if large:
         ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 4 + 36 + chunk_bytes + 8 + size, size, size // block, 0)
-        head = b"RF64" + struct.pack("<I", 0xFFFF_FFFF) + b"WAVE" + ds64
+        head = b"RF64" + struct.pack("<I", UNKNOWN) + b"WAVE" + ds64
     else:
         head = wave.tag + struct.pack(order + "I", 4 + chunk_bytes + 8 + size) + b"WAVE"
-    data = b"data" + struct.pack(order + "I", 0xFFFF_FFFF if large else size)
+    data = b"data" + struct.pack(order + "I", UNKNOWN if large else size)
     return Part((head + fmt, *pieces, data, range(wave.data.start, wave.data.start + size)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from slimclean.audio.containers import WAVE_FORMS
 from slimclean.audio.formats import WAV_BYTES, AudioInfo
 from slimclean.audio.insertion import BLOCK, make_room
 from slimclean.audio.structure import riff, wave_file
@@ -34,8 +35,8 @@ AMBISONIC = bytes.fromhex("2107d3118644c8c1ca000000")
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A chunk's name, where its content begins, and how long that is."""
+class FileChunk:
+    """A chunk of a file: its name, where its content begins, and how long that is."""
 
     name: bytes
     start: int
@@ -47,7 +48,7 @@ class Chunks:
     """The chunks of a file in order; `form` is one of `FAMILIES`, or empty for a file of another kind."""
 
     form: bytes
-    chunks: tuple[Chunk, ...] = ()
+    chunks: tuple[FileChunk, ...] = ()
     cut: bool = False
     """Whether damage hides what follows, the sound included."""
 
@@ -59,7 +60,7 @@ class Chunks:
     def order(self) -> str:
         return ">" if self.form in (b"RIFX", b"FORM") else "<"
 
-    def find(self, *names: bytes) -> Chunk | None:
+    def find(self, *names: bytes) -> FileChunk | None:
         return next((chunk for chunk in self.chunks if chunk.name in names), None)
 
 
@@ -71,11 +72,11 @@ def walk(path: Path) -> Chunks:
         if steps.tag not in FAMILIES or peek.at(8, 4) not in (b"WAVE", b"AIFF", b"AIFC"):
             return Chunks(b"")
         sound = _sound(peek) if peek.at(8, 4) == b"WAVE" else None
-        found: list[Chunk] = []
+        found: list[FileChunk] = []
         position, heard = 12, False
         for _ in range(riff.MOST_CHUNKS):
             name, size, start = peek.at(position, 4), steps.number(position + 4), position + 8
-            if start > peek.size or name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+            if start > peek.size or name in WAVE_FORMS:
                 break  # the end, or another file laid behind this one
             named = is_chunk_name(name)
             if heard and not named:
@@ -86,7 +87,7 @@ def walk(path: Path) -> Chunks:
             if start + size > peek.size:
                 break
             if named:
-                found.append(Chunk(name, start, size))
+                found.append(FileChunk(name, start, size))
             position = steps.past_pad(start + size)
     return Chunks(steps.tag, tuple(found), cut=not heard and position + 8 <= peek.size)
 
@@ -100,7 +101,7 @@ def _sound(peek: Peek) -> range | None:
     return wave.data if wave is not None else None
 
 
-def content(path: Path, chunk: Chunk) -> bytes:
+def content(path: Path, chunk: FileChunk) -> bytes:
     """Return what is in `chunk` of `path`."""
     with path.open("rb") as file:
         file.seek(chunk.start)
@@ -123,11 +124,11 @@ def keep(source: Path, written: Path, info: AudioInfo, put: tuple[tuple[bytes, b
         _patch_fmt(source, old, written, new, info)
     change = changes(info, scale, old.order)
     sound = old.find(b"data", b"SSND")
-    before: list[tuple[bytes, bytes | Chunk]] = []
-    after: list[tuple[bytes, bytes | Chunk]] = [*put]
+    before: list[tuple[bytes, bytes | FileChunk]] = []
+    after: list[tuple[bytes, bytes | FileChunk]] = [*put]
     left, unchanged = SMALL, []
     for chunk in kept:
-        body: bytes | Chunk = chunk
+        body: bytes | FileChunk = chunk
         if chunk.name in change and chunk.size <= left:
             left -= chunk.size
             body = change[chunk.name](content(source, chunk))
@@ -159,7 +160,7 @@ def extensible_fields(source: Path) -> tuple[int, int] | None:
     if fmt is None or fmt.size < 40:
         return None
     kind, bits, mask = struct.unpack_from(walked.order + "H16xHI", content(source, fmt))
-    return (bits, mask) if kind == 0xFFFE else None
+    return (bits, mask) if kind == wave_file.EXTENSIBLE else None
 
 
 def lost(source: Path) -> list[str]:
@@ -205,7 +206,7 @@ def _patch_fmt(source: Path, old: Chunks, written: Path, new: Chunks, info: Audi
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | Chunk]], given: BinaryIO) -> None:
+def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | FileChunk]], given: BinaryIO) -> None:
     """Put `extra` chunks before the sound of `path`, within the file: it stays as private as it was made."""
     sound = chunks.find(b"data", b"SSND")
     assert sound is not None
@@ -216,15 +217,15 @@ def _insert(path: Path, chunks: Chunks, extra: list[tuple[bytes, bytes | Chunk]]
             _write(file, name, body, chunks.order, given)
 
 
-def _size(body: bytes | Chunk) -> int:
-    return body.size if isinstance(body, Chunk) else len(body)
+def _size(body: bytes | FileChunk) -> int:
+    return body.size if isinstance(body, FileChunk) else len(body)
 
 
-def _write(file: BinaryIO, name: bytes, body: bytes | Chunk, order: str, given: BinaryIO) -> None:
+def _write(file: BinaryIO, name: bytes, body: bytes | FileChunk, order: str, given: BinaryIO) -> None:
     """Write a chunk whose content is `body`, or lies in `given`."""
     size = _size(body)
     file.write(struct.pack(order + "4sI", name, size))
-    if isinstance(body, Chunk):
+    if isinstance(body, FileChunk):
         given.seek(body.start)
         left = size
         while left and (block := given.read(min(left, BLOCK))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,15 @@ from slimclean.audio.tags import chunks
 from slimclean.audio.tags.bounded import grows, load
 from slimclean.audio.tags.code_pages import decoded
 from slimclean.audio.tags.id3_reading import of_id3v2, read_id3
+
+CUE_SHEET = "the cue sheet"
+"""What is said of the one that a FLAC may have, for which other kinds have no place."""
+PICTURE = "METADATA_BLOCK_PICTURE"
+"""The comment that holds a picture in Ogg."""
+_ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
+        "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
+_MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
+_AIFF_NAMES = {b"NAME": "TITLE", b"AUTH": "ARTIST", b"ANNO": "COMMENT", b"(c) ": "COPYRIGHT"}
 
 
 def read(source: Path) -> Attached:
@@ -165,16 +175,6 @@ def picture_in(comment: str) -> Any:
     return mutagen.flac.Picture(base64.b64decode(comment))
 
 
-_ASF = {"AUTHOR": "ARTIST", "WM/ALBUMTITLE": "ALBUM", "WM/GENRE": "GENRE", "WM/YEAR": "DATE",
-        "WM/TRACKNUMBER": "TRACKNUMBER", "WM/ALBUMARTIST": "ALBUMARTIST", "WM/LYRICS": "LYRICS"}  # fmt: skip
-
-
-CUE_SHEET = "the cue sheet"
-"""What is said of the one that a FLAC may have, for which other kinds have no place."""
-PICTURE = "METADATA_BLOCK_PICTURE"
-"""The comment that holds a picture in Ogg."""
-
-
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
@@ -212,46 +212,48 @@ def _read_atom(key: str, value: Any, by_atom: dict[str, str], found: Attached) -
         found.lost.append(_MP4_NAMES.get(key, key))
 
 
-_MP4_NAMES = {"stik": "media kind", "rtng": "rating", "pcst": "podcast", "pgap": "gapless"}
-
-
-_TEXT_CHUNKS = (b"LIST", b"NAME", b"AUTH", b"ANNO", b"(C) ", b"ID3 ")
-
-
 def _read_chunks(source: Path, walked: chunks.Chunks, found: Attached) -> None:
-    by_info = {name.info: name.vorbis for name in NAMES if name.info}
     left = chunks.SMALL
     for chunk in walked.chunks:
-        if chunk.name.upper() not in _TEXT_CHUNKS:
+        if chunk.name not in (b"LIST", *_AIFF_NAMES) and chunk.name.upper() != b"ID3 ":
             continue
         left -= min(chunk.size, left + 1)
         if left < 0:
             found.damaged.append(chunk.name.decode().strip())
-        elif chunk.name == b"LIST":
-            body = chunks.content(source, chunk)
-            if body[:4] == b"INFO":
-                parts = list(_info_parts(body[4:], walked.order))
-                for (name, _), text in zip(parts, decoded([value for _, value in parts]), strict=True):
-                    found.texts.append((by_info.get(name, name), text))
-        elif chunk.name in (b"NAME", b"AUTH", b"ANNO", b"(c) "):
-            name = {b"NAME": "TITLE", b"AUTH": "ARTIST", b"ANNO": "COMMENT", b"(c) ": "COPYRIGHT"}[chunk.name]
-            found.texts += [(name, text) for text in decoded([chunks.content(source, chunk).rstrip(b"\0")])]
-        elif chunk.name.upper() == b"ID3 " and has_mutagen():
-            import io
+            continue
+        body = chunks.content(source, chunk)
+        if chunk.name == b"LIST":
+            _read_info(body, walked.order, found)
+        elif name := _AIFF_NAMES.get(chunk.name):
+            found.texts += [(name, text) for text in decoded([body.rstrip(b"\0")])]
+        elif has_mutagen():
+            _read_id3_chunk(body, found)
 
-            import mutagen.id3
 
-            try:
-                tags = load(mutagen.id3.ID3, io.BytesIO(chunks.content(source, chunk)))
-            except Exception:  # mutagen raises all kinds for damaged tags
-                found.damaged.append("ID3")
-                continue
-            beside = Attached()
-            read_id3(tags, beside)
-            known = {name for name, _ in found.texts}
-            found.texts += [(name, text) for name, text in beside.texts if name not in known]
-            found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost
-            found.damaged += beside.damaged
+def _read_info(body: bytes, order: str, found: Attached) -> None:
+    """Read a LIST of texts; of any other kind there is nothing to read."""
+    if body[:4] == b"INFO":
+        by_info = {name.info: name.vorbis for name in NAMES if name.info}
+        parts = list(_info_parts(body[4:], order))
+        for (name, _), text in zip(parts, decoded([value for _, value in parts]), strict=True):
+            found.texts.append((by_info.get(name, name), text))
+
+
+def _read_id3_chunk(body: bytes, found: Attached) -> None:
+    """Read what ID3 says besides the texts that are known already."""
+    import mutagen.id3
+
+    try:
+        tags = load(mutagen.id3.ID3, io.BytesIO(body))
+    except Exception:  # mutagen raises all kinds for damaged tags
+        found.damaged.append("ID3")
+        return
+    beside = Attached()
+    read_id3(tags, beside)
+    known = {name for name, _ in found.texts}
+    found.texts += [(name, text) for name, text in beside.texts if name not in known]
+    found.pictures, found.chapters, found.lost = beside.pictures, beside.chapters, beside.lost
+    found.damaged += beside.damaged
 
 
 def _info_parts(body: bytes, order: str) -> Iterable[tuple[str, bytes]]:

@@ -13,11 +13,11 @@ import torch
 from conftest import run
 
 from slimclean.errors import MissingDependencyError, SlimcleanError
-from slimclean.train import log, opinion
+from slimclean.train import dnsmos_loss, log
 from slimclean.train.config import TrainConfig
+from slimclean.train.dnsmos_loss import Opinion, pull, read_network
 from slimclean.train.losses import EfficiencyLoss
 from slimclean.train.objective import Objective
-from slimclean.train.opinion import Opinion, pull, read_network
 
 LEVEL = torch.tensor([-25.0])
 
@@ -45,7 +45,7 @@ def test_it_says_what_the_package_says(judge, pair, monkeypatch):
     model = Path(dnsmos.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
     wanted = onnxruntime.InferenceSession(model).run(None, {"input_1": recording.numpy()})[0]
     np.testing.assert_allclose(judge(recording).numpy(), wanted, atol=0.02)
-    monkeypatch.setattr(opinion, "FLOOR", 1e-12)
+    monkeypatch.setattr(dnsmos_loss, "FLOOR", 1e-12)
     np.testing.assert_allclose(judge(recording).numpy(), wanted, atol=1e-3)
 
 
@@ -71,14 +71,14 @@ def test_what_is_better_does_not_pay_for_what_is_worse(monkeypatch):
     judge = Opinion.__new__(Opinion)
     torch.nn.Module.__init__(judge)
     lost = judge.points_lost(torch.ones(1, 100), torch.ones(1, 100), LEVEL)
-    torch.testing.assert_close(lost, torch.tensor([opinion.SHARES[0] * 0.6]))
+    torch.testing.assert_close(lost, torch.tensor([dnsmos_loss.SHARES[0] * 0.6]))
 
 
 def test_its_gradient_goes_its_own_way_as_far_as_that_of_the_rest():
     torch.manual_seed(0)
     at = torch.randn(3, 50, requires_grad=True)
     loss, other = at.abs().mean(-1), 1e-3 * at.sin().sum(-1).abs()
-    points = torch.tensor([1.0, opinion.ENOUGH / 2, 0.0]) * other / other.detach()
+    points = torch.tensor([1.0, dnsmos_loss.ENOUGH / 2, 0.0]) * other / other.detach()
     (rest,) = torch.autograd.grad(loss.sum(), at, retain_graph=True)
     (own,) = torch.autograd.grad(points.sum(), at, retain_graph=True)
     term = pull(loss, points, at)
@@ -126,7 +126,7 @@ def test_the_objective_weighs_it(judge, pair, small, tmp_path, monkeypatch):
     scale = 1 / noisy.square().mean().sqrt()
     torch.testing.assert_close(heard, clean * scale)
     torch.testing.assert_close(enhanced, small.backbone(noisy, 1.0) * scale)
-    assert opinion.LEVELS_DB[0] <= level <= opinion.LEVELS_DB[1]
+    assert dnsmos_loss.LEVELS_DB[0] <= level <= dnsmos_loss.LEVELS_DB[1]
     assert outcome.log["opinion"] == pytest.approx(
         float(whole(judge, heard, enhanced.detach(), level)), abs=1e-4
     )

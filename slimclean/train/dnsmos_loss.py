@@ -33,7 +33,7 @@ ENOUGH = 0.3
 """Points lost from which on the pull is whole; below, it shrinks in proportion."""
 
 
-def require_packages() -> tuple[Any, Any]:
+def require_network() -> tuple[Any, Any]:
     """Import speechmos' DNSMOS and onnx; raises `MissingDependencyError` with the line that installs them."""
     with needs("DNSMOS in training needs speechmos and onnx", "train-mos"):
         import onnx
@@ -43,7 +43,7 @@ def require_packages() -> tuple[Any, Any]:
 
 def read_network() -> Opinion:
     """Read the network of speechmos; raises also `SlimcleanError` where that has another network."""
-    dnsmos, onnx = require_packages()
+    dnsmos, onnx = require_network()
     graph = onnx.load(Path(dnsmos.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx").graph
     weights = {x.name: torch.tensor(onnx.numpy_helper.to_array(x)) for x in graph.initializer}
     return Opinion(graph.node, weights)

@@ -14,7 +14,7 @@ from slimclean.show.view import View, view_of
 
 
 @dataclass(frozen=True)
-class Look:
+class ViewMaker:
     """Draws the `picture` of a recording, and returns the `View` of it where a `page` follows; picklable."""
 
     picture: Path | None

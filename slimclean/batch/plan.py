@@ -14,9 +14,9 @@ from slimclean.audio.containers import same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, real, refuse_collisions
-from slimclean.batch.inputs import expand, is_our_output
+from slimclean.batch.inputs import expand, is_our_output, without_outputs
 from slimclean.batch.options import Options
-from slimclean.batch.report import tell_left_out
+from slimclean.batch.report import OUTPUTS, tell_left_out
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
 
@@ -35,18 +35,20 @@ def plan(
 ) -> list[Task]:
     """Pair every recording under `paths` with its output; nothing is read or written.
 
-    A directory is walked recursively and mirrored; hidden files and our own outputs are left out. A path that
-    does not exist but holds `*`, `?` or `[` is a pattern. An `output` that ends in a slash is a folder. Without
-    `output`, `take.wav` goes to `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over
-    the input. Raises `UsageError` for missing inputs or references, for outputs that collide and for an output
-    that is an input. Files of folders that are no recordings are counted in `left_out`, by extension.
+    A directory is walked recursively and mirrored; hidden files and our own outputs are left out, and so are
+    outputs that are named together with what they were made of. A path that does not exist but holds `*`, `?`
+    or `[` is a pattern. An `output` that ends in a slash is a folder. Without `output`, `take.wav` goes to
+    `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
+    for missing inputs or references, for outputs that collide and for an output that is an input. Files that
+    are left out are counted in `left_out`: by extension, or as `OUTPUTS`.
     """
     left_out = Counter() if left_out is None else left_out
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     named = RealPaths().named  # what is named twice is one recording
-    paths = list({named(found): found for path in paths for found in expand(path)}.values())
+    paths = list({named(found): found for path in paths for found in expand(path, left_out)}.values())
+    paths = without_outputs(paths, left_out)
     into = Path(output) if output is not None else None
     file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
     if file is not None and exists(file) and not is_file(file):
@@ -123,7 +125,9 @@ def _plan_one(
             within = source.relative_to(path)
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
-            if not ours and not (outputs and outputs in real(source).parents):
+            if ours or (outputs and outputs in real(source).parents):
+                left_out[OUTPUTS] += 1
+            else:
                 mirrored = (root / within).with_suffix(output_suffix(source, form))
                 yield Task(source, mirrored, tree=(path, root))
     elif output is None:

@@ -14,6 +14,8 @@ MENTIONED = 5
 Status = Literal["enhanced", "skipped", "failed"]
 EXISTS = "the output exists"
 NOT_BEGUN = "not begun: an earlier recording failed"
+OUTPUTS = "outputs of earlier runs"
+"""What such files are counted by among those left out."""
 """Why a recording is skipped, in its row."""
 
 
@@ -139,7 +141,7 @@ def totals(results: Sequence[FileResult]) -> Totals:
 
 
 def tell_left_out(counts: Counter[str]) -> str:
-    """Return one phrase for the files that are no recordings: how many, and the commonest extensions."""
+    """Return one phrase for the files that are no inputs: how many, and the commonest extensions."""
     total = sum(counts.values())
     names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
     more = " ..." if len(counts) > MENTIONED else ""
@@ -153,7 +155,7 @@ def summary(
 ) -> str:
     """Return one line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1.
 
-    `left_out` counts files of folders that are no recordings, by extension.
+    `left_out` counts the files that are no inputs, by extension or as `OUTPUTS`.
     """
     total = totals(results)
     parts = [f"{n} {status}" for status, n in total.counts.items() if n or status == "enhanced"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from slimclean.audio import AudioInfo, AudioWriter, OutputForm
 from slimclean.batch.inputs import is_our_output, parse_list, read_list
 from slimclean.batch.options import Options
 from slimclean.batch.plan import plan, plan_batch, plan_stream
+from slimclean.batch.report import OUTPUTS
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import AudioError, UsageError
@@ -107,6 +109,43 @@ def test_our_own_outputs_are_no_input(folder):
 
 def test_a_pattern_that_matches_our_own_outputs_alone_says_so(folder):
     for name in ("one-enhanced.wav", "two-enhanced.wav"):
+def test_outputs_that_are_named_beside_their_inputs_are_left_out_and_counted(folder):
+    """As `slimclean enhance *.wav` names them in a second run; one that is named without its input is one."""
+    for name in ("one-enhanced.wav", "two-enhanced.flac", "one-enhanced-enhanced.wav"):
+        soundfile.write(folder / name, voice(0.05), 16_000)
+    left_out = Counter()
+    assert names(plan(sorted(folder.glob("*.*")), left_out=left_out)) == ["one.wav", "two.wav"]
+    assert left_out == {OUTPUTS: 3}
+    two = [folder / "one.wav", folder / "two-enhanced.flac"]
+    assert names(plan(two)) == ["one.wav", "two-enhanced.flac"]
+    for walked in ([folder], [Path("takes/*")]):
+        left_out.clear()
+        assert len(plan(walked, left_out=left_out)) == 3
+        assert left_out == {OUTPUTS: 3}
+    shutil.copytree(folder, "takes-enhanced")
+    assert plan([folder, Path("takes-enhanced")]) == plan([folder])
+    assert plan([folder, Path("takes-enhanced")], in_place=True) == plan([folder], in_place=True)
+
+
+@pytest.mark.parametrize(
+    ("recording", "output"),
+    [
+        ("ZOOM1.WAV", "ZOOM1-enhanced.WAV"),
+        ("ZOOM1.WAV", "ZOOM1-enhanced.flac"),
+        ("a.Wav", "a-enhanced.Wav"),
+        ("take", "take-enhanced"),
+        ("take", "take-enhanced.flac"),
+    ],
+)
+def test_outputs_are_known_whatever_the_extension_of_their_input(folder, recording, output):
+    for name in (recording, output):
+        soundfile.write(folder / name, voice(0.05), 16_000, format="WAV")
+    assert is_our_output(folder / output)
+    assert names(plan([folder / recording, folder / output])) == [recording]
+    (folder / recording).unlink()
+    assert not is_our_output(folder / output)
+
+
         soundfile.write(folder / name, voice(0.05), 16_000)
     (folder.parent / "takes-enhanced").mkdir()
     for pattern in ("takes/*-enhanced.wav", "takes-e*"):

@@ -19,6 +19,7 @@ from slimclean.batch.options import Options
 from slimclean.batch.report import OUTPUTS, tell_left_out
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
+from slimclean.scoring.tables import check_name
 
 REPORTS = (".csv", ".jsonl")
 """How names of reports end."""
@@ -211,6 +212,8 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
             raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
     task = Task(source, destination)
     _refuse_report([task], options)
+    if destination == STREAM and options.report is not None and _is_standard_output(options.report):
+        raise UsageError(f"the report {options.report} is standard output, where the sound goes")
     return task
 
 
@@ -221,13 +224,11 @@ def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
         recordings = {*map(real_path.named, files), *map(real_path, files)}
         if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
-        if not _can_be_report(Path(options.report)):
-            wanted = f"a file whose name ends in {' or '.join(REPORTS)}"
-            raise UsageError(f"cannot write the report {options.report}: it has to be {wanted}")
+        check_name(Path(options.report), REPORTS)
 
 
-def _can_be_report(path: Path) -> bool:
-    if path == STREAM or is_folder(path):
+def _is_standard_output(path: str | Path) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(1))  # noqa: PTH116
+    except OSError:
         return False
-    is_device = exists(path) and not is_file(path)  # such as /dev/stdout, or a pipe
-    return is_device or path.suffix.lower() in REPORTS

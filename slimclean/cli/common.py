@@ -111,10 +111,13 @@ def show_rows(rows: Sequence[Mapping[str, object]], output: Path | None, text: s
 
 
 def check_results(output: Path | None, picture: Path | None, inputs: Sequence[Path | None]) -> None:
+    from slimclean.scoring.tables import check_name
     """Raise before the work where the CSV, which may go to stdout, or the picture could not be written."""
     from slimclean.audio.atomic import check_file
 
     for path in (output, picture):
+    if output is not None and output != STREAM:
+        check_name(output)
         if path is not None and not path == output == STREAM:
             check_file(path, inputs)
     if output is not None and output == picture:

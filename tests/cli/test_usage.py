@@ -99,6 +99,40 @@ def test_a_list_from_standard_input_is_one_from_a_file(take):
 def test_a_file_that_begins_like_a_comment_is_listed(take):
     take.rename("#1 intro.wav")
     Path("list.txt").write_text("# of today\n#1 intro.wav\n")
+@pytest.mark.parametrize("name", ["s.json", "s.jsonl", "s.txt", "s"])
+def test_a_table_of_scores_is_csv_and_is_called_so(take, name):
+    before = {*Path().rglob("*")}
+    line = refused("score", take, take, "--metrics", "si_sdr_db", "-o", name)
+    assert line == f"cannot write {name}: it has to be a file whose name ends in .csv"
+    assert {*Path().rglob("*")} == before
+
+
+@posix
+def test_scores_may_go_to_a_device(take):
+    assert run("score", take, take, "--metrics", "si_sdr_db", "-o", "/dev/null").exit_code == 0
+
+
+@posix
+def test_sound_and_report_do_not_go_to_one_place(take, weights, monkeypatch):
+    """Whatever the report is called, and wherever standard output goes."""
+    monkeypatch.setattr("os.fstat", lambda _: Path("/dev/null").stat())
+    arguments = ["enhance", take, "-o", "-", "-m", weights, "--report"]
+    for more in ([], ["--dry-run"]):
+        line = refused(*arguments, "/dev/null", *more)
+        assert line == "the report /dev/null is standard output, where the sound goes"
+
+
+def test_a_report_without_rows_makes_no_page(take):
+    Path("r.csv").write_text("file,output,status\n")
+    for report in ("r.csv", "/dev/null")[: 2 if sys.platform != "win32" else 1]:
+        done = run("report", report, "-o", "r.html")
+        assert (done.exit_code, done.stderr) == (
+            1,
+            f"slimclean: {report}: no rows, so there is nothing to show\n",
+        )
+        assert not Path("r.html").exists()
+
+
     done = run("enhance", "--input-list", "list.txt", "--dry-run")
     assert done.stdout.startswith("enhance\t#1 intro.wav\t"), done.output
 

@@ -59,6 +59,20 @@ def test_help_is_help_still():
         assert "slimclean: " not in done.output
 
 
+@pytest.mark.parametrize("command", ["enhance", "train"])
+def test_help_is_shown_on_a_narrow_terminal_without_unicode(monkeypatch, capsys, command):
+    shown = io.BytesIO()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "argv", ["slimclean", command, "--help"])
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert b"--model" in shown.getvalue() or b"--init" in shown.getvalue()
+    assert capsys.readouterr().err == ""
+
+
 def test_options_that_would_have_no_effect_are_refused(take):
     both = ["--uf", "0.3", "--target-uf", "0.4"]
     for command in (["enhance", take], ["compare", take], ["plot", take, "-o", "p.png"]):

@@ -18,9 +18,9 @@ from slimclean.cli.common import (
     Track,
     UfText,
     one_line_errors,
-    parse_uf,
     show,
 )
+from slimclean.cli.values import parse_uf
 
 
 def compare(

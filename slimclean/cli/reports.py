@@ -70,13 +70,21 @@ def look(
 
 
 def write(
-    results: Sequence[FileResult], enhancer: Enhancer, pictures: Mapping[str, Path], html: Path | None
+    results: Sequence[FileResult],
+    enhancer: Enhancer,
+    pictures: Mapping[str, Path],
+    html: Path | None,
+    report: Path | None,
 ) -> bool:
     """Draw what the run did not, and write the page `html`; tell whether everything could be drawn.
 
-    What cannot is a line on stderr.
+    Of what was skipped, the `report` of earlier runs says more. What cannot be drawn is a line on stderr.
     """
     missing: list[str] = []
+    if report is not None and (pictures or html is not None):
+        from slimclean.batch.report_file import with_earlier
+
+        results = with_earlier(results, report)
     if pictures:
         from slimclean.show.plot import plot_results
 

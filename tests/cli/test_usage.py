@@ -86,6 +86,12 @@ def test_options_that_would_have_no_effect_are_refused(take):
     assert run("enhance", take, "--target-uf", "0.4", "--loudness", "batch", "--dry-run").exit_code == 0
 
 
+def test_what_was_removed_does_not_take_the_place_of_the_recording(take):
+    before = take.read_bytes()
+    assert "--residual goes without --in-place" in refused("enhance", take, "--residual", "--in-place")
+    assert take.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["takes", "takes/", "r.csv", "pl.txt", "plain"])
 def test_a_report_is_a_file_of_rows(take, name):
     Path("r.csv").mkdir()
@@ -93,26 +99,6 @@ def test_a_report_is_a_file_of_rows(take, name):
         assert "name ends in .csv or .jsonl" in refused("enhance", take, "--report", name, *more)
 
 
-@posix
-def test_a_report_may_go_to_a_device(take):
-    assert run("enhance", take, "--report", "/dev/null", "--dry-run").exit_code == 0
-
-
-def test_a_list_from_standard_input_is_one_from_a_file(take):
-    """A file named - is not it, and slimclean.toml beside what it lists holds."""
-    Path("takes/slimclean.toml").write_text("dry = 0.2\n")
-    Path("-").write_text("other.wav\n")
-    done = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--dry-run"], input=f"{take}\n")
-    assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"enhance\t{take}\t")
-    assert any(line.split()[:2] == ["dry", "0.2"] for line in done.stderr.splitlines())
-    helped = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--help"], input="")
-    assert helped.exit_code == 0
-
-
-def test_a_file_that_begins_like_a_comment_is_listed(take):
-    take.rename("#1 intro.wav")
-    Path("list.txt").write_text("# of today\n#1 intro.wav\n")
 @pytest.mark.parametrize("name", ["s.json", "s.jsonl", "s.txt", "s"])
 def test_a_table_of_scores_is_csv_and_is_called_so(take, name):
     before = {*Path().rglob("*")}
@@ -147,6 +133,26 @@ def test_a_report_without_rows_makes_no_page(take):
         assert not Path("r.html").exists()
 
 
+@posix
+def test_a_report_may_go_to_a_device(take):
+    assert run("enhance", take, "--report", "/dev/null", "--dry-run").exit_code == 0
+
+
+def test_a_list_from_standard_input_is_one_from_a_file(take):
+    """A file named - is not it, and slimclean.toml beside what it lists holds."""
+    Path("takes/slimclean.toml").write_text("dry = 0.2\n")
+    Path("-").write_text("other.wav\n")
+    done = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--dry-run"], input=f"{take}\n")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"enhance\t{take}\t")
+    assert any(line.split()[:2] == ["dry", "0.2"] for line in done.stderr.splitlines())
+    helped = CliRunner().invoke(app, ["enhance", "--input-list", "-", "--help"], input="")
+    assert helped.exit_code == 0
+
+
+def test_a_file_that_begins_like_a_comment_is_listed(take):
+    take.rename("#1 intro.wav")
+    Path("list.txt").write_text("# of today\n#1 intro.wav\n")
     done = run("enhance", "--input-list", "list.txt", "--dry-run")
     assert done.stdout.startswith("enhance\t#1 intro.wav\t"), done.output
 
@@ -232,6 +238,8 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
         (["enhance", "--input-list", ""], "--input-list"),
         (["enhance", "a.wav", "--preset", ""], "--preset"),
         (["enhance", "a.wav", "-m", ""], "--model"),
+        (["enhance", "a.wav", "--format", ""], "--format"),
+        (["score", "a.wav", "a.wav", "--metrics", ""], "--metrics"),
         (["score", "a.wav", "a.wav", "--by", ""], "--by"),
         (["train", "run", "--speech", "a", "--speech", ""], "--speech"),
     ],

@@ -19,7 +19,7 @@ from slimclean.batch.options import Options
 from slimclean.batch.report import OUTPUTS, tell_left_out
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
-from slimclean.scoring.tables import check_name
+from slimclean.scoring.tables import check_name, is_standard_output
 
 REPORTS = (".csv", ".jsonl")
 """How names of reports end."""
@@ -212,7 +212,7 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
             raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
     task = Task(source, destination)
     _refuse_report([task], options)
-    if destination == STREAM and options.report is not None and _is_standard_output(options.report):
+    if destination == STREAM and options.report is not None and is_standard_output(Path(options.report)):
         raise UsageError(f"the report {options.report} is standard output, where the sound goes")
     return task
 
@@ -225,10 +225,3 @@ def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
         if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
         check_name(Path(options.report), REPORTS)
-
-
-def _is_standard_output(path: str | Path) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(1))  # noqa: PTH116
-    except OSError:
-        return False

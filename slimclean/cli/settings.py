@@ -27,8 +27,8 @@ NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
 BY_HAND = frozenset({"backend", "scheduler", "in-place"})
 """What a file that merely lay beside recordings, which may come from anyone, does not decide: a scheduler may
 run programs here, and in place nothing of the recordings is left."""
-_OVERRULED = {"target-uf": ("uf",), "in-place": ("output", "format"), "output": ("in-place",)}
-"""What a file or a preset says in vain where the command line says something else that contradicts it."""
+_CONTRADICTED = {"target-uf": ("uf",), "in-place": ("output", "format"), "output": ("in-place",)}
+"""What an option of the command line leaves no room for in a file or a preset, besides itself."""
 _TAKEN = {"uf": "auto or a number", "loudness": "a number in LUFS, batch or off"}
 """What an option takes where that is more than text."""
 _FILE = "slimclean.file"
@@ -109,8 +109,8 @@ class ConfigurableCommand(Command):
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
         file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(ctx, given)])
         values = _read(file, self._kinds(parameters)) if file else {}
-        by_hand = {name for name, parameter in parameters.items() if given.get(parameter.name) is not None}
-        if given.get("config") is None and (names := (BY_HAND & values.keys()) - by_hand):
+        by_hand = {k: given[p.name] for k, p in parameters.items() if given.get(p.name) is not None}
+        if given.get("config") is None and (names := (BY_HAND & values.keys()) - by_hand.keys()):
             raise UsageError(f"{file}: {min(names)} has to be said by hand, or with --config {file}")
         ctx.meta[_FILE] = file
         sources = dict.fromkeys(values, str(file))
@@ -119,14 +119,9 @@ class ConfigurableCommand(Command):
             for name, (value, _) in _preset(preset, file if given.get("preset") is None else None).items():
                 if name not in values:
                     values[name], sources[name] = value, f"preset {preset}"
-        said = {name for name in by_hand if given[parameters[name].name] is not False}
-        overruled = {name for by in said for name in _OVERRULED.get(by, ())} - by_hand
-        if "format" in values and "output" in said and _names_a_file(given["output"]):
-            overruled.add("format")
-        values = {name: value for name, value in values.items() if name not in overruled}
-        sources = {name: sources[name] for name in values}
-        ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: v for k, v in values.items()}}
-        SOURCES.set({name: source for name, source in sources.items() if name not in by_hand})
+        kept = values.keys() - _overruled(by_hand)
+        ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: values[k] for k in kept}}
+        SOURCES.set({name: sources[name] for name in kept})
 
     def _kinds(self, parameters: Mapping[str, Any]) -> dict[str, type]:
         """Path, bool, int, float or str for each option that a file may hold, from the command's signature."""
@@ -139,11 +134,15 @@ class ConfigurableCommand(Command):
         }
 
 
-def _names_a_file(output: str) -> bool:
-    """Tell whether an output says by its name which container it is."""
-    from slimclean.audio import WRITABLE
+def _overruled(by_hand: Mapping[str, Any]) -> set[str]:
+    """Name what a file or a preset says in vain: what is said `by_hand`, and what contradicts that."""
+    switched_off = {name for name, value in by_hand.items() if value is False}
+    names = {*by_hand, *(one for name in by_hand.keys() - switched_off for one in _CONTRADICTED.get(name, ()))}
+    if "output" in by_hand:
+        from slimclean.audio import WRITABLE
 
-    return Path(output).suffix.lower() in WRITABLE
+        names |= {"format"} if Path(by_hand["output"]).suffix.lower() in WRITABLE else set()
+    return names
 
 
 def _option(parameter: Any) -> str:
@@ -271,10 +270,12 @@ def tell_file(ctx: typer.Context) -> None:
 
 
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
-    """Yield the options that hold: name, value, and where it comes from."""
+    """Yield the options that hold and have an effect: name, value, and where it comes from."""
+    idle = {"target-uf"} if ctx.params["uf"] != "auto" else set()
+    idle |= {"true-peak", "loudness-per"} if ctx.params["loudness"] == "off" else set()
     for parameter in ctx.command.params:
         value = ctx.params.get(parameter.name or "")
-        if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE:
+        if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE | idle:
             continue
         by_hand = is_given(ctx, parameter.name or "")
         place = "command line" if by_hand else SOURCES.get().get(_option(parameter), "default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:
     is_device = exists(path) and not is_file(path) and not is_folder(path)
     if not is_device and (is_folder(path) or path.suffix.lower() not in endings):
         raise UsageError(f"cannot write {path}: it has to be a file whose name ends in {' or '.join(endings)}")
+
+
+def is_standard_output(path: Path) -> bool:
+    """Tell whether `path`, such as /dev/stdout, is where standard output goes."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def no_formulas(row: Mapping[str, object]) -> dict[str, object]:

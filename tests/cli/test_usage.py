@@ -166,6 +166,15 @@ def test_scores_go_to_standard_output(take):
     assert not Path("-").exists()
 
 
+@posix
+def test_scores_go_to_standard_output_by_its_name_too(take, monkeypatch):
+    monkeypatch.setattr("os.fstat", lambda _: Path("/dev/null").stat())
+    done = run("score", take, take, "--metrics", "si_sdr_db", "-o", "/dev/null")
+    assert done.exit_code == 0, done.output
+    assert len(list(csv.DictReader(done.stdout.splitlines()))) == 1
+    assert "si_sdr_db" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["-o", "--output", "--csv"])
 def test_speeds_go_to_standard_output(take, weights, monkeypatch, option):
     rows = [{"uf": "0.5", "rtf": 0.25}, {"uf": "1", "rtf": 0.5}]

@@ -15,11 +15,11 @@ Uf = float | Literal["auto"]
 BATCH_LUFS = -16.0
 
 
-def parse_uf(text: str, ctx: Any) -> Uf:
+def parse_uf(text: str, ctx: Any = None) -> Uf:
     """Read --uf. Raises where --target-uf, beside it on the command line of `ctx`, would have no effect."""
     if text == "auto":
         return "auto"
-    if is_given(ctx, "uf", "target_uf"):
+    if ctx is not None and is_given(ctx, "uf", "target_uf"):
         raise typer.BadParameter(f"--target-uf goes with --uf auto, not {text}")
     try:
         return float(text)

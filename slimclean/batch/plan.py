@@ -192,8 +192,10 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
     Raises `UsageError` for what a pipe cannot do: several recordings, folders, references, a cluster, the time
     of change, and an output without a container.
     """
-    if len(paths) != 1 or options.in_place or options.references:
-        raise UsageError("- is one recording, alone, without `in_place` and `references`")
+    if len(paths) != 1:
+        raise UsageError("- is one recording, alone")
+    if options.in_place or options.references:
+        raise UsageError("- goes without `in_place` and `references`")
     source, destination = Path(paths[0]), STREAM if output is None else Path(output)
     if options.form.keep_mtime:
         raise UsageError("- has no time of change; leave out `keep_mtime`")

@@ -272,7 +272,7 @@ def tell_file(ctx: typer.Context) -> None:
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
     """Yield the options that hold and have an effect: name, value, and where it comes from."""
     idle = {"target-uf"} if ctx.params["uf"] != "auto" else set()
-    idle |= {"true-peak", "loudness-per"} if ctx.params["loudness"] == "off" else set()
+    idle |= {"off": {"true-peak", "loudness-per"}, "batch": {"loudness-per"}}.get(ctx.params["loudness"], set())
     for parameter in ctx.command.params:
         value = ctx.params.get(parameter.name or "")
         if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE | idle:

@@ -180,6 +180,7 @@ def test_a_stream_is_planned_like_a_file(folder):
         (["-"], "new.wav/", {}, "has no name"),
         (["-"], "out.xyz", {}, r"cannot write \.xyz; there are \.aif"),
         (["-"], "out", {}, "no extension, so no container"),
+        (["-", "takes/one.wav"], "-", {}, "^- is one recording, alone$"),
         (["-"], None, {"in_place": True}, "without `in_place`"),
         (["-"], None, {"references": "takes"}, "`references`"),
         (["-"], None, {"scheduler": "tcp://x"}, "`scheduler`"),

@@ -100,6 +100,7 @@ def test_what_is_said_by_hand_goes_before_what_contradicts_it_elsewhere(take, tm
     assert "format" not in held(take, "--config", file, "-o", "x.wav")
     assert "target-uf" not in held(take, "--config", file)
     assert not {"true-peak", "loudness-per"} & {*held(take, "--preset", "podcast", "--loudness", "off")}
+    assert "loudness-per" not in held(take, "--loudness", "batch")
     assert held(take, "--config", file, "--target-uf", "0.3")["uf"] == ("auto", "default")
     in_place = held(take, "--config", file, "--in-place")
     assert not {"output", "format"} & {*in_place}

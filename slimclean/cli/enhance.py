@@ -238,7 +238,7 @@ def enhance(
             from slimclean.scoring.metrics import require_packages
 
             require_packages()
-        reports.check(plots, html, dry_run=dry_run)
+        reports.check(plots, html, report, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
             parsed_uf,

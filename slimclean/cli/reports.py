@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import complain
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, UsageError
 
 if TYPE_CHECKING:
     from slimclean.batch.report import FileResult
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from slimclean.show.look import Look
 
 
-def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
-    """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
+def check(plots: Path | None, html: Path | None, report: Path | None, *, dry_run: bool = False) -> None:
+    """Raise before any work if what is wanted cannot be made; a dry run only looks, and writes nothing."""
     from slimclean.audio.atomic import check_file
 
+    if dry_run:
+        wanted = (report, html, plots and plots / "picture.png")
+        for path in filter(None, wanted):
+            _check_place(path)
     if html is not None:
         from slimclean.show.page import check_page
 
@@ -36,6 +41,17 @@ def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> No
         require_matplotlib()
         if not dry_run:
             check_file(plots / "picture.png")
+
+
+def _check_place(path: Path) -> None:
+    """Raise `SlimcleanError` where a file could not be put, as far as can be told without trying."""
+    from slimclean.audio.folder import is_folder
+
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if is_folder(folder) and os.access(folder, os.W_OK):
+        return
+    why = os.strerror(errno.EACCES if is_folder(folder) else errno.ENOTDIR)
+    raise SlimcleanError(f"cannot write {path} ({why})")
 
 
 def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:

@@ -130,6 +130,18 @@ def test_a_dry_run_makes_nothing(take, tmp_path):
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("option", ["--plots", "--html", "--report"])
+def test_a_dry_run_refuses_a_place_where_nothing_can_be_written(take, option):
+    pytest.importorskip("matplotlib")
+    name = take / "new" / {"--plots": "p", "--html": "r.html", "--report": "r.csv"}[option]
+    for more in ([], ["--dry-run"]):
+        done = run("enhance", take, option, name, *more)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"cannot write {take / 'new'}" in done.stderr
+        assert "Not a directory" in done.stderr
+    assert [*take.parent.iterdir()] == [take]
+
+
 def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
     (take.parent / "slimclean.toml").write_text('output = "../clean/"\nreport = "rows.csv"\n')
     found = held(take)

@@ -167,6 +167,17 @@ def test_scores_go_to_standard_output(take):
 
 
 @posix
+def test_no_score_is_of_a_formula(take):
+    Path("=1+1").mkdir()
+    take.rename("=1+1/=a.wav")
+    done = run("score", "=1+1", "=1+1", "--metrics", "si_sdr_db", "-o", "-")
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert row["file"] == "./=a"
+    Path("groups.csv").write_text(f"file,group\n{row['file']},one\n")
+    assert run("score", "=1+1", "=1+1", "--metrics", "si_sdr_db", "--by", "groups.csv").exit_code == 0
+
+
+@posix
 def test_scores_go_to_standard_output_by_its_name_too(take, monkeypatch):
     monkeypatch.setattr("os.fstat", lambda _: Path("/dev/null").stat())
     done = run("score", take, take, "--metrics", "si_sdr_db", "-o", "/dev/null")

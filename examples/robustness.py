@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from scipy import signal
 
 from slimclean import Enhancer, audio
-from slimclean.cli.common import parse_uf
+from slimclean.cli.values import parse_uf
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import codecs
 import glob
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from slimclean import audio
-from slimclean.audio.folder import exists, is_folder
+from slimclean.audio.folder import exists, is_file, is_folder
 from slimclean.audio.names import OUTPUT_SUFFIX
+from slimclean.batch.collisions import RealPaths
+from slimclean.batch.report import OUTPUTS
 from slimclean.batch.task import STREAM
 from slimclean.errors import UsageError
 
 MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 """With which PowerShell begins a text. That of UTF-8 says nothing new."""
+_SPELLED = tuple(one for extension in audio.EXTENSIONS for one in (extension, extension.upper()))
+"""Extensions as recordings have them: those of recorders are in capitals."""
 
 
 def read_list(path: Path, stream: BinaryIO) -> list[Path]:
@@ -56,10 +62,11 @@ def parse_list(path: Path, text: str) -> list[Path]:
     return found
 
 
-def expand(path: Path) -> list[Path]:
+def expand(path: Path, left_out: Counter[str]) -> list[Path]:
     """Return what `path` names: itself, or what it matches as a pattern, without outputs of earlier runs.
 
-    Raises `UsageError` for what is not there, and for a pattern that matches no input.
+    Those are counted in `left_out`. Raises `UsageError` for what is not there, and for a pattern that matches
+    no input.
     """
     if _is_named(path):
         return [path]
@@ -74,6 +81,7 @@ def expand(path: Path) -> list[Path]:
     inputs = [one for one in found if not is_our_output(one)]
     if not inputs:
         raise UsageError(f"{path}: matches only outputs of earlier runs, such as {found[0]}")
+    _count(len(found) - len(inputs), left_out)
     return inputs
 
 
@@ -90,13 +98,30 @@ def _is_named(path: Path) -> bool:
 
 def is_our_output(path: Path) -> bool:
     """Tell whether `take-enhanced.wav` or `takes-enhanced/` stands beside what it would be an output of."""
+    originals = list(_made_from(path))
+    return bool(originals) and any(map(is_folder if is_folder(path) else is_file, originals))
+
+
+def without_outputs(paths: Sequence[Path], left_out: Counter[str]) -> list[Path]:
+    """Leave out, and count, what is an output of another of `paths`: a shell makes `*.wav` both of them."""
+    named = RealPaths().named
+    given = {named(path) for path in paths}
+    inputs = [path for path in paths if not any(named(original) in given for original in _made_from(path))]
+    _count(len(paths) - len(inputs), left_out)
+    return inputs
+
+
+def _count(outputs: int, left_out: Counter[str]) -> None:
+    if outputs:
+        left_out[OUTPUTS] += outputs
+
+
+def _made_from(path: Path) -> Iterator[Path]:
+    """Yield the paths that `path` may be an output of, by its name; most of them are not there."""
     if OUTPUT_SUFFIX not in path.name:
-        return False
+        return
     folder = is_folder(path)
     stem = path.name if folder else path.stem
-    if not stem.endswith(OUTPUT_SUFFIX) or stem == OUTPUT_SUFFIX:
-        return False
-    original = stem.removesuffix(OUTPUT_SUFFIX)
-    if folder:
-        return is_folder(path.with_name(original))
-    return any(exists(path.with_name(original + extension)) for extension in audio.EXTENSIONS)
+    if stem.endswith(OUTPUT_SUFFIX) and stem != OUTPUT_SUFFIX:
+        for extension in ("",) if folder else ("", path.suffix, *_SPELLED):
+            yield path.with_name(stem.removesuffix(OUTPUT_SUFFIX) + extension)

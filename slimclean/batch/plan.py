@@ -14,11 +14,12 @@ from slimclean.audio.containers import same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, real, refuse_collisions
-from slimclean.batch.inputs import expand, is_our_output
+from slimclean.batch.inputs import expand, is_our_output, without_outputs
 from slimclean.batch.options import Options
-from slimclean.batch.report import tell_left_out
+from slimclean.batch.report import OUTPUTS, tell_left_out
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import UsageError
+from slimclean.scoring.tables import check_name, is_standard_output
 
 REPORTS = (".csv", ".jsonl")
 """How names of reports end."""
@@ -35,18 +36,20 @@ def plan(
 ) -> list[Task]:
     """Pair every recording under `paths` with its output; nothing is read or written.
 
-    A directory is walked recursively and mirrored; hidden files and our own outputs are left out. A path that
-    does not exist but holds `*`, `?` or `[` is a pattern. An `output` that ends in a slash is a folder. Without
-    `output`, `take.wav` goes to `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over
-    the input. Raises `UsageError` for missing inputs or references, for outputs that collide and for an output
-    that is an input. Files of folders that are no recordings are counted in `left_out`, by extension.
+    A directory is walked recursively and mirrored; hidden files and our own outputs are left out, and so are
+    outputs that are named together with what they were made of. A path that does not exist but holds `*`, `?`
+    or `[` is a pattern. An `output` that ends in a slash is a folder. Without `output`, `take.wav` goes to
+    `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
+    for missing inputs or references, for outputs that collide and for an output that is an input. Files that
+    are left out are counted in `left_out`: by extension, or as `OUTPUTS`.
     """
     left_out = Counter() if left_out is None else left_out
     form = form or OutputForm()
     if in_place and (output is not None or form.extension is not None):
         raise UsageError("`in_place` goes neither with `output` nor with `extension`")
     named = RealPaths().named  # what is named twice is one recording
-    paths = list({named(found): found for path in paths for found in expand(path)}.values())
+    paths = list({named(found): found for path in paths for found in expand(path, left_out)}.values())
+    paths = without_outputs(paths, left_out)
     into = Path(output) if output is not None else None
     file = None if into is None or str(output).endswith(("/", os.sep)) or is_folder(into) else into
     if file is not None and exists(file) and not is_file(file):
@@ -123,7 +126,9 @@ def _plan_one(
             within = source.relative_to(path)
             ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
-            if not ours and not (outputs and outputs in real(source).parents):
+            if ours or (outputs and outputs in real(source).parents):
+                left_out[OUTPUTS] += 1
+            else:
                 mirrored = (root / within).with_suffix(output_suffix(source, form))
                 yield Task(source, mirrored, tree=(path, root))
     elif output is None:
@@ -187,8 +192,10 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
     Raises `UsageError` for what a pipe cannot do: several recordings, folders, references, a cluster, the time
     of change, and an output without a container.
     """
-    if len(paths) != 1 or options.in_place or options.references:
-        raise UsageError("- is one recording, alone, without `in_place` and `references`")
+    if len(paths) != 1:
+        raise UsageError("- is one recording, alone")
+    if options.in_place or options.references:
+        raise UsageError("- goes without `in_place` and `references`")
     source, destination = Path(paths[0]), STREAM if output is None else Path(output)
     if options.form.keep_mtime:
         raise UsageError("- has no time of change; leave out `keep_mtime`")
@@ -207,6 +214,8 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
             raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
     task = Task(source, destination)
     _refuse_report([task], options)
+    if destination == STREAM and options.report is not None and is_standard_output(Path(options.report)):
+        raise UsageError(f"the report {options.report} is standard output, where the sound goes")
     return task
 
 
@@ -217,13 +226,4 @@ def _refuse_report(tasks: Sequence[Task], options: Options) -> None:
         recordings = {*map(real_path.named, files), *map(real_path, files)}
         if {real_path.named(options.report), real_path(options.report)} & recordings:
             raise UsageError(f"the report {options.report} is also a recording")
-        if not _can_be_report(Path(options.report)):
-            wanted = f"a file whose name ends in {' or '.join(REPORTS)}"
-            raise UsageError(f"cannot write the report {options.report}: it has to be {wanted}")
-
-
-def _can_be_report(path: Path) -> bool:
-    if path == STREAM or is_folder(path):
-        return False
-    is_device = exists(path) and not is_file(path)  # such as /dev/stdout, or a pipe
-    return is_device or path.suffix.lower() in REPORTS
+        check_name(Path(options.report), REPORTS)

@@ -11,7 +11,11 @@ from slimclean.batch.task import Task
 
 MENTIONED = 5
 """So many extensions of files left out are named in a summary."""
+LEAST_SAVED = 0.005
+"""Of the compute at UF 1: what a summary tells at least, as 1 %."""
 Status = Literal["enhanced", "skipped", "failed"]
+OUTPUTS = "outputs of earlier runs"
+"""What such files are counted by among those left out."""
 EXISTS = "the output exists"
 NOT_BEGUN = "not begun: an earlier recording failed"
 """Why a recording is skipped, in its row."""
@@ -27,7 +31,8 @@ class FileResult:
     """One row of the report; None is an empty cell. Levels are RMS in dBFS, without a constant offset; rtf is
     processing time over audio time.
 
-    `track` is the sound track of the input where one was asked for, from 1.
+    `duration_s`, `sample_rate` and `channels` are those of the input, whatever the output has; `track` is its
+    sound track where one was asked for, from 1.
     `clipped_samples` were beyond full scale after enhancement, and clamped; `noise_reduction_db` is how far the
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
@@ -139,7 +144,7 @@ def totals(results: Sequence[FileResult]) -> Totals:
 
 
 def tell_left_out(counts: Counter[str]) -> str:
-    """Return one phrase for the files that are no recordings: how many, and the commonest extensions."""
+    """Return one phrase for the files that are no inputs: how many, and the commonest extensions."""
     total = sum(counts.values())
     names = [extension or "without extension" for extension, _ in counts.most_common(MENTIONED)]
     more = " ..." if len(counts) > MENTIONED else ""
@@ -153,10 +158,12 @@ def summary(
 ) -> str:
     """Return one line for the end of a run: counts, hours, speed, mean UF, and compute saved against UF 1.
 
-    `left_out` counts files of folders that are no recordings, by extension.
+    `left_out` counts the files that are no inputs, by extension or as `OUTPUTS`.
     """
     total = totals(results)
     parts = [f"{n} {status}" for status, n in total.counts.items() if n or status == "enhanced"]
+    if results and total.counts["skipped"] == len(results):
+        parts[-1] += " (outputs exist; `overwrite` makes them anew)"
     if warned := sum(bool(r.warnings) for r in results):
         parts.append(f"{warned} with warnings")
     if left_out:
@@ -166,7 +173,8 @@ def summary(
         if total.mean_uf is not None:
             parts.append(f"mean UF {total.mean_uf:.3f}")
         if full_macs_per_sample and total.macs_per_sample is not None:
-            parts.append(f"{1 - total.macs_per_sample / full_macs_per_sample:.0%} less compute than at UF 1")
+            saved = 1 - total.macs_per_sample / full_macs_per_sample
+            parts += [f"{saved:.0%} less compute than at UF 1"] if saved >= LEAST_SAVED else []
     return ", ".join(parts)
 
 

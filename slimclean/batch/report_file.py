@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -21,15 +22,18 @@ from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
 from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, FileResult
-from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load
+from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load, read_report
 from slimclean.batch.task import Task
 from slimclean.errors import UsageError
+from slimclean.scoring.tables import no_formulas
 
 if TYPE_CHECKING:
     from typing import Self
 
 Key = tuple[str, str]
 """What recording and output are called, in their real folders: there is one row of them."""
+Earlier = tuple[list[str], dict[Key, Row]]
+"""Columns and rows of the report of an earlier run."""
 
 
 def report_of(tasks: Sequence[Task], options: Options) -> AbstractContextManager[ReportWriter | None]:
@@ -37,6 +41,26 @@ def report_of(tasks: Sequence[Task], options: Options) -> AbstractContextManager
     if not options.report:
         return nullcontext()
     return ReportWriter(Path(options.report), tasks, overwrite=options.overwrite)
+
+
+def check_report(tasks: Sequence[Task], options: Options) -> None:
+    """Raise `UsageError` where `report_of` would because of the report that is there; nothing is written."""
+    if options.report:
+        _earlier(Path(options.report), tasks, RealPaths(), overwrite=options.overwrite)
+
+
+def with_earlier(results: Sequence[FileResult], report: Path) -> list[FileResult]:
+    """Return `results` where recordings that were skipped have the rows that `report` has of them."""
+    if not is_file(report):
+        return list(results)
+    real_path = RealPaths()
+    rows = {_key(real_path, row.file, row.output): row for row in read_report(report)}
+
+    def told(result: FileResult) -> FileResult:
+        row = rows.get(_key(real_path, result.file, result.output)) if result.status == "skipped" else None
+        return result if row is None else replace(row, file=result.file, output=result.output)
+
+    return list(map(told, results))
 
 
 class ReportWriter:
@@ -56,7 +80,7 @@ class ReportWriter:
         self._path = path
         self._json = path.suffix.lower() == JSON_LINES
         self._real = RealPaths()
-        self._order = [self._key(task.source, task.destination) for task in tasks]
+        self._order = _keys(self._real, tasks)
         self._mode = shared_mode(task.source for task in tasks)
         self._columns = list(COLUMNS)
         self._rows: dict[Key, Row] = {}
@@ -125,26 +149,12 @@ class ReportWriter:
 
     def _take_over(self, tasks: Sequence[Task], *, overwrite: bool) -> None:
         """Begin with the rows of an earlier run over the same set."""
-        if not is_file(self._path):
-            return
-        try:
-            columns, rows = load(self._path)
-        except (ValueError, RecursionError, csv.Error) as error:
-            raise UsageError(f"{self._path}: not a report of slimclean ({error}); give another name") from error
-        keys = [self._key(row["file"], row["output"]) for row in rows]
-        if keys and not _of_one_set(keys, set(self._order), tasks):
-            if overwrite:
-                return
-            raise UsageError(
-                f"{self._path} is the report of other recordings, such as {rows[0]['file']}; "
-                "give another name, or `overwrite`"
-            )
+        columns, self._rows = _earlier(self._path, tasks, self._real, overwrite=overwrite)
         self._columns += [column for column in columns if column not in self._columns]
-        self._rows = dict(zip(keys, rows, strict=True))
 
     def add(self, result: FileResult) -> None:
         """Append a row. What cannot be written now is written at the end, or raises there."""
-        key = self._key(result.file, result.output)
+        key = _key(self._real, result.file, result.output)
         earlier = self._rows.get(key)
         was_enhanced = earlier is not None and earlier["status"] == "enhanced"
         is_there = result.error == EXISTS or (was_enhanced and is_file(Path(result.output)))
@@ -179,16 +189,14 @@ class ReportWriter:
         with suppress(OSError):  # what is in its buffer is in `_rows` too
             self._file.close()
 
-    def _key(self, source: object, output: object) -> Key:
-        return self._real.named(str(source)), self._real.named(str(output))
-
     def _write_all(self) -> None:
         with replacing(self._path, self._mode) as temporary, open_text(temporary) as file:
             file.write(self._header())
             if self._json:
                 file.writelines(map(self._line, self._rows.values()))
             else:
-                csv.DictWriter(file, self._columns, restval="").writerows(self._rows.values())
+                rows = list(map(no_formulas, self._rows.values()))
+                csv.DictWriter(file, self._columns, restval="").writerows(rows)
 
     def _header(self) -> str:
         return "" if self._json else csv_line(self._columns)
@@ -196,7 +204,34 @@ class ReportWriter:
     def _line(self, row: Row) -> str:
         if self._json:
             return json.dumps({name: row.get(name) for name in self._columns}, allow_nan=False) + "\n"
-        return csv_line(row.get(name, "") for name in self._columns)
+        return csv_line(no_formulas({name: row.get(name, "") for name in self._columns}).values())
+
+
+def _key(real_path: RealPaths, source: object, output: object) -> Key:
+    return real_path.named(str(source)), real_path.named(str(output))
+
+
+def _keys(real_path: RealPaths, tasks: Sequence[Task]) -> list[Key]:
+    return [_key(real_path, task.source, task.destination) for task in tasks]
+
+
+def _earlier(path: Path, tasks: Sequence[Task], real_path: RealPaths, *, overwrite: bool) -> Earlier:
+    """Return what a run over `tasks` goes on with; nothing where there is no report, or one to overwrite."""
+    if not is_file(path):
+        return [], {}
+    try:
+        columns, rows = load(path)
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise UsageError(f"{path}: not a report of slimclean ({error}); give another name") from error
+    keys = [_key(real_path, row["file"], row["output"]) for row in rows]
+    if keys and not _of_one_set(keys, set(_keys(real_path, tasks)), tasks):
+        if overwrite:
+            return [], {}
+        raise UsageError(
+            f"{path} is the report of other recordings, such as {rows[0]['file']}; "
+            "give another name, or `overwrite`"
+        )
+    return columns, dict(zip(keys, rows, strict=True))
 
 
 def _of_one_set(keys: Sequence[Key], own: set[Key], tasks: Sequence[Task]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import re
 import sys
@@ -13,14 +12,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TextIO, get_args, get_type_hints
+from typing import Annotated, Any, TextIO, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 
-Uf = float | Literal["auto"]
 UfText = Annotated[
     str, typer.Option("--uf", help="Utilization factor: auto (the router decides), or a number in (0, 1].")
 ]
@@ -47,7 +45,7 @@ Model = Annotated[
 CLICK_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """What Click raises for wrong usage; newer Typers hold a Click of their own."""
 
-_NAMES = frozenset({"output", "model", "init", "preset", "by"})
+_NAMES = frozenset({"output", "model", "init", "preset", "by", "format_", "subtype", "metrics"})
 """Parameters that are text, and name a file or something else."""
 _OPTIONS = {
     "attenuation_limit_db": "--atten-lim-db",
@@ -137,13 +135,13 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; raises `typer.BadParameter` for an empty name."""
+        SOURCES.set(_NO_SOURCES)
         if not ctx.resilient_parsing:
-            self.given(ctx, args)
+            self.prepare(ctx, self.make_parser(ctx).parse_args(args=list(args))[0])
         return super().parse_args(ctx, args)
 
-    def given(self, ctx: Any, args: list[str]) -> dict[str, Any]:
-        """Return what the command line says, as text by parameter; raises like `parse_args`."""
-        given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
+    def prepare(self, ctx: Any, given: Mapping[str, Any]) -> None:
+        """Check what is `given` on the command line, as text by parameter; raises like `parse_args`."""
         assert self.callback is not None
         hints = get_type_hints(inspect.unwrap(self.callback))
         for parameter in self.get_params(ctx):
@@ -155,7 +153,6 @@ class Command(TyperCommand):
                 shown = option if option.startswith("-") else option.upper()
                 current = "; the current folder is called ." if name in ("paths", "output") else ""
                 raise typer.BadParameter(f"{shown} is empty{current}")
-        return given
 
 
 def _names_files(hint: object) -> bool:
@@ -167,7 +164,7 @@ def _one_line_usage() -> Iterator[None]:
     try:
         yield
     except CLICK_USAGE as error:
-        _tell(usage_message(error))
+        _tell(with_source(usage_message(error)))
         raise typer.Exit(2) from error
 
 
@@ -210,40 +207,6 @@ def one_line_warnings() -> Iterator[None]:
         warnings.simplefilter("always", SlimcleanWarning)
         warnings.showwarning = tell
         yield
-
-
-def parse_uf(text: str, ctx: Any = None) -> Uf:
-    """Read --uf. Raises where --target-uf, beside it on the command line of `ctx`, would have no effect.
-
-    One that stands there alone goes before the UF of a file or a preset, and means auto.
-    """
-    if text == "auto" or (ctx is not None and is_given(ctx, "target_uf") and not is_given(ctx, "uf")):
-        return "auto"
-    if ctx is not None and is_given(ctx, "uf", "target_uf"):
-        raise typer.BadParameter(f"--target-uf goes with --uf auto, not {text}")
-    try:
-        return float(text)
-    except ValueError as error:
-        wanted = f"auto or a number above 0 and at most 1, not {text!r}"
-        raise typer.BadParameter(wanted, param_hint="--uf") from error
-
-
-def parse_bit_rate(text: str | None) -> int | None:
-    """Return bit/s of "96k", "96000" or None."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(k?)", text.strip().lower())
-    if found is None:
-        raise typer.BadParameter(f"a bit rate such as 96k, not {text!r}", param_hint="--bitrate")
-    rate = float(found[1]) * (1000 if found[2] else 1)
-    return round(rate) if rate < math.inf else sys.maxsize
-
-
-def parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(number) for number in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} takes numbers between commas, not {text!r}") from error
 
 
 def use_threads(count: int | None) -> None:

@@ -18,10 +18,10 @@ from slimclean.cli.common import (
     Track,
     UfText,
     one_line_errors,
-    parse_uf,
     show,
 )
 from slimclean.cli.results import check_file
+from slimclean.cli.values import parse_uf
 
 
 def compare(

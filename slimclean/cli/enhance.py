@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,6 @@ from slimclean.batch.task import STREAM
 from slimclean.cli import reports
 from slimclean.cli.common import (
     MOST_CORES,
-    RAW_BYTES,
     Device,
     Model,
     Precision,
@@ -23,26 +21,18 @@ from slimclean.cli.common import (
     Threads,
     UfText,
     complain,
-    is_given,
-    one_line,
     one_line_errors,
-    parse_bit_rate,
-    parse_uf,
-    show,
     use_threads,
     with_options,
 )
-from slimclean.cli.progress import Progress
-from slimclean.cli.settings import held, list_inputs, table, tell_file
+from slimclean.cli.dry_run import print_plan
+from slimclean.cli.progress import Progress, tell_warnings
+from slimclean.cli.settings import all_inputs, tell_file
+from slimclean.cli.values import parse_bit_rate, parse_loudness, parse_uf
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
-    from slimclean.batch.report import FileResult
     from slimclean.batch.task import Task
-
-BATCH_LUFS = -16.0
-MENTIONED = 5
-"""Recordings whose warnings are printed."""
 
 _STRENGTH, _OUTPUTS, _LOUDNESS, _RUN = "Strength", "Outputs", "Loudness", "Running"
 
@@ -196,7 +186,9 @@ def enhance(
     """Enhance recordings; folders are walked and mirrored.
 
     Sample rate, channels, length, encoding and tags stay as they are. A
-    recording that fails is reported and does not stop the others.
+    recording that fails is reported and does not stop the others. Options may
+    come from a file or a preset; --no-mono and its like switch off what is on
+    there.
 
     Exit code: 0 all fine, 1 a recording or picture failed, 2 wrong usage,
     130 interrupted.
@@ -205,11 +197,7 @@ def enhance(
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
-        lufs, per = _parse_loudness(loudness, loudness_per)
-        if loudness == "batch" and loudness_per != "batch" and is_given(ctx, "loudness", "loudness_per"):
-            raise typer.BadParameter(f"--loudness batch goes with --loudness-per batch, not {loudness_per}")
-        if lufs is None:
-            _refuse_given(ctx, "true_peak", "loudness_per")
+        lufs, per = parse_loudness(loudness, loudness_per, ctx)
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
         from slimclean.batch.pipe import enhance_stream
@@ -218,8 +206,6 @@ def enhance(
         from slimclean.enhancer import Enhancer
         from slimclean.model.macs import macs_per_sample
 
-        if format_ is not None and _is_named_otherwise(ctx, output):
-            format_ = None
         form = OutputForm(
             extension=None if format_ is None else "." + format_.lower().lstrip("."),
             subtype=None if subtype is None else subtype.upper(),
@@ -245,12 +231,14 @@ def enhance(
             loudness_per=per,  # type: ignore[arg-type]
             wording=with_options,
         )
-        inputs = _inputs(ctx, paths or [], input_list)
+        if residual and in_place:
+            raise typer.BadParameter("--residual goes without --in-place, which would leave the noise alone")
+        inputs = all_inputs(ctx, paths or [], input_list)
         if reference is not None:
             from slimclean.scoring.metrics import require_packages
 
             require_packages()
-        reports.check(plots, html, dry_run=dry_run)
+        reports.check(plots, html, report, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
             parsed_uf,
@@ -266,8 +254,7 @@ def enhance(
         left_out: Counter[str] = Counter()
         tasks = _plan(inputs, output, options, left_out)
         if dry_run:
-            _print_plan(tasks, options)
-            show(table(list(held(ctx))), sys.stderr)
+            print_plan(ctx, tasks, options, left_out)
             return
         if not quiet:
             tell_file(ctx)
@@ -281,58 +268,12 @@ def enhance(
                 results = enhance_tasks(tasks, enhancer, options, progress.watch())
         if not quiet:
             if report is None:
-                _tell_warnings(results)
+                tell_warnings(results)
             full = macs_per_sample(enhancer.config, [1.0], routed=False)
             complain(summary(results, full, left_out))
-        drawn = reports.write(results, enhancer, pictures, html)
+        drawn = reports.write(results, enhancer, pictures, html, report)
     if not drawn or any(result.status == "failed" for result in results):
         raise typer.Exit(1)
-
-
-def _tell_warnings(results: Sequence[FileResult]) -> None:
-    """Print what was odd about recordings, a line each, where no report holds it."""
-    warned = [result for result in results if result.warnings]
-    for result in warned[:MENTIONED]:
-        complain(f"warning: {result.warnings}", result.file)
-    if len(warned) > MENTIONED:
-        complain(f"warnings of {len(warned) - MENTIONED} more: --report lists all of them")
-
-
-def _refuse_given(ctx: typer.Context, *names: str) -> None:
-    """Raise where one of these is on the command line: it goes with --loudness, and does nothing alone."""
-    for name in names:
-        if is_given(ctx, name):
-            raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --loudness")
-
-
-def _is_named_otherwise(ctx: typer.Context, output: str | None) -> bool:
-    """Tell whether --output, of the command line, names a file, and --format comes from a file or a preset."""
-    from slimclean.audio import WRITABLE
-
-    asked = is_given(ctx, "output") and not is_given(ctx, "format_")
-    return asked and Path(output or "").suffix.lower() in WRITABLE
-
-
-def _parse_loudness(text: str, per: str) -> tuple[float | None, str]:
-    """Return the target in LUFS, None for off, and whether it is that of each file or of all."""
-    if text == "off":
-        return None, per
-    if text == "batch":
-        return BATCH_LUFS, "batch"
-    try:
-        return float(text), per
-    except ValueError as error:
-        raise typer.BadParameter(f"--loudness takes a number in LUFS, batch or off, not {text!r}") from error
-
-
-def _inputs(ctx: typer.Context, paths: list[Path], input_list: Path | None) -> list[Path]:
-    if input_list is not None:
-        if input_list == STREAM and STREAM in paths:
-            raise typer.BadParameter("standard input is either a recording or the list of inputs")
-        paths = [*paths, *list_inputs(ctx, input_list)]
-    if not paths:
-        raise typer.BadParameter("give recordings, folders, - or --input-list")
-    return paths
 
 
 def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Counter[str]) -> list[Task]:
@@ -341,16 +282,3 @@ def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Co
     if STREAM in inputs or output == str(STREAM):
         return [plan_stream(inputs, output, options)]
     return plan_batch(inputs, output, options, left_out)
-
-
-def _print_plan(tasks: Sequence[Task], options: Options) -> None:
-    """Print one line per recording on stdout: what would be done, from where, to where."""
-    from slimclean.batch.resume import done_tasks
-
-    done = done_tasks(tasks, options)
-    for task in tasks:
-        verb = "fail" if task.problem else "skip" if task in done else "enhance"
-        names = (one_line(str(path), RAW_BYTES) for path in (task.source, task.destination))
-        line = "\t".join([verb, *names]) + "\n"
-        sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
-    sys.stdout.flush()

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_line_errors, parse_uf
+from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_line_errors
 from slimclean.cli.results import check_file
+from slimclean.cli.values import parse_uf
 
 
 def plot(

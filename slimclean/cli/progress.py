@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slimclean.cli.common import complain
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _BAR = "{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {rate_noinv_fmt}, {remaining} left"
 _COUNT = "{n:.0f} s of audio, {rate_noinv_fmt}"
 """Where nobody knows how much is ahead, as with a pipe."""
+MENTIONED = 5
+"""Recordings whose warnings are printed."""
 
 
 class Progress:
@@ -52,3 +55,12 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+def tell_warnings(results: Sequence[FileResult]) -> None:
+    """Print what was odd about recordings, a line each, where no report holds it."""
+    warned = [result for result in results if result.warnings]
+    for result in warned[:MENTIONED]:
+        complain(f"warning: {result.warnings}", result.file)
+    if len(warned) > MENTIONED:
+        complain(f"warnings of {len(warned) - MENTIONED} more: --report lists all of them")

@@ -9,6 +9,7 @@ import typer
 
 from slimclean.cli.common import Device, Model, complain, one_line_errors
 from slimclean.cli.results import check_file
+from slimclean.errors import SlimcleanError
 
 
 def report(
@@ -41,6 +42,8 @@ def report(
         check_page(output)
         check_file(output, [report])
         results = read_report(report)
+        if not results:
+            raise SlimcleanError(f"{report}: no rows, so there is nothing to show")
         write_report(results, output, Enhancer(model=model, device=device), complaints.append)
     for complaint in complaints:
         complain(complaint)

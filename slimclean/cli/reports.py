@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import complain
 from slimclean.cli.results import check_file
-from slimclean.errors import UsageError
+from slimclean.errors import SlimcleanError, UsageError
 
 if TYPE_CHECKING:
     from slimclean.batch.report import FileResult
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from slimclean.show.view_maker import ViewMaker
 
 
-def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> None:
-    """Raise before any work if what is wanted cannot be made; a dry run does not try to write."""
+def check(plots: Path | None, html: Path | None, report: Path | None, *, dry_run: bool = False) -> None:
+    """Raise before any work if what is wanted cannot be made; a dry run only looks, and writes nothing."""
+    if dry_run:
+        wanted = (report, html, plots and plots / "picture.png")
+        for path in filter(None, wanted):
+            _check_place(path)
     if html is not None:
         from slimclean.show.page import check_page
 
@@ -35,6 +40,17 @@ def check(plots: Path | None, html: Path | None, *, dry_run: bool = False) -> No
         require_matplotlib()
         if not dry_run:
             check_file(plots / "picture.png")
+
+
+def _check_place(path: Path) -> None:
+    """Raise `SlimcleanError` where a file could not be put, as far as can be told without trying."""
+    from slimclean.audio.folder import is_folder
+
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if is_folder(folder) and os.access(folder, os.W_OK):
+        return
+    why = os.strerror(errno.EACCES if is_folder(folder) else errno.ENOTDIR)
+    raise SlimcleanError(f"cannot write {path} ({why})")
 
 
 def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:
@@ -69,13 +85,21 @@ def look(
 
 
 def write(
-    results: Sequence[FileResult], enhancer: Enhancer, pictures: Mapping[str, Path], html: Path | None
+    results: Sequence[FileResult],
+    enhancer: Enhancer,
+    pictures: Mapping[str, Path],
+    html: Path | None,
+    report: Path | None,
 ) -> bool:
     """Draw what the run did not, and write the page `html`; tell whether everything could be drawn.
 
-    What cannot is a line on stderr.
+    Of what was skipped, the `report` of earlier runs says more. What cannot be drawn is a line on stderr.
     """
     missing: list[str] = []
+    if report is not None and (pictures or html is not None):
+        from slimclean.batch.report_file import with_earlier
+
+        results = with_earlier(results, report)
     if pictures:
         from slimclean.show.plot import plot_results
 

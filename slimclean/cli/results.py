@@ -29,20 +29,25 @@ def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 def check_results(output: Path | None, picture: Path | None, inputs: Sequence[Path | None]) -> None:
     """Raise before the work where the CSV, which may go to stdout, or the picture could not be written."""
+    from slimclean.scoring.tables import check_name
+
     for path in (output, picture):
         if path is not None and not path == output == STREAM:
             check_file(path, inputs)
+    if output is not None and output != STREAM:
+        check_name(output)
     if output is not None and output == picture:
         raise UsageError(f"{output}: `output` and `plot` are one file")
 
 
 def show_rows(rows: Sequence[Mapping[str, object]], output: Path | None, text: str) -> None:
     """Write `rows` as CSV to `output`, which may be stdout, and print `text`: to stderr, then."""
-    from slimclean.scoring.tables import csv_text, write_rows
+    from slimclean.scoring.tables import csv_text, is_standard_output, write_rows
 
-    if output == STREAM:
+    to_stdout = output is not None and (output == STREAM or is_standard_output(output))
+    if to_stdout:
         sys.stdout.buffer.write(csv_text(rows).encode("utf-8", "surrogateescape"))
         sys.stdout.flush()
     elif output is not None:
         write_rows(output, rows)
-    show(text, sys.stderr if output == STREAM else None)
+    show(text, sys.stderr if to_stdout else None)

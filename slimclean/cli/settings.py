@@ -5,7 +5,6 @@ The command line goes before the file, the file before the preset, the preset be
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import glob
 import inspect
@@ -18,15 +17,8 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
-from slimclean.cli.common import (
-    SOURCES,
-    Command,
-    complain,
-    is_given,
-    one_line_errors,
-    usage_message,
-    with_source,
-)
+from slimclean.batch.task import STREAM
+from slimclean.cli.common import SOURCES, Command, complain, is_given, one_line_errors
 from slimclean.errors import UsageError
 
 FILE_NAME = "slimclean.toml"
@@ -35,10 +27,10 @@ NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
 BY_HAND = frozenset({"backend", "scheduler", "in-place"})
 """What a file that merely lay beside recordings, which may come from anyone, does not decide: a scheduler may
 run programs here, and in place nothing of the recordings is left."""
+_CONTRADICTED = {"target-uf": ("uf",), "in-place": ("output", "format"), "output": ("in-place",)}
+"""What an option of the command line leaves no room for in a file or a preset, besides itself."""
 _TAKEN = {"uf": "auto or a number", "loudness": "a number in LUFS, batch or off"}
 """What an option takes where that is more than text."""
-_SOURCES, _OPTIONS = "slimclean.sources", "slimclean.options"
-"""Where options come from, by the names of parameters and by their own."""
 _FILE = "slimclean.file"
 """The file that options come from."""
 _LISTS = "slimclean.lists"
@@ -94,27 +86,31 @@ PRESETS: Mapping[str, Preset] = {
 
 
 class ConfigurableCommand(Command):
-    """A command whose options may come from a preset and from a file."""
+    """A command whose options may come from a preset and from a file; --no-NAME switches off what those say."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Fill click's map of defaults from the file and the preset that `args` name, then parse as ever."""
-        if not ctx.resilient_parsing:
-            given = self.given(ctx, args)
-            with one_line_errors():
-                self._set_defaults(ctx, given)
-        with _told(ctx):
-            return super().parse_args(ctx, args)
+    def make_parser(self, ctx: Any) -> Any:
+        """Let the parser know the opposite of each switch; help does not list them."""
+        parser: Any = super().make_parser(ctx)
+        for parameter in self.get_params(ctx):
+            name = _option(parameter)
+            if getattr(parameter, "is_flag", False) and name not in NOT_IN_A_FILE:
+                parser.add_option(
+                    parameter, [f"--no-{name}"], parameter.name, action="store_const", const=False
+                )
+        return parser
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; what it refuses of a file or a preset is told as theirs."""
-        with _told(ctx):
-            return super().invoke(ctx)
+    def prepare(self, ctx: Any, given: Mapping[str, Any]) -> None:
+        """Fill click's map of defaults from the file and the preset that hold."""
+        super().prepare(ctx, given)
+        with one_line_errors():
+            self._set_defaults(ctx, given)
 
     def _set_defaults(self, ctx: Any, given: Mapping[str, Any]) -> None:
         parameters = {_option(p): p for p in self.get_params(ctx) if p.param_type_name == "option"}
         file = _find(given.get("config"), [*(given.get("paths") or ()), *_listed(ctx, given)])
         values = _read(file, self._kinds(parameters)) if file else {}
-        if given.get("config") is None and (names := BY_HAND & values.keys()):
+        by_hand = {k: given[p.name] for k, p in parameters.items() if given.get(p.name) is not None}
+        if given.get("config") is None and (names := (BY_HAND & values.keys()) - by_hand.keys()):
             raise UsageError(f"{file}: {min(names)} has to be said by hand, or with --config {file}")
         ctx.meta[_FILE] = file
         sources = dict.fromkeys(values, str(file))
@@ -123,9 +119,9 @@ class ConfigurableCommand(Command):
             for name, (value, _) in _preset(preset, file if given.get("preset") is None else None).items():
                 if name not in values:
                     values[name], sources[name] = value, f"preset {preset}"
-        ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: v for k, v in values.items()}}
-        ctx.meta[_OPTIONS] = sources
-        ctx.meta[_SOURCES] = {parameters[name].name: source for name, source in sources.items()}
+        kept = values.keys() - _overruled(by_hand)
+        ctx.default_map = {**(ctx.default_map or {}), **{parameters[k].name: values[k] for k in kept}}
+        SOURCES.set({name: sources[name] for name in kept})
 
     def _kinds(self, parameters: Mapping[str, Any]) -> dict[str, type]:
         """Path, bool, int, float or str for each option that a file may hold, from the command's signature."""
@@ -138,22 +134,15 @@ class ConfigurableCommand(Command):
         }
 
 
-@contextlib.contextmanager
-def _told(ctx: Any) -> Iterator[None]:
-    """Make errors name the file or preset that an option comes from, in one line."""
-    given = {_option(p) for p in ctx.command.params if is_given(ctx, p.name or "")}
-    sources = {name: source for name, source in ctx.meta.get(_OPTIONS, {}).items() if name not in given}
-    token = SOURCES.set(sources)
-    try:
-        yield
-    except typer.BadParameter as error:
-        message = usage_message(error)
-        if (told := with_source(message)) == message:
-            raise
-        with one_line_errors():
-            raise UsageError(told) from error
-    finally:
-        SOURCES.reset(token)
+def _overruled(by_hand: Mapping[str, Any]) -> set[str]:
+    """Name what a file or a preset says in vain: what is said `by_hand`, and what contradicts that."""
+    switched_off = {name for name, value in by_hand.items() if value is False}
+    names = {*by_hand, *(one for name in by_hand.keys() - switched_off for one in _CONTRADICTED.get(name, ()))}
+    if "output" in by_hand:
+        from slimclean.audio import WRITABLE
+
+        names |= {"format"} if Path(by_hand["output"]).suffix.lower() in WRITABLE else set()
+    return names
 
 
 def _option(parameter: Any) -> str:
@@ -204,6 +193,17 @@ def _listed(ctx: Any, given: Mapping[str, Any]) -> list[str]:
     if path is None or given.get("config") or given.get("help") or is_recording:
         return []
     return list(map(str, list_inputs(ctx, Path(path))))
+
+
+def all_inputs(ctx: Any, paths: Sequence[Path], input_list: Path | None) -> list[Path]:
+    """Return `paths` and those that are listed; raises `typer.BadParameter` for none, or for two uses of -."""
+    if input_list is not None:
+        if input_list == STREAM and STREAM in paths:
+            raise typer.BadParameter("standard input is either a recording or the list of inputs")
+        paths = [*paths, *list_inputs(ctx, input_list)]
+    if not paths:
+        raise typer.BadParameter("give recordings, folders, - or --input-list")
+    return list(paths)
 
 
 def list_inputs(ctx: Any, path: Path) -> list[Path]:
@@ -270,14 +270,15 @@ def tell_file(ctx: typer.Context) -> None:
 
 
 def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
-    """Yield the options that hold: name, value, and where it comes from."""
-    sources = ctx.meta.get(_SOURCES, {})
+    """Yield the options that hold and have an effect: name, value, and where it comes from."""
+    idle = {"target-uf"} if ctx.params["uf"] != "auto" else set()
+    idle |= {"off": {"true-peak", "loudness-per"}, "batch": {"loudness-per"}}.get(ctx.params["loudness"], set())
     for parameter in ctx.command.params:
         value = ctx.params.get(parameter.name or "")
-        if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE:
+        if parameter.param_type_name != "option" or value is None or _option(parameter) in NOT_IN_A_FILE | idle:
             continue
         by_hand = is_given(ctx, parameter.name or "")
-        place = "command line" if by_hand else sources.get(parameter.name, "default")
+        place = "command line" if by_hand else SOURCES.get().get(_option(parameter), "default")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         yield _option(parameter), text, place
 

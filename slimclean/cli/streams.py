@@ -13,7 +13,8 @@ def open_streams() -> None:
     """Replace standard streams that are closed: input and output fail when used, what is told goes nowhere.
 
     Called first, this takes their descriptors too, so that no file gets one that a library writes to. Output
-    without a buffer gets one: a raw file may take half of what it is given, and nobody would notice.
+    without a buffer gets one: a raw file may take half of what it is given, and nobody would notice. What its
+    encoding lacks, such as what frames the help, becomes a ?.
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY), encoding="utf-8")  # noqa: SIM115
@@ -25,6 +26,8 @@ def open_streams() -> None:
     if given is sys.stdout and isinstance(given.buffer, io.RawIOBase):  # python -u, PYTHONUNBUFFERED
         buffer = io.BufferedWriter(given.buffer)
         sys.stdout = io.TextIOWrapper(buffer, given.encoding, given.errors, line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def flush_output(*, quiet: bool) -> bool:

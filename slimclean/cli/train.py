@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from slimclean.cli.common import Device, one_line_errors, one_line_warnings, parse_numbers, show
+from slimclean.cli.common import Device, one_line_errors, one_line_warnings, show
+from slimclean.cli.values import parse_numbers
 from slimclean.errors import UsageError
 from slimclean.train.config import TEACH_COUNT, VALID_COUNT, TrainConfig
 

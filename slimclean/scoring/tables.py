@@ -4,10 +4,47 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slimclean.audio.atomic import open_text, replacing, writing
+from slimclean.audio.folder import exists, is_file, is_folder
+from slimclean.errors import UsageError
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet takes for a formula."""
+PATHS = ("file", "output", "error")
+"""Columns of cells that are a path, or may begin with one."""
+
+
+def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:
+    """Raise `UsageError` where the name of `path` ends otherwise: what it says is what is in it.
+
+    Pipes and devices, such as /dev/stdout, may be called anything.
+    """
+    is_device = exists(path) and not is_file(path) and not is_folder(path)
+    if not is_device and (is_folder(path) or path.suffix.lower() not in endings):
+        raise UsageError(f"cannot write {path}: it has to be a file whose name ends in {' or '.join(endings)}")
+
+
+def is_standard_output(path: Path) -> bool:
+    """Tell whether `path`, such as /dev/stdout, is where standard output goes."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
+def no_formulas(row: Mapping[str, object]) -> dict[str, object]:
+    """Return the cells of `row` with ./ before names that a spreadsheet would take for a formula.
+
+    A name means the same with it; quotes would not help, and other marks would make another name of it.
+    """
+    return {
+        column: f"./{cell}" if column in PATHS and str(cell).startswith(FORMULA) and cell != "-" else cell
+        for column, cell in row.items()
+    }
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -28,11 +65,11 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Format rows of the same keys as CSV, a header first."""
+    """Format rows of the same keys as CSV, a header first; see `no_formulas`."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(no_formulas, rows))
     return text.getvalue()
 
 

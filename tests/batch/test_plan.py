@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from slimclean.audio import AudioInfo, AudioWriter, OutputForm
 from slimclean.batch.inputs import is_our_output, parse_list, read_list
 from slimclean.batch.options import Options
 from slimclean.batch.plan import plan, plan_batch, plan_stream
+from slimclean.batch.report import OUTPUTS
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import STREAM, Task
 from slimclean.errors import AudioError, UsageError
@@ -85,7 +87,9 @@ def test_references_are_no_outputs(folder, tmp_path):
         clean / "deep/three.wav",
     ]
     for report in (clean / "one.wav", Path("-"), Path("rows.json"), Path("page.html")):
-        with pytest.raises(UsageError, match="the report"):
+        with pytest.raises(
+            UsageError, match=r"the report .* is also a recording|name ends in \.csv or \.jsonl"
+        ):
             plan_batch([folder], tmp_path / "out", Options(references=clean, report=report, overwrite=True))
 
 
@@ -103,6 +107,43 @@ def test_our_own_outputs_are_no_input(folder):
     assert names(plan([Path("takes/one*")])) == ["one.wav"]
     assert names(plan([folder / "one-enhanced.wav"])) == ["one-enhanced.wav"]  # asked for by name
     assert not is_our_output(Path("never-enhanced.wav"))
+
+
+def test_outputs_that_are_named_beside_their_inputs_are_left_out_and_counted(folder):
+    """As `slimclean enhance *.wav` names them in a second run; one that is named without its input is one."""
+    for name in ("one-enhanced.wav", "two-enhanced.flac", "one-enhanced-enhanced.wav"):
+        soundfile.write(folder / name, voice(0.05), 16_000)
+    left_out = Counter()
+    assert names(plan(sorted(folder.glob("*.*")), left_out=left_out)) == ["one.wav", "two.wav"]
+    assert left_out == {OUTPUTS: 3}
+    two = [folder / "one.wav", folder / "two-enhanced.flac"]
+    assert names(plan(two)) == ["one.wav", "two-enhanced.flac"]
+    for walked in ([folder], [Path("takes/*")]):
+        left_out.clear()
+        assert len(plan(walked, left_out=left_out)) == 3
+        assert left_out == {OUTPUTS: 3}
+    shutil.copytree(folder, "takes-enhanced")
+    assert plan([folder, Path("takes-enhanced")]) == plan([folder])
+    assert plan([folder, Path("takes-enhanced")], in_place=True) == plan([folder], in_place=True)
+
+
+@pytest.mark.parametrize(
+    ("recording", "output"),
+    [
+        ("ZOOM1.WAV", "ZOOM1-enhanced.WAV"),
+        ("ZOOM1.WAV", "ZOOM1-enhanced.flac"),
+        ("a.Wav", "a-enhanced.Wav"),
+        ("take", "take-enhanced"),
+        ("take", "take-enhanced.flac"),
+    ],
+)
+def test_outputs_are_known_whatever_the_extension_of_their_input(folder, recording, output):
+    for name in (recording, output):
+        soundfile.write(folder / name, voice(0.05), 16_000, format="WAV")
+    assert is_our_output(folder / output)
+    assert names(plan([folder / recording, folder / output])) == [recording]
+    (folder / recording).unlink()
+    assert not is_our_output(folder / output)
 
 
 def test_a_pattern_that_matches_our_own_outputs_alone_says_so(folder):
@@ -139,6 +180,7 @@ def test_a_stream_is_planned_like_a_file(folder):
         (["-"], "new.wav/", {}, "has no name"),
         (["-"], "out.xyz", {}, r"cannot write \.xyz; there are \.aif"),
         (["-"], "out", {}, "no extension, so no container"),
+        (["-", "takes/one.wav"], "-", {}, "^- is one recording, alone$"),
         (["-"], None, {"in_place": True}, "without `in_place`"),
         (["-"], None, {"references": "takes"}, "`references`"),
         (["-"], None, {"scheduler": "tcp://x"}, "`scheduler`"),

@@ -37,6 +37,18 @@ def test_what_nobody_knows_is_not_in_the_summary():
     assert summary([]) == "0 enhanced"
 
 
+def test_a_run_that_had_nothing_to_do_says_why():
+    done = [row("skipped", EXISTS), row("skipped", EXISTS)]
+    assert summary(done) == "0 enhanced, 2 skipped (outputs exist; `overwrite` makes them anew)"
+    assert summary([*done, row(duration_s=1.0)]).startswith("1 enhanced, 2 skipped")
+
+
+@pytest.mark.parametrize(("macs", "told"), [(99, ", 1% less compute than at UF 1"), (100, ""), (101, "")])
+def test_compute_that_is_not_saved_is_not_told(macs, told):
+    rows = [row(duration_s=2.0, mean_uf=1.0, macs_per_sample=macs, processing_s=1.0)]
+    assert summary(rows, 100) == f"1 enhanced, 2.0 s of audio at 2.0x real time, mean UF 1.000{told}"
+
+
 def test_a_report_tells_no_more_decimals_than_it_knows():
     numbers = [f.name for f in dataclasses.fields(FileResult) if f.type == "float | None"]
     assert set(numbers) - set(DECIMALS) == {"target_uf"}  # as it was given

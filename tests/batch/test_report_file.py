@@ -321,6 +321,41 @@ def test_a_new_report_that_cannot_be_written_is_not_there(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@posix
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum(a)", "\t=1"])
+def test_no_cell_is_a_formula(tmp_path, enhancer, monkeypatch, name):
+    """A spreadsheet computes what begins so; the name that stands there instead is of the same file."""
+    monkeypatch.chdir(tmp_path)
+    source, output = f"{name}.wav", f"{name}-out.wav"
+    soundfile.write(tmp_path / source, voice(0.05), 16_000)
+    for report in ("r.csv", "r.jsonl"):
+        for _ in range(2):
+            enhance_paths([source], output, enhancer, report=report)
+        (row,) = read_report(Path(report))
+        assert row.status == "enhanced"
+        assert Path(row.file) == Path(source)
+        assert Path(row.output) == Path(output)
+        Path(output).unlink()
+    (cells,) = load(Path("r.csv"))[1]
+    assert (cells["file"], cells["output"]) == (f"./{source}", f"./{output}")
+    assert load(Path("r.jsonl"))[1][0]["file"] == source
+
+
+def test_a_dry_run_refuses_the_reports_that_the_run_would(takes, tmp_path, weights):
+    report, arguments = tmp_path / "r.csv", ["enhance", takes, "-o", tmp_path / "out", "-m", weights]
+    enhance_paths([takes / "a.wav"], tmp_path / "b.wav", identity_enhancer(0.5), report=report)
+    before = report.read_bytes()
+    for text, message in ((before, "the report of other recordings"), (b"mine", "not a report of slimclean")):
+        report.write_bytes(text)
+        planned = run(*arguments, "--report", report, "--dry-run")
+        assert (planned.exit_code, planned.stdout) == (2, "")
+        assert message in planned.stderr
+        assert report.read_bytes() == text
+    report.write_bytes(before)
+    assert run(*arguments, "--report", report, "--dry-run", "--overwrite").exit_code == 0
+    assert report.read_bytes() == before
+
+
 def test_the_report_of_a_pipe(tmp_path, weights):
     soundfile.write(tmp_path / "a.wav", voice(0.05), 16_000)
     arguments = ["enhance", tmp_path / "a.wav", "-o", "-", "-m", weights, "--report", tmp_path / "r.csv"]

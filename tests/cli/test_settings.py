@@ -91,6 +91,30 @@ def test_the_name_of_an_output_goes_before_the_format_of_a_preset(take, tmp_path
     assert "its name says wav" in refused.stderr
 
 
+def test_what_is_said_by_hand_goes_before_what_contradicts_it_elsewhere(take, tmp_path, monkeypatch, weights):
+    """And a dry run tells no option that does not hold."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "other.toml"
+    file.write_text('uf = 0.5\noutput = "clean/"\nformat = "flac"\n')
+    assert held(take, "--config", file)["format"] == ("flac", str(file))
+    assert "format" not in held(take, "--config", file, "-o", "x.wav")
+    assert "target-uf" not in held(take, "--config", file)
+    assert not {"true-peak", "loudness-per"} & {*held(take, "--preset", "podcast", "--loudness", "off")}
+    assert "loudness-per" not in held(take, "--loudness", "batch")
+    assert held(take, "--config", file, "--target-uf", "0.3")["uf"] == ("auto", "default")
+    in_place = held(take, "--config", file, "--in-place")
+    assert not {"output", "format"} & {*in_place}
+    assert held(take, "--config", file, "--no-in-place")["output"][0].endswith("clean/")
+    before = take.read_bytes()
+    assert run("enhance", take, "--preset", "archive", "--in-place", "-m", weights).exit_code == 0
+    assert take.read_bytes()[:4] == b"RIFF"
+    assert take.read_bytes() != before
+    file.write_text("in-place = true\n")
+    assert held(take, "--config", file, "-o", "x.wav")["in-place"] == ("false", "default")
+    refused = run("enhance", take, "--config", file, "--format", "flac", "--dry-run")
+    assert refused.stderr == f"slimclean: {file}: --in-place goes neither with --output nor with --format\n"
+
+
 def test_a_dry_run_makes_nothing(take, tmp_path):
     pytest.importorskip("matplotlib")
     before = set(tmp_path.rglob("*"))
@@ -104,6 +128,18 @@ def test_a_dry_run_makes_nothing(take, tmp_path):
     ]
     assert run("enhance", take, *there, "--dry-run").exit_code == 0
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--plots", "--html", "--report"])
+def test_a_dry_run_refuses_a_place_where_nothing_can_be_written(take, option):
+    pytest.importorskip("matplotlib")
+    name = take / "new" / {"--plots": "p", "--html": "r.html", "--report": "r.csv"}[option]
+    for more in ([], ["--dry-run"]):
+        done = run("enhance", take, option, name, *more)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"cannot write {take / 'new'}" in done.stderr
+        assert "Not a directory" in done.stderr
+    assert [*take.parent.iterdir()] == [take]
 
 
 def test_paths_in_the_file_are_seen_from_its_folder(take, tmp_path):
@@ -203,7 +239,37 @@ def test_what_is_wrong_in_a_file_is_one_line_and_no_work(take, text, message):
     assert not (take.parent / "take-enhanced.wav").exists()
 
 
+SWITCHES = ["residual", "mono", "keep-mtime", "overwrite", "fail-fast", "quiet"]
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_what_a_file_or_a_preset_switches_on_can_be_switched_off(take, name):
+    file = take.with_name("slimclean.toml")
+    file.write_text(f"{name} = true\n")
+    assert held(take)[name] == ("true", str(file))
+    assert held(take, f"--no-{name}")[name] == ("false", "command line")
+    assert held(take, f"--no-{name}", f"--{name}")[name] == ("true", "command line")
+
+
+def test_every_switch_can_be_switched_off(take):
+    """But the two that a file cannot hold."""
+    switches = {name for name, (value, _) in held(take).items() if value in ("true", "false")}
+    assert switches == {*SWITCHES, "in-place"}
+    assert held(take, "--preset", "archive", "--no-keep-mtime")["keep-mtime"] == ("false", "command line")
+    for name in ("--no-dry-run", "--no-help"):
+        assert run("enhance", take, name).exit_code == 2
+
+
+def test_what_a_file_may_not_decide_may_be_switched_off_by_hand(take):
+    take.with_name("slimclean.toml").write_text("in-place = true\n")
+    assert held(take, "--no-in-place")["in-place"] == ("false", "command line")
+
+
 def test_what_the_command_line_overrules_is_not_the_file_s_error(take):
+    take.with_name("slimclean.toml").write_text("jobs = 1\n")
+    done = run("enhance", take, "--jobs", "-1")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("slimclean: Invalid value for '--jobs'")
     take.with_name("slimclean.toml").write_text("uf = 1\n")
     done = run("enhance", take, "--uf", "2")
     assert done.exit_code == 2

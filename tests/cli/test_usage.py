@@ -59,6 +59,20 @@ def test_help_is_help_still():
         assert "slimclean: " not in done.output
 
 
+@pytest.mark.parametrize("command", ["enhance", "train"])
+def test_help_is_shown_on_a_narrow_terminal_without_unicode(monkeypatch, capsys, command):
+    shown = io.BytesIO()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "argv", ["slimclean", command, "--help"])
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert b"--model" in shown.getvalue() or b"--init" in shown.getvalue()
+    assert capsys.readouterr().err == ""
+
+
 def test_options_that_would_have_no_effect_are_refused(take):
     both = ["--uf", "0.3", "--target-uf", "0.4"]
     for command in (["enhance", take], ["compare", take], ["plot", take, "-o", "p.png"]):
@@ -72,11 +86,51 @@ def test_options_that_would_have_no_effect_are_refused(take):
     assert run("enhance", take, "--target-uf", "0.4", "--loudness", "batch", "--dry-run").exit_code == 0
 
 
+def test_what_was_removed_does_not_take_the_place_of_the_recording(take):
+    before = take.read_bytes()
+    assert "--residual goes without --in-place" in refused("enhance", take, "--residual", "--in-place")
+    assert take.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["takes", "takes/", "r.csv", "pl.txt", "plain"])
 def test_a_report_is_a_file_of_rows(take, name):
     Path("r.csv").mkdir()
     for more in ([], ["--dry-run"]):
         assert "name ends in .csv or .jsonl" in refused("enhance", take, "--report", name, *more)
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.jsonl", "s.txt", "s"])
+def test_a_table_of_scores_is_csv_and_is_called_so(take, name):
+    before = {*Path().rglob("*")}
+    line = refused("score", take, take, "--metrics", "si_sdr_db", "-o", name)
+    assert line == f"cannot write {name}: it has to be a file whose name ends in .csv"
+    assert {*Path().rglob("*")} == before
+
+
+@posix
+def test_scores_may_go_to_a_device(take):
+    assert run("score", take, take, "--metrics", "si_sdr_db", "-o", "/dev/null").exit_code == 0
+
+
+@posix
+def test_sound_and_report_do_not_go_to_one_place(take, weights, monkeypatch):
+    """Whatever the report is called, and wherever standard output goes."""
+    monkeypatch.setattr("os.fstat", lambda _: Path("/dev/null").stat())
+    arguments = ["enhance", take, "-o", "-", "-m", weights, "--report"]
+    for more in ([], ["--dry-run"]):
+        line = refused(*arguments, "/dev/null", *more)
+        assert line == "the report /dev/null is standard output, where the sound goes"
+
+
+def test_a_report_without_rows_makes_no_page(take):
+    Path("r.csv").write_text("file,output,status\n")
+    for report in ("r.csv", "/dev/null")[: 2 if sys.platform != "win32" else 1]:
+        done = run("report", report, "-o", "r.html")
+        assert (done.exit_code, done.stderr) == (
+            1,
+            f"slimclean: {report}: no rows, so there is nothing to show\n",
+        )
+        assert not Path("r.html").exists()
 
 
 @posix
@@ -110,6 +164,26 @@ def test_scores_go_to_standard_output(take):
     assert row["status"] == "scored"
     assert "si_sdr_db" in done.stderr
     assert not Path("-").exists()
+
+
+@posix
+def test_no_score_is_of_a_formula(take):
+    Path("=1+1").mkdir()
+    take.rename("=1+1/=a.wav")
+    done = run("score", "=1+1", "=1+1", "--metrics", "si_sdr_db", "-o", "-")
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert row["file"] == "./=a"
+    Path("groups.csv").write_text(f"file,group\n{row['file']},one\n")
+    assert run("score", "=1+1", "=1+1", "--metrics", "si_sdr_db", "--by", "groups.csv").exit_code == 0
+
+
+@posix
+def test_scores_go_to_standard_output_by_its_name_too(take, monkeypatch):
+    monkeypatch.setattr("os.fstat", lambda _: Path("/dev/null").stat())
+    done = run("score", take, take, "--metrics", "si_sdr_db", "-o", "/dev/null")
+    assert done.exit_code == 0, done.output
+    assert len(list(csv.DictReader(done.stdout.splitlines()))) == 1
+    assert "si_sdr_db" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["-o", "--output", "--csv"])
@@ -184,6 +258,8 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
         (["enhance", "--input-list", ""], "--input-list"),
         (["enhance", "a.wav", "--preset", ""], "--preset"),
         (["enhance", "a.wav", "-m", ""], "--model"),
+        (["enhance", "a.wav", "--format", ""], "--format"),
+        (["score", "a.wav", "a.wav", "--metrics", ""], "--metrics"),
         (["score", "a.wav", "a.wav", "--by", ""], "--by"),
         (["train", "run", "--speech", "a", "--speech", ""], "--speech"),
     ],

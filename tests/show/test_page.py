@@ -256,6 +256,22 @@ def test_recordings_that_are_gone_are_told(tmp_path, results):
     assert (tmp_path / "r.html").read_text().count("<section") == 3
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_the_page_of_a_second_run_tells_what_the_report_holds_of_the_first(tmp_path, weights, name):
+    (tmp_path / "in").mkdir()
+    for k, half in enumerate("ab"):
+        soundfile.write(tmp_path / "in" / f"{half}.wav", voice(0.3), 16_000)
+        page = tmp_path / f"{k}.html"
+        command = ["enhance", tmp_path / "in", "-o", tmp_path / "out", "-m", weights, "--html", page]
+        assert run(*command, "--report", tmp_path / name).exit_code == 0
+    later = tmp_path / "later.html"
+    assert run("report", tmp_path / name, "-o", later, "-m", weights).exit_code == 0
+    rows = [re.findall(r"<tr>.*</tr>", made.read_text()) for made in (page, later)]
+    assert [len(of_page) for of_page in rows] == [3, 3]
+    assert rows[0][1] == rows[1][1]
+    assert "not known" not in page.read_text()
+
+
 def test_a_page_has_a_pages_name(tmp_path, results):
     with pytest.raises(UsageError, match=r"ends in \.html"):
         write_report(results, tmp_path / "report.wav", identity_enhancer())

@@ -39,6 +39,12 @@ def test_commands_of_the_readme_exist(words):
             assert word.partition("=")[0] in known
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name):
+    """Its lines are shown as they stand in the docstring, with a column free on either side."""
+    assert [line for line in COMMANDS[name].help.splitlines() if len(line) > 78] == []
+
+
 def test_options_that_the_readme_names_exist():
     known = {name for command in COMMANDS.values() for p in command.params for name in p.opts} | {"--help"}
     text = re.sub(r"```.*?```|`python .*?`", "", README, flags=re.DOTALL)

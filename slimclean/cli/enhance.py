@@ -198,10 +198,10 @@ def enhance(
     Sample rate, channels, length, encoding and tags stay as they are. A
     recording that fails is reported and does not stop the others.
 
-    Exit code: 0 all fine, 1 a recording or picture failed, 2 wrong usage,
-    130 interrupted.
+    Exit code: 0 all fine, 1 a recording, a picture or the run failed, 2 wrong
+    usage, 130 interrupted.
 
-    Example: slimclean enhance ./recordings -o ./clean --html report.html
+    Example: slimclean enhance ./recordings -o ./enhanced --html report.html
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
@@ -221,8 +221,8 @@ def enhance(
         if format_ is not None and _is_named_otherwise(ctx, output):
             format_ = None
         form = OutputForm(
-            extension=None if format_ is None else "." + format_.lower().lstrip("."),
-            subtype=None if subtype is None else subtype.upper(),
+            extension=format_,
+            subtype=subtype,
             sample_rate=sample_rate,
             mono=mono,
             keep_mtime=keep_mtime,

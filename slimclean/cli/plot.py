@@ -30,7 +30,7 @@ def plot(
 
     Needs matplotlib: pip install 'slimclean\\[plot]'
 
-    Example: slimclean plot take.wav --enhanced clean/take.wav -o take.png
+    Example: slimclean plot take.wav --enhanced enhanced/take.wav -o take.png
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)

@@ -30,7 +30,11 @@ def score(
         Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair; - for stdout.")
     ] = None,
     metrics: Annotated[
-        str, typer.Option(help="Comma-separated: measures, core (PESQ-WB, STOI, SI-SDR), all, mos.")
+        str,
+        typer.Option(
+            help="Comma-separated: measures (an unknown name lists them), core (PESQ-WB, STOI, SI-SDR), "
+            "all (but mos), mos (DNSMOS)."
+        ),
     ] = "core,pause_db",
     mos: Annotated[bool, typer.Option("--mos", help="Also DNSMOS, like --metrics mos.")] = False,
     by: Annotated[

@@ -14,8 +14,13 @@ PAIRS_PER_PROCESS = 8
 
 
 def evaluate(
-    clean: Annotated[Path, typer.Argument(help="Folder of clean references.", exists=True, file_okay=False)],
-    noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
+    clean: Annotated[
+        Path, typer.Argument(metavar="CLEAN", help="Folder of clean references.", exists=True, file_okay=False)
+    ],
+    noisy: Annotated[
+        Path,
+        typer.Argument(metavar="NOISY", help="Folder of noisy counterparts.", exists=True, file_okay=False),
+    ],
     model: Model = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")

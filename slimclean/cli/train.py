@@ -15,7 +15,7 @@ _SIZES = "Size of the network (default: that of --init, or of slim-demucs)"
 
 
 def train(
-    out: Annotated[Path, typer.Argument(help="Run folder; a run interrupted there is resumed.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Run folder; a run interrupted there is resumed.")],
     manifest: Annotated[
         Path | None, typer.Option(help="CSV with path, kind (speech, noise), corpus, split (train, valid).")
     ] = None,

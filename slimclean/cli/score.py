@@ -65,7 +65,7 @@ def score(
     DNSMOS (--no-reference, or --mos) needs the extra mos:
     pip install 'slimclean\\[mos]'
 
-    Exit code: 0 all fine, 1 some pair failed, 2 wrong usage.
+    Exit code: 0 all fine, 1 a pair or the run failed, 2 wrong usage.
 
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """

@@ -13,7 +13,7 @@ from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_lin
 def plot(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .png, .pdf, .svg and others.")],
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
     ] = None,

@@ -55,7 +55,8 @@ class Enhancer:
     products: fp32, bf16, or auto, which takes bf16 where it is faster.
     `device` is cpu, cuda, cuda:N, mps, or auto: cuda where there is one.
     `network`, as it is now, replaces the checkpoint; `engine` replaces it and how it runs (`NetworkEngine`).
-    What was asked for is there to read as attributes; `at` makes another one.
+    `uf`, `target_uf`, `highband`, `residual`, `device`, `precision` and `dry` can be read: the device and the
+    precision that were chosen, and a share that holds the limit too. `at` makes another one.
     Raises `UsageError` for values out of range, `CheckpointError` for weights that cannot be loaded, and
     `SlimcleanError` for a device that is not there.
     """

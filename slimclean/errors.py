@@ -50,9 +50,12 @@ def needs(what: str, extra: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> str:
-    """Return what a library, or the system, has to say, as part of a sentence: without a full stop."""
+    """Return what a library, or the system, has to say, as part of a sentence: without a full stop.
+
+    Of what says nothing, such as a `TimeoutError`, it is the type.
+    """
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
-    return str(text).strip().rstrip(".")
+    return str(text).strip().rstrip(".") or type(error).__name__
 
 
 def reason(error: BaseException) -> str:

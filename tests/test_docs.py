@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -38,6 +39,24 @@ def test_commands_of_the_readme_exist(words):
     for word in words[1:]:
         if re.match(r"--?[a-z]", word):
             assert word.partition("=")[0] in known
+
+
+def test_what_the_readme_compares_is_made_by_a_command_before():
+    made, compared = set(), 0
+    for words in shell_commands(README):
+        for option, value in itertools.pairwise(words):
+            if option == "--enhanced":
+                compared += 1
+                assert value in made
+            elif option == "-o":
+                made.add(value)
+    assert compared >= 2
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name):
+    """Its lines are shown as they stand in the docstring, with a column free on either side."""
+    assert [line for line in COMMANDS[name].help.splitlines() if len(line) > 78] == []
 
 
 def test_options_that_the_readme_names_exist():

@@ -85,9 +85,9 @@ class AudioInfo:
 class OutputForm:
     """What outputs should be like where they should not be like their inputs; None is "as it came".
 
-    `extension` is that of the new container, such as ".flac"; `subtype` one of libsndfile's names;
-    `loudness_lufs` the integrated loudness that they get, with a true peak of at most `true_peak_dbtp`. Raises
-    `UsageError` for what cannot be.
+    `extension` is that of the new container, such as ".flac" or "flac"; `subtype` the encoding, AAC, ALAC or
+    one of libsndfile's names, such as PCM_24; `loudness_lufs` the integrated loudness that they get, with a
+    true peak of at most `true_peak_dbtp`. Raises `UsageError` for what cannot be.
     """
 
     extension: str | None = None
@@ -103,6 +103,10 @@ class OutputForm:
     """Which of several sound tracks of the input, from 1; None: the default one."""
 
     def __post_init__(self) -> None:
+        if self.extension is not None:
+            object.__setattr__(self, "extension", "." + self.extension.lower().lstrip("."))
+        if self.subtype is not None:
+            object.__setattr__(self, "subtype", self.subtype.upper())
         if self.extension is not None and self.extension not in WRITABLE:
             choices = ", ".join(sorted(name[1:] for name in WRITABLE))
             raise UsageError(f"`extension` takes {choices}, not {self.extension.lstrip('.')}")

@@ -121,12 +121,13 @@ def noise_reduction_db(before: Level, after: Level) -> float:
 
 
 def warnings(
-    given: Input, after: Level, clipped: int = 0, offset: float = 0.0, range_db: float | None = None
+    given: Input, after: Level | None, clipped: int = 0, offset: float = 0.0, range_db: float | None = None
 ) -> list[str]:
     """Find what there is to remark, in short phrases for the report.
 
-    `clipped` samples of the output were beyond full scale, and clamped; `offset` was taken out of the
-    input; soft and loud voices lie `range_db` apart.
+    `after` is the level of what was kept, None where the output is something else; `clipped` samples of the
+    output were beyond full scale, and clamped; `offset` was taken out of the input; soft and loud voices lie
+    `range_db` apart.
     """
     found = []
     loudest = given.level.percentile_dbfs(SPEECH_PERCENT)
@@ -144,7 +145,7 @@ def warnings(
         )
     if given.narrowband:
         found.append("nothing above 4 kHz in the input")
-    drop = loudest - after.percentile_dbfs(SPEECH_PERCENT)
+    drop = 0.0 if after is None else loudest - after.percentile_dbfs(SPEECH_PERCENT)
     if drop > LITTLE_SPEECH_DB:
         found.append(f"nearly everything was removed ({drop:.0f} dB): is there speech?")
     elif drop > SPEECH_DROP_DB:

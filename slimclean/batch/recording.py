@@ -68,15 +68,20 @@ class Account:
         wanted = form.loudness_lufs is not None
         self._loudness = LoudnessMeter(self._rate, self._channels, info.channel_layout) if wanted else None
         self._samples = 0
+        self._kept = True
+        """Whether the output is what was kept: what was removed tells nothing of voices and pauses."""
         self._ufs: Counter[float] = Counter()
 
     def enhanced(
         self, blocks: Iterable[np.ndarray], enhancer: Enhancer, progress: Progress, *, live: bool = False
     ) -> Iterator[np.ndarray]:
         """Enhance consecutive blocks [C, T] at the recording's rate."""
+        self._kept = not enhancer.residual
         heard = self._listened(blocks)
         for out, uf in enhancer.stream(heard, self._rate, self._passages, live=live):
-            self._voices.made(self._after.add(out))
+            powers = self._after.add(out)
+            if self._kept:
+                self._voices.made(powers)
             if self.trace:
                 self.trace.made(out, uf)
             values, counts = np.unique(uf, return_counts=True)
@@ -90,7 +95,9 @@ class Account:
 
     def _listened(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
-            self._voices.heard(self._given.add(block))
+            powers = self._given.add(block)
+            if self._kept:
+                self._voices.heard(powers)
             if self._loudness:
                 self._loudness.add(block)
             if self.trace:
@@ -112,15 +119,17 @@ class Account:
         network_samples = result.duration_s * enhancer.config.sample_rate * self._channels
         result.gmacs = result.macs_per_sample * network_samples / 1e9
         result.level_in_dbfs, result.level_out_dbfs = self._given.level.dbfs, self._after.dbfs
-        result.level_range_db = self._voices.range_db
-        result.noise_reduction_db = diagnostics.noise_reduction_db(self._given.level, self._after)
+        if self._kept:
+            result.level_range_db = self._voices.range_db
+            result.noise_reduction_db = diagnostics.noise_reduction_db(self._given.level, self._after)
 
     def warnings(self, clipped: int) -> list[str]:
         """Return what there is to remark, where `clipped` samples of the output were clamped."""
         if not self._ufs:
             return []
+        kept = self._after if self._kept else None
         return diagnostics.warnings(
-            self._given, self._after, clipped, self._passages.offset, self._result.level_range_db
+            self._given, kept, clipped, self._passages.offset, self._result.level_range_db
         )
 
 

@@ -41,8 +41,9 @@ def benchmark(
 ) -> None:
     """Time enhancement on this machine: speed, cost and shares per setting.
 
-    A waveform in memory is enhanced at four static UFs and with the router at three targets. Without
-    --input it is generated: syllables in noise that comes and goes.
+    A waveform in memory is enhanced at four fixed UFs and with the router at
+    three targets. Without --input it is generated: syllables in noise that
+    comes and goes.
 
     Example: slimclean benchmark --input take.wav --threads 1 -o speed.csv
     """

@@ -50,7 +50,7 @@ def compare(
     Without --output the page is opened in a browser, where there is a screen.
     Loudness in LUFS needs PyAV: pip install 'slimclean\\[av]'
 
-    Example: slimclean compare take.wav --enhanced clean/take.wav -o take.html
+    Example: slimclean compare take.wav --enhanced enhanced/take.wav -o take.html
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)

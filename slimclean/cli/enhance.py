@@ -190,10 +190,10 @@ def enhance(
     come from a file or a preset; --no-mono and its like switch off what is on
     there.
 
-    Exit code: 0 all fine, 1 a recording or picture failed, 2 wrong usage,
-    130 interrupted.
+    Exit code: 0 all fine, 1 a recording, a picture or the run failed, 2 wrong
+    usage, 130 interrupted.
 
-    Example: slimclean enhance ./recordings -o ./clean --html report.html
+    Example: slimclean enhance ./recordings -o ./enhanced --html report.html
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)
@@ -207,8 +207,8 @@ def enhance(
         from slimclean.model.macs import macs_per_sample
 
         form = OutputForm(
-            extension=None if format_ is None else "." + format_.lower().lstrip("."),
-            subtype=None if subtype is None else subtype.upper(),
+            extension=format_,
+            subtype=subtype,
             sample_rate=sample_rate,
             mono=mono,
             keep_mtime=keep_mtime,

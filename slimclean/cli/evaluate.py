@@ -15,8 +15,13 @@ PAIRS_PER_PROCESS = 8
 
 
 def evaluate(
-    clean: Annotated[Path, typer.Argument(help="Folder of clean references.", exists=True, file_okay=False)],
-    noisy: Annotated[Path, typer.Argument(help="Folder of noisy counterparts.", exists=True, file_okay=False)],
+    clean: Annotated[
+        Path, typer.Argument(metavar="CLEAN", help="Folder of clean references.", exists=True, file_okay=False)
+    ],
+    noisy: Annotated[
+        Path,
+        typer.Argument(metavar="NOISY", help="Folder of noisy counterparts.", exists=True, file_okay=False),
+    ],
     model: Model = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")
@@ -27,12 +32,14 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Draw quality against MACs (extra `plot`).")] = None,
     device: Device = "auto",
 ) -> None:
-    """Score static UFs and auto on pairs: quality against MACs.
+    """Score fixed UFs and auto on pairs: quality against MACs.
 
-    Enhances NOISY at eight UFs and with the router at five targets, in memory.
-    Prints mean PESQ-WB, STOI, SI-SDR and the level in pauses, and MACs per sample, a row a setting;
-    for the router also how far PESQ and SI-SDR lie above the curve of fixed UFs, and its mean UF in the pauses
-    of CLEAN.
+    Enhances NOISY at eight UFs and with the router at five targets, in
+    memory, and prints a row per setting: mean PESQ-WB, STOI, SI-SDR and level
+    in pauses, and MACs per sample; for the router also how far PESQ and
+    SI-SDR lie above the curve of fixed UFs, and its mean UF in the pauses of
+    CLEAN.
+
     PESQ and STOI need the extra `score`; without it their columns stay empty.
 
     Example: slimclean evaluate ./clean ./noisy -o curve.csv --plot curve.png

@@ -15,7 +15,7 @@ from slimclean.cli.values import parse_uf
 def plot(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording before.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a PNG.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .png, .pdf, .svg and others.")],
     enhanced: Annotated[
         Path | None, typer.Option(help="The recording after. Default: enhance it here, without writing it.")
     ] = None,
@@ -32,7 +32,7 @@ def plot(
 
     Needs matplotlib: pip install 'slimclean\\[plot]'
 
-    Example: slimclean plot take.wav --enhanced clean/take.wav -o take.png
+    Example: slimclean plot take.wav --enhanced enhanced/take.wav -o take.png
     """
     with one_line_errors():
         parsed_uf = parse_uf(uf, ctx)

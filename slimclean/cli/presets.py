@@ -8,7 +8,8 @@ from slimclean.cli.settings import PRESETS, table
 def presets() -> None:
     """List the presets of `slimclean enhance` and their options.
 
-    Options on the command line and in slimclean.toml go before those of a preset.
+    Options on the command line and in slimclean.toml go before those of a
+    preset.
 
     Example: slimclean enhance ./takes --preset podcast
     """

@@ -29,7 +29,8 @@ def report(
     Give the --model that made the recordings: the UF over time is found anew.
     Run it from the folder that `slimclean enhance` ran in.
 
-    Exit code: 0 all fine, 1 some recording was not there, 2 wrong usage.
+    Exit code: 0 all fine, 1 a recording or the report cannot be read, 2 wrong
+    usage.
 
     Example: slimclean report report.csv -o report.html
     """

@@ -31,7 +31,11 @@ def score(
         Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair; - for stdout.")
     ] = None,
     metrics: Annotated[
-        str, typer.Option(help="Comma-separated: measures, core (PESQ-WB, STOI, SI-SDR), all, mos.")
+        str,
+        typer.Option(
+            help="Comma-separated: measures (an unknown name lists them), core (PESQ-WB, STOI, SI-SDR), "
+            "all (but mos), mos (DNSMOS)."
+        ),
     ] = "core,pause_db",
     mos: Annotated[bool, typer.Option("--mos", help="Also DNSMOS, like --metrics mos.")] = False,
     by: Annotated[
@@ -62,7 +66,7 @@ def score(
     DNSMOS (--no-reference, or --mos) needs the extra mos:
     pip install 'slimclean\\[mos]'
 
-    Exit code: 0 all fine, 1 some pair failed, 2 wrong usage.
+    Exit code: 0 all fine, 1 a pair or the run failed, 2 wrong usage.
 
     Example: slimclean score ./clean ./enhanced --noisy ./noisy -o scores.csv
     """

@@ -67,7 +67,7 @@ PRESETS: Mapping[str, Preset] = {
     "lecture": Preset(
         "hours of one speaker in a hall",
         {
-            "target-uf": (0.16, "half the compute of the default"),
+            "target-uf": (0.16, "a third less compute than by default"),
             "loudness": (-16, "LUFS, for small loudspeakers"),
             "true-peak": (-1, "dBTP"),
         },

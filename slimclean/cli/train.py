@@ -16,7 +16,7 @@ _SIZES = "Size of the network (default: that of --init, or of slim-demucs)"
 
 
 def train(
-    out: Annotated[Path, typer.Argument(help="Run folder; a run interrupted there is resumed.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Run folder; a run interrupted there is resumed.")],
     manifest: Annotated[
         Path | None, typer.Option(help="CSV with path, kind (speech, noise), corpus, split (train, valid).")
     ] = None,
@@ -49,7 +49,7 @@ def train(
         int | None, typer.Option(help="Independent GRUs side by side.", rich_help_panel=_SIZES)
     ] = None,
     look_ahead: Annotated[
-        int | None, typer.Option(help="Frames of 16 ms that the decoder hears ahead.", rich_help_panel=_SIZES)
+        int | None, typer.Option(help="Frames that the decoder hears ahead.", rich_help_panel=_SIZES)
     ] = None,
     router_channels: Annotated[
         int | None, typer.Option(help="Channels of the router.", rich_help_panel=_SIZES)
@@ -60,7 +60,7 @@ def train(
     router_dilations: Annotated[
         str | None,
         typer.Option(
-            help="Frames between the 5 taps of each of the router's layers, 32 in all: 1,2,4,8,16. "
+            help="Frames between the 5 taps of each of the router's layers, at most 32 in all: 1,2,4,8,16. "
             "Empty: a recurrent router, as older weights have; one of --init keeps its kind.",
             rich_help_panel=_SIZES,
         ),
@@ -78,7 +78,7 @@ def train(
     segment_s: Annotated[float, typer.Option(help="Seconds per example.")] = TrainConfig.segment_s,
     lr: Annotated[float, typer.Option(help="Learning rate of Muon and AdamW.")] = TrainConfig.lr,
     decay: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of steps, the last, that it falls over; 0: a trunk.")
+        float, typer.Option(min=0, max=1, help="Share of the steps, the last ones, in which --lr falls to 0.")
     ] = TrainConfig.decay,
     branch: Annotated[
         Path | None, typer.Option(help="Run folder to go on from for STEPS more, its optimisers included.")
@@ -87,7 +87,7 @@ def train(
         str, typer.Option(help="What a batch's examples are for, in turn: full, static, routed.")
     ] = ",".join(TrainConfig.tasks),
     static_ufs: Annotated[
-        str, typer.Option(help="UFs of static examples, alike often; default: small ones, and all others.")
+        str, typer.Option(help="UFs of static examples, each as often; default: any, small ones more often.")
     ] = "",
     targets: Annotated[
         str, typer.Option(help="Target UFs of routed examples: a range, or one number for that alone.")
@@ -142,10 +142,11 @@ def train(
 ) -> None:
     """Train backbone and router on speech and noise, mixed on the fly.
 
-    Give a manifest, or folders; with folders, every 20th file is kept for validation.
-    Writes OUT/NAME.safetensors every few minutes, and train.csv and valid.csv beside it.
+    Give a manifest, or folders; with folders, every 20th file is kept for
+    validation. Writes OUT/NAME.safetensors every few minutes, and train.csv
+    and valid.csv beside it.
 
-    Example: slimclean train runs/first --speech ./speech --noise ./noise --steps 20000
+    Example: slimclean train runs/first --speech ./speech --noise ./noise
     """
     with one_line_errors(), one_line_warnings():
         from slimclean.train.run import train_from_files

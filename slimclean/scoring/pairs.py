@@ -124,7 +124,9 @@ def score_pairs(
 ) -> list[Score]:
     """Score every pair, in `jobs` processes, as many as cores for 0; one that cannot be read is a row.
 
-    With `align`, the delay of each estimate, and of each noisy recording, is taken out first.
+    `pair_up` makes pairs of two files or folders, `metrics` are names of `METRICS`. With `align`, the delay of
+    each estimate, and of each noisy recording, is taken out first. Raises `UsageError` for another name, and
+    `MissingDependencyError` where a measure needs a package that is not installed.
     """
     columns_of(metrics, improvement=False)
     scores: list[Score] = []

@@ -193,7 +193,7 @@ def _decode(files: Sequence[tuple[Path, str]], into: Path) -> list[int]:
     """Write recordings to a file of int16 at 16 kHz, mono, end to end; return their lengths in samples."""
     lengths = []
     with replacing(into) as temporary, temporary.open("wb") as out:
-        for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file"):
+        for path, _ in tqdm(files, desc=f"decoding {files[0][1]} and others", unit="file", disable=None):
             waveform, rate = read_or_warn(path)
             mono = resample(_mixed_down(waveform, rate), rate, SAMPLE_RATE)
             samples = quantised(mono, "s16", 16)

@@ -219,6 +219,22 @@ def test_tags_that_a_container_has_no_place_for_are_named(tmp_path, name, lost):
         assert read_attached(tmp_path / name).texts == [("TITLE", "T")]
 
 
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.m4a"])
+def test_covers_that_webm_has_no_place_for_are_named(tmp_path, name):
+    pytest.importorskip("av")
+    from mutagen import flac
+
+    picture = flac.Picture()
+    picture.data, picture.mime, picture.type = PNG, "image/png", 3
+    tagged = flac.FLAC(written(tmp_path / "first.flac", 48_000, format="FLAC"))
+    tagged.add_picture(picture)
+    tagged.save()
+    enhanced(tmp_path / "first.flac", tmp_path / name)
+    told = "the cover is not kept" if name == "a.m4a" else "WEBM does not hold covers"
+    assert told in enhanced(tmp_path / name, tmp_path / "b.webm").warnings
+    assert "cover" not in enhanced(tmp_path / name, tmp_path / "b.mka").warnings
+
+
 @pytest.mark.parametrize("name", ["b.rf64", "b.wav"])
 def test_chunks_go_along_into_rf64_and_out_of_it(tmp_path, name):
     source = tmp_path / "a.wav"

@@ -64,6 +64,16 @@ def test_speech_that_falls_is_reported(take):
     assert warnings(given(np.zeros(RATE)), level(np.zeros(RATE))) == ["silent"]
 
 
+def test_of_what_was_removed_nothing_is_said_of_voices(tmp_path, take):
+    """--residual of a recording that stays as it is holds nothing, which is no sign of missing speech."""
+    soundfile.write(tmp_path / "take.wav", np.tile(take, 2), RATE)
+    task = Task(tmp_path / "take.wav", tmp_path / "out.wav")
+    result = enhance_file(task, identity_enhancer(residual=True))
+    assert (result.status, result.warnings) == ("enhanced", "")
+    assert (result.noise_reduction_db, result.level_range_db) == (None, None)
+    assert enhance_file(task, identity_enhancer()).level_range_db is not None
+
+
 def test_noise_reduction_is_measured_in_the_pauses(take):
     pauses = np.abs(voice(4.0)) == 0
     after = np.where(pauses, take * 0.1, take)

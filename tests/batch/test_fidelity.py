@@ -136,6 +136,10 @@ def test_forms_that_cannot_be_are_usage_errors(form):
         OutputForm(**form)
 
 
+def test_forms_are_named_as_people_do():
+    assert OutputForm("flac", "pcm_24") == OutputForm(".FLAC", "PCM_24") == OutputForm(".flac", "PCM_24")
+
+
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
 def test_the_output_has_no_lag(tmp_path, rate):
     """With the real network on noisy speech, by cross-correlation at the recording's own rate."""

@@ -11,6 +11,7 @@ from conftest import run, voice
 
 import slimclean
 from slimclean.cli.common import with_options
+from slimclean.errors import told
 
 PACKAGE = Path(slimclean.__file__).parent
 
@@ -21,6 +22,11 @@ def test_parameters_become_options():
     assert with_options("`attenuation_limit_db` takes 1") == "--atten-lim-db takes 1"
     assert with_options("give (an `output`), or `model`.") == "give (an --output), or --model."
     assert with_options("no `parameter one` in it, nor `Here`") == "no `parameter one` in it, nor `Here`"
+
+
+def test_an_error_without_a_text_is_told_by_its_type():
+    assert told(TimeoutError()) == "TimeoutError"
+    assert told(FileNotFoundError(2, "No such file.")) == "No such file"
 
 
 def test_names_of_files_are_not_taken_for_parameters():

@@ -38,6 +38,11 @@ def test_libraries_hold_every_file_once_and_reuse_their_cache(corpus, tmp_path):
     assert library.crop(rng, 60_000).shape == (60_000,)  # longer than any clip
 
 
+def test_decoding_shows_no_bar_where_nobody_looks(corpus, tmp_path, capfd):
+    load_library(scan_folder(corpus / "noise"), tmp_path)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_library_travels_as_the_name_of_its_cache(libraries):
     """Loader processes that are spawned, as on Windows and macOS, get no hours of sound through a pipe."""
     dataset = MixDataset(mixer_of(libraries), 0, 8_192)

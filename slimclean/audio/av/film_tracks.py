@@ -87,9 +87,8 @@ class OtherTracks:
 
     def _attach(self, stream: Any, *, is_cover: bool) -> bool:
         if self._container.muxer != "matroska":
-            self._warnings.append(
-                f"the attachment {stream.metadata.get('filename', '')} is not kept".replace("  ", " ")
-            )
+            what = "cover" if is_cover else f"attachment {stream.metadata.get('filename', '')}".rstrip()
+            self._warnings.append(f"the {what} is not kept")
             return False
         if is_cover:
             kind = "png" if stream.codec_context.name == "png" else "jpeg"

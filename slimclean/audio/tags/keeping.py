@@ -102,8 +102,9 @@ def _lost_chunks(source: Path, info: AudioInfo) -> list[str]:
 
 
 def _lost_frames(attached: Attached, info: AudioInfo) -> list[str]:
-    """Return what is said of tags that only the source's own kind holds, and of damaged ones."""
-    lost = [f"{info.format} does not hold {', '.join(attached.lost)}"] if attached.lost else []
+    """Return what is said of tags that the new file has no place for, and of damaged ones."""
+    names = [*attached.lost, *["covers"] * (info.format == "WEBM" and bool(attached.pictures))]
+    lost = [f"{info.format} does not hold {', '.join(names)}"] if names else []
     return lost + damaged_tags(attached.damaged)
 
 

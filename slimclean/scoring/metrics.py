@@ -19,7 +19,7 @@ from slimclean.errors import SlimcleanError, UndefinedMetricError, needs
 from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
-from slimclean.scoring.moments import Moments
+from slimclean.scoring.moments import SILENT, Moments
 
 # --- with packages --------------------------------------------------------------------------------
 
@@ -103,10 +103,9 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     Undefined where either signal is silent; above 100 for a scaled copy. Source: Le Roux et al. 2019
     (arXiv 1811.02508), with means removed.
     """
-    s, e = (x - x.mean() for x in _paired(reference, estimate, np.float64))
-    energy = _energy(s)
-    _energy(e, "estimate")
-    target = float(e @ s) / energy * s
+    pair = _paired(reference, estimate, np.float64)
+    s, e = (_centred(x, name) for x, name in zip(pair, ("reference", "estimate"), strict=True))
+    target = float(e @ s) / float(s @ s) * s
     return _ratio_db(target, e - target)
 
 
@@ -239,6 +238,14 @@ def _energy(x: np.ndarray, name: str = "reference") -> float:
     if energy == 0:
         raise UndefinedMetricError(f"the {name} is silent")
     return energy
+
+
+def _centred(x: np.ndarray, name: str) -> np.ndarray:
+    """Take out the mean; of a constant nothing is left but rounding, which is silence."""
+    centred: np.ndarray = x - x.mean()
+    if float(centred @ centred) <= SILENT * float(x @ x):
+        raise UndefinedMetricError(f"the {name} is silent")
+    return centred
 
 
 def _ratio_db(signal: np.ndarray, noise: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pickle
 
@@ -233,14 +234,40 @@ def test_a_wrong_mix_is_one_line_that_names_the_file(tmp_path, text, problem):
         read_mix(tmp_path / "none.mix")
 
 
-def test_rooms_decay_as_asked():
+def test_rooms_begin_with_the_direct_sound():
     for seed in range(5):
         response = acoustics.room_impulse_response(np.random.default_rng(seed))
-        assert response[0] == pytest.approx(1, abs=1e-3)  # the direct sound
-        energy = np.square(response[::-1]).cumsum()[::-1]  # Schroeder's backward integral
-        drop_db = 10 * np.log10(energy[len(energy) * 3 // 4] / energy[0])
-        assert -100 < drop_db < -8
+        assert response[0] == pytest.approx(1, abs=1e-3)
         assert np.isfinite(response).all()
+        assert np.abs(response).max() < 1.5
+
+
+@pytest.mark.parametrize("rt60", [0.2, 0.4, 0.8])
+def test_rooms_decay_as_asked(rt60):
+    """By Schroeder's backward integral, between 10 and 25 dB under its beginning."""
+    size, source, microphone = np.array([[6.0, 5.0, 3.0], [2.0, 2.0, 1.5], [4.0, 3.0, 1.7]])
+    response = acoustics.shoebox_response(np.random.default_rng(0), size, source, microphone, rt60)
+    energy = np.square(response[::-1], dtype=np.float64).cumsum()[::-1]
+    level_db = 10 * np.log10(energy[energy > 0] / energy[0])
+    from_, to = (np.flatnonzero(level_db < db)[0] for db in (-10, -25))
+    assert 60 / 15 * (to - from_) / 16_000 == pytest.approx(rt60, rel=0.3)
+
+
+def test_the_first_echoes_come_from_the_walls():
+    """Six mirrored sources, each as far as geometry says, and weaker by one wall and its way."""
+    size, source, microphone = np.array([[6.0, 5.0, 3.0], [2.1, 2.2, 1.3], [3.4, 3.1, 1.8]])
+    rt60, volume, surface = 0.3, 90.0, 2 * (30 + 18 + 15)
+    response = acoustics.shoebox_response(np.random.default_rng(0), size, source, microphone, rt60)
+    wall = np.sqrt(1 - 0.161 * volume / surface / rt60)
+    direct = np.linalg.norm(source - microphone)
+    for axis in range(3):
+        for plane in (0.0, size[axis]):
+            image = source.copy()
+            image[axis] = 2 * plane - source[axis]
+            way = np.linalg.norm(image - microphone)
+            at = (way - direct) / 343 * 16_000
+            found = response[int(at) : int(at) + 2].sum()
+            assert found == pytest.approx(wall * direct / way, rel=1e-3), (axis, plane)
 
 
 @pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks, acoustics.music])
@@ -387,3 +414,135 @@ def test_validation_pairs_are_fixed_and_hold_speech(libraries):
         assert np.abs(a.clean).max() > 0
     assert len({p.noisy.tobytes() for p in first}) == 3
     assert callable(validator(first))
+
+
+def tones(*each_hz: float, gains=(1, 1)) -> Library:
+    """A library of tones of 5 s, a clip each."""
+    time = np.arange(80_000) / 16_000
+    sound = [gain * np.sin(2 * np.pi * hz * time) for hz, gain in zip(each_hz, gains, strict=False)]
+    samples = np.round(8_000 * np.concatenate(sound)).astype(np.int16)
+    clips = [Clip(f"{hz}", "tones", 80_000 * k, 80_000) for k, hz in enumerate(each_hz)]
+    return Library(samples, clips, np.arange(1, len(clips) + 1) / len(clips))
+
+
+def drawn(libraries, seed=0, length=16_000, **rows) -> tuple[np.ndarray, np.ndarray]:
+    """An example with nothing at random but what `rows` say."""
+    mix = dataclasses.replace(PLAIN, **{"music": 0, "whispered": 0} | rows)
+    return mixer_of(libraries, mix).draw(np.random.default_rng(seed), length)
+
+
+def level_at(x: np.ndarray, hz: float) -> float:
+    """In dB of a full-scale sine; a second has bins of 1 Hz."""
+    return 20 * np.log10(np.abs(np.fft.rfft(x * np.hanning(len(x))))[round(hz * len(x) / 16_000)] / len(x) * 4)
+
+
+def test_kinds_of_examples_come_as_often_as_asked(libraries):
+    kinds = []
+    for seed in range(60):
+        noisy, clean = drawn(libraries, seed, 2_048, noise_only=0.3, clean_only=0.5)
+        kinds.append("noise" if not clean.any() else "clean" if np.array_equal(noisy, clean) else "both")
+    assert kinds.count("noise") / 60 == pytest.approx(0.3, abs=0.15)
+    assert kinds.count("clean") / 60 == pytest.approx(0.5, abs=0.15)
+    assert kinds.count("both") / 60 == pytest.approx(0.2, abs=0.15)
+
+
+def test_a_telephone_takes_from_the_speech_too_and_clipping_does_not(libraries):
+    noisy, clean = drawn(libraries, clean_only=1, narrowband=1)
+    np.testing.assert_array_equal(noisy, clean)
+    noisy, clean = drawn(libraries, clean_only=1, clipped=1)
+    limit = np.abs(noisy).max()
+    assert limit <= 0.81 * np.abs(clean).max()
+    np.testing.assert_allclose(noisy, np.clip(clean, -limit, limit))
+
+
+def test_a_room_is_around_what_is_wanted_too(libraries):
+    for quiet in (False, True):
+        rows = {"clean_only": 1, "quiet_targets": quiet}
+        dry, wet = (drawn(libraries, 3, reverb=reverb, **rows) for reverb in (0, 1))
+        for before, after in zip(dry, wet, strict=True):
+            wanted = np.convolve(before, [1, 0, 0.5])[: len(before)]
+            assert np.corrcoef(after, wanted)[0, 1] > 0.9999
+
+
+def test_rumble_and_slams_are_as_loud_as_asked(libraries):
+    quiet = {"snr_db": (90, 90, 90)}
+    noisy, clean = drawn(libraries, rumble=1, rumble_snr_db=(20, 20, 20), **quiet)
+    under_db = 20 * np.log10(voices.active_rms(clean) / acoustics.rms(noisy - clean))
+    assert under_db == pytest.approx(20, abs=0.1)
+    peaks_db = []
+    for seed in range(9):
+        noisy, clean = drawn(libraries, seed, slam=1, slam_db=(12, 12), **quiet)
+        peaks_db.append(20 * np.log10(np.abs(noisy - clean).max() / voices.active_rms(clean)))
+    assert np.median(peaks_db) == pytest.approx(12, abs=0.1)
+
+
+def test_two_noises_are_two_and_the_second_is_softer():
+    libraries = tones(440), tones(1_000, 3_000)
+    apart_db = []
+    for seed in range(20):
+        noisy, clean = drawn(libraries, seed, two_noises=1)
+        levels = [level_at(noisy - clean, hz) for hz in (1_000, 3_000)]
+        apart_db.append(abs(levels[0] - levels[1]))
+    found = [db for db in apart_db if db < 25]
+    assert 4 < len(found) < 16  # else both are one tone
+    assert max(found) < 15.1
+
+
+def test_noise_that_runs_faster_or_slower_is_whole():
+    heard = []
+    for seed in range(12):
+        noisy, clean = drawn((tones(100), tones(1_000)), seed, speed=1)
+        noise = noisy - clean
+        heard.append(np.abs(np.fft.rfft(noise * np.hanning(16_000)))[300:].argmax() + 300)
+        assert acoustics.rms(noise[-2_000:]) == pytest.approx(acoustics.rms(noise[:2_000]), rel=0.1)
+    assert 1_000 * np.exp(-0.5) - 2 < min(heard) < 800
+    assert 1_200 < max(heard) < 1_000 * np.exp(0.4) + 2
+
+
+def test_gated_noise_comes_and_goes():
+    falls_db = []
+    for seed in range(8):
+        noisy, clean = drawn((tones(100), tones(1_000)), seed, 40_000, gated_noise=1)
+        parts = np.square((noisy - clean).reshape(-1, 400)).mean(1)
+        falls_db.append(10 * np.log10(parts.max() / parts.min()))
+    assert np.median(falls_db) == pytest.approx(40, abs=2)
+
+
+def test_rumble_under_a_voice_is_no_target():
+    spoken = tones(440)
+    with_rumble = spoken.samples + np.round(8_000 * np.sin(2 * np.pi * 20 * np.arange(80_000) / 16_000))
+    library = Library(with_rumble.astype(np.int16), spoken.clips, spoken.cumulative)
+    _, clean = drawn((library, spoken))
+    assert level_at(clean, 20) < level_at(clean, 440) - 30
+
+
+def response_db(filtered, hz: float) -> float:
+    """Of a filter, at a frequency; it is given an impulse of a second."""
+    impulse = np.zeros(16_000, np.float32)
+    impulse[8_000] = 1
+    return float(20 * np.log10(np.abs(np.fft.rfft(filtered(impulse)))[round(hz)]))
+
+
+def test_filters_have_the_gains_asked_for():
+    bent = functools.partial(acoustics.shape_spectrum, gain_db=np.array([0.0, -12.0, 6.0]))
+    middle = np.sqrt(50 * 8_000)
+    for hz, db in ((20, 0), (50, 0), (middle, -12), (8_000, 6), (np.sqrt(50 * middle), -6)):
+        assert response_db(bent, hz) == pytest.approx(db, abs=0.3), hz
+    for hz, db in ((100, -3), (50, -24), (400, 0)):
+        assert response_db(lambda x: acoustics.high_pass(x, 100), hz) == pytest.approx(db, abs=0.2)
+    for hz, db in ((200, -3), (3_400, -3), (800, 0)):
+        assert response_db(lambda x: acoustics.band_limit(x, 200, 3_400), hz) == pytest.approx(db, abs=0.2)
+
+
+def test_rumble_falls_from_low_to_high():
+    for seed in range(6):
+        power = np.abs(np.fft.rfft(acoustics.rumble(np.random.default_rng(seed), 64_000))) ** 2
+        octaves_db = [10 * np.log10(power[4 * hz : 8 * hz].mean()) for hz in (60, 120, 240, 480)]
+        assert all(-25.5 < fall < -4 for fall in np.diff(octaves_db)), octaves_db
+
+
+def test_what_lies_outside_is_not_added():
+    for start, wanted in ((-1, [2, 3, 0, 0]), (3, [0, 0, 0, 1]), (1, [0, 1, 2, 3]), (-9, [0, 0, 0, 0])):
+        x = np.zeros(4, np.float32)
+        acoustics._add_at(x, np.array([1.0, 2.0, 3.0]), start)
+        assert x.tolist() == wanted

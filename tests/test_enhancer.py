@@ -386,3 +386,58 @@ def test_any_level_and_any_blocks_give_back_the_input(length, rate, channels, si
     out = np.concatenate([block for block, _ in identity_enhancer(0.25).stream(blocks, rate)], axis=1)
     assert np.abs(out - x).max() < STEP
     np.testing.assert_array_equal(out, identity_enhancer(0.25)(x, rate).waveform)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_what_is_left_in_is_what_was_asked_for(rate):
+    """Of a network that removes everything."""
+    x = np.random.default_rng(0).normal(0, 0.1, (2, rate)).astype(np.float32)
+    for left, options in {
+        0.2: {"dry": 0.2},
+        10 ** (-12 / 20): {"attenuation_limit_db": 12},
+        0.5: {"dry": 0.5, "attenuation_limit_db": 12},
+        10 ** (-6 / 20): {"dry": 0.1, "attenuation_limit_db": 6.0},
+    }.items():
+        for residual in (False, True):
+            silencer = identity_enhancer(
+                0.5, effect=torch.zeros_like, residual=residual, highband="drop", **options
+            )
+            np.testing.assert_allclose(
+                silencer(x, rate).waveform, (1 - left if residual else left) * x, atol=1e-6
+            )
+
+
+def test_between_silence_and_sound_the_network_takes_over_bit_by_bit():
+    """Of noise at -97 dBFS half is left to it, 6 dB being the whole way."""
+    x = np.random.default_rng(0).normal(0, 10 ** (-97 / 20), 80_000).astype(np.float32)
+    out = identity_enhancer(0.5, effect=torch.zeros_like)(x, 16_000).waveform
+    assert np.sqrt(np.mean(out**2) / np.mean(x**2)) == pytest.approx(0.5, abs=0.12)
+
+
+def test_the_gate_moves_when_the_network_does():
+    """Half way through a change, half of the power is left."""
+    noisy = np.random.default_rng(0).normal(size=(1, 128_000))
+    enhanced = noisy * (np.arange(128_000) < 64_000)
+    gain = highband_gain(noisy, enhanced, 256, 384_000, 48_000)[0]
+    middle = np.flatnonzero(gain < np.sqrt(0.5))[0]
+    assert abs(middle - 192_000) < 0.004 * 48_000
+
+
+def test_the_gate_hears_the_top_of_the_band_alone():
+    """A hum that is taken out, and a voice that stays, close nothing."""
+    rng = np.random.default_rng(0)
+    hiss = rng.normal(size=(1, 32_000))
+    hum = 30 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000)
+    for noisy, enhanced, left in ((hiss + hum, hiss, 1.0), (hiss + hum, 0.1 * hiss + hum, 0.1)):
+        gain = highband_gain(noisy, enhanced, 256, 32_000, 16_000)[0]
+        np.testing.assert_allclose(gain[1_000:-1_000], left, rtol=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_target_reaches_the_router(small, channels):
+    with torch.no_grad():
+        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0, 0])
+        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0, 0])
+    x = np.stack([voice(0.5, seed=k) for k in range(channels)])
+    low, high = (Enhancer("auto", target, network=small)(x, 16_000).uf.mean() for target in (0.1, 1.0))
+    assert low < 0.2 < 0.9 < high

@@ -181,3 +181,10 @@ def test_without_pyav(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'slimclean\[av\]'"):
         loudness.require_meter()
+
+
+def test_a_loud_moment_gates_no_hour():
+    """The gate lies under the mean of all blocks, in which each counts once."""
+    blocks = {-2_000: 1, -3_300: 500}
+    power = (10**-2.0 + 500 * 10**-3.3) / 501
+    assert together_lufs([Loudness(0, 0, blocks)]) == pytest.approx(10 * np.log10(power))

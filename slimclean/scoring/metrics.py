@@ -331,7 +331,7 @@ METRICS = {
             running=Moments.level_difference_db,
         ),
         Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
-        Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None, across=np.median),
+        Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None),
         Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
         Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True),
         Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True),

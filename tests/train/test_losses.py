@@ -153,6 +153,7 @@ def test_pauses_of_any_length_count():
 def test_the_loss_written_out_in_numpy():
     rng = np.random.default_rng(0)
     clean, enhanced = rng.normal(size=(2, 3, 4_000)).astype(np.float32) * [[[1]], [[0.7]]]
+    enhanced[0] = 1.03 * clean[0]  # an error of about `SNR_CAP`
     wanted = losses.TIME_WEIGHT * np.abs(clean - enhanced).mean(1)
     noise = np.square(clean - enhanced).sum(1) / np.square(clean).sum(1) + losses.SNR_CAP
     wanted += losses.SNR_WEIGHT * 10 * np.log10(noise / losses.SNR_CAP)

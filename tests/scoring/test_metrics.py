@@ -15,6 +15,7 @@ from slimclean import audio
 from slimclean.dsp.resample import resample
 from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError
 from slimclean.scoring import composite, metrics
+from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope
 from slimclean.scoring.metrics import log_spectral_distance, pause_db, pesq_wb, si_sdr, stoi
 
@@ -238,3 +239,9 @@ def test_a_pause_lies_35_db_under_speech(level_db, pauses):
     else:
         with pytest.raises(UndefinedMetricError, match="no pause"):
             pause_db(x, x)
+
+
+def test_a_delay_is_looked_for_in_all_of_a_long_recording():
+    """Of which the first half a minute says nothing."""
+    said = np.concatenate([np.zeros(31_000), np.random.default_rng(0).normal(size=60_000)])[None]
+    assert delay_samples(said[:, 17:], said[:, :-17], 1_000) == 17

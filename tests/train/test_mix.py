@@ -9,6 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import torch
 from conftest import run
@@ -546,3 +547,37 @@ def test_what_lies_outside_is_not_added():
         x = np.zeros(4, np.float32)
         acoustics._add_at(x, np.array([1.0, 2.0, 3.0]), start)
         assert x.tolist() == wanted
+
+
+def test_levels_are_drawn_around_the_nominal_one(libraries):
+    for level_db in (-6, 6):
+        noisy, _ = drawn(libraries, level_db=(level_db, level_db))
+        assert 20 * np.log10(acoustics.rms(noisy)) == pytest.approx(level_db, abs=0.01)
+
+
+def test_noise_alone_is_brought_to_its_own_level(libraries):
+    noisy, clean = drawn(libraries, noise_only=1, local_level=True, level_db=(0, 0))
+    assert not clean.any()
+    assert 20 * np.log10(acoustics.rms(noisy)) == pytest.approx(0, abs=6)
+
+
+def test_crops_that_are_all_pause_are_drawn_again():
+    """Of a voice that speaks for a quarter of the time, by up to three more draws."""
+    spoken = tones(440)
+    samples = np.concatenate([spoken.samples, np.zeros(240_000, np.int16)])
+    library = Library(samples, [Clip("a", "a", 0, len(samples))], np.ones(1))
+    silent = [not drawn((library, spoken), seed, 2_048)[1].any() for seed in range(60)]
+    assert np.mean(silent) == pytest.approx(0.75**4, abs=0.15)
+
+
+def test_a_whisper_keeps_the_formants():
+    """Of noise through a resonance at 1 kHz, 25 dB over what is at 4 kHz."""
+    b, a = scipy.signal.iirpeak(1_000, 8, fs=16_000)
+    x = np.random.default_rng(0).normal(size=32_000)
+    voiced = (scipy.signal.lfilter(b, a, x) + 0.02 * x).astype(np.float32)
+    contrasts = []
+    for sound in (voiced, acoustics.whisper(np.random.default_rng(1), voiced)):
+        hz, power = scipy.signal.welch(sound, 16_000, nperseg=512)
+        bands = (power[np.abs(hz - centre) < 100].mean() for centre in (1_000, 4_000))
+        contrasts.append(10 * np.log10(np.divide(*bands)))
+    assert contrasts[1] == pytest.approx(contrasts[0], abs=3)

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from test_examples import PAIR
 
 from slimclean import audio
-from slimclean.chunking import CONTEXT_S, HOP_S
+from slimclean.chunk_enhancer import _in_phase
+from slimclean.chunking import CONTEXT_S, HOP_S, completed, context_s
 from slimclean.dsp.highband import highband_gain
+from slimclean.dsp.overlap_add import Chunk
 from slimclean.dsp.resample import resample
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, SlimcleanError, UsageError
@@ -66,7 +68,8 @@ def test_chunks_agree_with_one_pass(small, monkeypatch):
 
 @pytest.mark.parametrize("uf", ["auto", 0.37])
 def test_threads_change_no_bit(small, monkeypatch, uf):
-    x = np.stack([voice(75), voice(75, seed=1)]) + np.random.default_rng(0).normal(0, 0.05, (2, 75 * 16_000))
+    monkeypatch.setattr("slimclean.chunking.HOP_S", 4.0)
+    x = np.stack([voice(19), voice(19, seed=1)]) + np.random.default_rng(0).normal(0, 0.05, (2, 19 * 16_000))
     results = []
     for threads in (1, 3):
         monkeypatch.setattr(Enhancer, "threads", threads)
@@ -123,6 +126,15 @@ def test_the_high_band_follows_its_policy(highband, kept):
     out = enhancer(voice(1.0, rate) + tone, rate)
     spectrum = np.abs(np.fft.rfft(out.waveform)) / (rate / 2)
     assert spectrum[12_000] == pytest.approx(0.1 * kept, abs=1e-3)
+
+
+@pytest.mark.parametrize(("highband", "kept"), [("keep", 1.0), ("drop", 0.0), ("gate", 0.1)])
+def test_what_lies_above_the_band_falls_with_it_or_as_asked(highband, kept):
+    x = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    out = identity_enhancer(1.0, effect=lambda noisy: 0.1 * noisy, highband=highband)(x, 48_000).waveform
+    before, after = (np.abs(np.fft.rfft(signal)[10_000:20_000]) for signal in (x, out))
+    assert np.sqrt(np.square(after).sum() / np.square(before).sum()) == pytest.approx(kept, abs=0.01)
+    assert highband_gain(x[None], 2 * x[None], 256, 48_000, 16_000).max() == 1
 
 
 def test_the_gate_follows_the_top_of_the_band():
@@ -312,6 +324,60 @@ def test_chunks_begin_on_a_frame_at_every_rate():
             assert (seconds * 16_000 / SMALL.frame_hop).is_integer()
 
 
+def test_a_chunk_completes_the_frames_of_its_hop_at_every_rate():
+    for rate in range(1_000, 192_001, 331):
+        chunk = Chunk(0, 2 * rate, 18 * rate + 100, 19 * rate, 100, 100)
+        assert completed(chunk, rate, SMALL) == slice(125, 1_125)
+
+
+@pytest.mark.parametrize("sizes", [{}, LONG_FRAMES, LONG_FRAMES | {"router_dilations": ()}])
+def test_a_chunk_hears_as_much_as_the_router(sizes):
+    config = dataclasses.replace(SMALL, **sizes)
+    assert context_s(config) * config.frame_rate_hz >= config.router_reach + 1
+    assert context_s(config) % CONTEXT_S == 0
+    assert context_s(config) - CONTEXT_S < (config.router_reach + 1) / config.frame_rate_hz
+
+
+@pytest.fixture
+def choosy(small):
+    """The small network with a router that chooses among UFs, and sound in which it does."""
+    x = (voice(12) + np.random.default_rng(0).normal(0, 0.05, 12 * 16_000)).astype(np.float32)
+    x *= np.repeat(np.random.default_rng(1).random(24) + 0.1, 8_000).astype(np.float32)
+    with torch.no_grad():
+        torch.nn.init.normal_(small.router.head.weight)
+        small.router.head.bias -= small.router.base_logits(torch.from_numpy(x)[None] / x.std()).mean((0, 1))
+    return small, x
+
+
+def test_a_copy_in_a_second_channel_changes_nothing(choosy, monkeypatch):
+    """Every chunk of a batch runs at UFs of its own, and so do all of its channels."""
+    monkeypatch.setattr("slimclean.chunking.HOP_S", 2.0)
+    network, x = choosy
+    mono, stereo = (Enhancer(network=network)(signal, 16_000) for signal in (x, np.stack([x, x])))
+    assert len(np.unique(mono.uf)) > 2
+    np.testing.assert_array_equal(stereo.uf, mono.uf)
+    np.testing.assert_allclose(stereo.waveform, [mono.waveform] * 2, atol=1e-5)
+
+
+def test_what_nobody_hears_has_no_say(choosy):
+    """A second channel at -101 dBFS, beside a voice that is hardly louder."""
+    network, x = choosy
+    faint = x * np.float32(10 ** (-72 / 20))
+    nothing = np.random.default_rng(2).normal(0, 10 ** (-101.5 / 20), len(x)).astype(np.float32)
+    enhancer = Enhancer(network=network)
+    found, wanted = (enhancer.route(signal, 16_000) for signal in (np.stack([faint, nothing]), faint))
+    assert len(np.unique(wanted)) > 2
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_channels_are_turned_to_the_strongest():
+    x = torch.randn(1, 1, 4_096, generator=torch.Generator().manual_seed(0))
+    hiss = 0.01 * torch.randn(1, 1, 4_096, generator=torch.Generator().manual_seed(1)) - 0.01 * x
+    power = torch.tensor([[[0.1], [1.0], [0.0001]]]).expand(-1, -1, 16)
+    turned = _in_phase(torch.cat([-0.3 * x, x, hiss], 1), power)
+    torch.testing.assert_close(turned, torch.cat([0.3 * x, x, -hiss], 1))
+
+
 @pytest.fixture(scope="module")
 def noisy():
     return audio.read(PAIR / "noisy.flac")[0][0]
@@ -386,3 +452,58 @@ def test_any_level_and_any_blocks_give_back_the_input(length, rate, channels, si
     out = np.concatenate([block for block, _ in identity_enhancer(0.25).stream(blocks, rate)], axis=1)
     assert np.abs(out - x).max() < STEP
     np.testing.assert_array_equal(out, identity_enhancer(0.25)(x, rate).waveform)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_what_is_left_in_is_what_was_asked_for(rate):
+    """Of a network that removes everything."""
+    x = np.random.default_rng(0).normal(0, 0.1, (2, rate)).astype(np.float32)
+    for left, options in {
+        0.2: {"dry": 0.2},
+        10 ** (-12 / 20): {"attenuation_limit_db": 12},
+        0.5: {"dry": 0.5, "attenuation_limit_db": 12},
+        10 ** (-6 / 20): {"dry": 0.1, "attenuation_limit_db": 6.0},
+    }.items():
+        for residual in (False, True):
+            silencer = identity_enhancer(
+                0.5, effect=torch.zeros_like, residual=residual, highband="drop", **options
+            )
+            np.testing.assert_allclose(
+                silencer(x, rate).waveform, (1 - left if residual else left) * x, atol=1e-6
+            )
+
+
+def test_between_silence_and_sound_the_network_takes_over_bit_by_bit():
+    """Of noise at -97 dBFS half is left to it, 6 dB being the whole way."""
+    x = np.random.default_rng(0).normal(0, 10 ** (-97 / 20), 80_000).astype(np.float32)
+    out = identity_enhancer(0.5, effect=torch.zeros_like)(x, 16_000).waveform
+    assert np.sqrt(np.mean(out**2) / np.mean(x**2)) == pytest.approx(0.5, abs=0.12)
+
+
+def test_the_gate_moves_when_the_network_does():
+    """Half way through a change, half of the power is left."""
+    noisy = np.random.default_rng(0).normal(size=(1, 128_000))
+    enhanced = noisy * (np.arange(128_000) < 64_000)
+    gain = highband_gain(noisy, enhanced, 256, 384_000, 48_000)[0]
+    middle = np.flatnonzero(gain < np.sqrt(0.5))[0]
+    assert abs(middle - 192_000) < 0.004 * 48_000
+
+
+def test_the_gate_hears_the_top_of_the_band_alone():
+    """A hum that is taken out, and a voice that stays, close nothing."""
+    rng = np.random.default_rng(0)
+    hiss = rng.normal(size=(1, 32_000))
+    hum = 30 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000)
+    for noisy, enhanced, left in ((hiss + hum, hiss, 1.0), (hiss + hum, 0.1 * hiss + hum, 0.1)):
+        gain = highband_gain(noisy, enhanced, 256, 32_000, 16_000)[0]
+        np.testing.assert_allclose(gain[1_000:-1_000], left, rtol=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_target_reaches_the_router(small, channels):
+    with torch.no_grad():
+        small.router.target_shift[0] = torch.tensor([9.0, 0, 0, 0, 0, 0])
+        small.router.target_shift[-1] = torch.tensor([0, 0, 0, 0, 9.0, 0])
+    x = np.stack([voice(0.5, seed=k) for k in range(channels)])
+    low, high = (Enhancer("auto", target, network=small)(x, 16_000).uf.mean() for target in (0.1, 1.0))
+    assert low < 0.2 < 0.9 < high

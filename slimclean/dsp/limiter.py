@@ -80,7 +80,7 @@ class Limiter:
             line = self._release_db * np.arange(before, before + len(gain))
             least = np.minimum(np.minimum.accumulate(20 * np.log10(gain) - line), lowest)
             before, lowest = before + len(gain), least[-1]
-            yield 10 ** (np.minimum(least + line, 0.0) / 20)
+            yield 10 ** ((least + line) / 20)
 
     def _smoothed(self, gains: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Two means in a row, each over half the reach: corners become curves."""

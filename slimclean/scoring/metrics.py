@@ -19,7 +19,7 @@ from slimclean.errors import SlimcleanError, UndefinedMetricError, needs
 from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
 from slimclean.scoring.dnsmos import dnsmos
-from slimclean.scoring.moments import Moments
+from slimclean.scoring.moments import SILENT, Moments
 from slimclean.scoring.pauses import PAUSE_DB, is_active
 
 # --- with packages --------------------------------------------------------------------------------
@@ -104,10 +104,9 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     Undefined where either signal is silent; above 100 for a scaled copy. Source: Le Roux et al. 2019
     (arXiv 1811.02508), with means removed.
     """
-    s, e = (x - x.mean() for x in _paired(reference, estimate, np.float64))
-    energy = _energy(s)
-    _energy(e, "estimate")
-    target = float(e @ s) / energy * s
+    pair = _paired(reference, estimate, np.float64)
+    s, e = (_centred(x, name) for x, name in zip(pair, ("reference", "estimate"), strict=True))
+    target = float(e @ s) / float(s @ s) * s
     return _ratio_db(target, e - target)
 
 
@@ -242,6 +241,14 @@ def _energy(x: np.ndarray, name: str = "reference") -> float:
     return energy
 
 
+def _centred(x: np.ndarray, name: str) -> np.ndarray:
+    """Take out the mean; of a constant nothing is left but rounding, which is silence."""
+    centred: np.ndarray = x - x.mean()
+    if float(centred @ centred) <= SILENT * float(x @ x):
+        raise UndefinedMetricError(f"the {name} is silent")
+    return centred
+
+
 def _ratio_db(signal: np.ndarray, noise: np.ndarray) -> float:
     noise_energy = float(noise @ noise)
     return float(10 * np.log10(float(signal @ signal) / noise_energy)) if noise_energy else float("inf")
@@ -325,7 +332,7 @@ METRICS = {
             running=Moments.level_difference_db,
         ),
         Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
-        Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None, across=np.median),
+        Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None),
         Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
         Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True),
         Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True),

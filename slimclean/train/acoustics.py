@@ -17,11 +17,7 @@ def rms(x: np.ndarray) -> float:
 
 
 def room_impulse_response(rng: np.random.Generator) -> np.ndarray:
-    """Simulate a shoebox room with two points in it, all at random; the direct sound comes first, at 1.
-
-    Image-source model (Allen and Berkley 1979) for the first `EARLY_S` seconds, and after it
-    Gaussian noise under the room's exponential decay, which is what the images blur into.
-    """
+    """Simulate a shoebox room with two points in it, all at random; see `shoebox_response`."""
     size = rng.uniform([2.5, 2.5, 2.2], [9.0, 7.0, 4.0])
     rt60 = rng.uniform(0.12, 0.8)
     source, microphone = rng.uniform(0.3, size - 0.3), rng.uniform(0.3, size - 0.3)
@@ -29,6 +25,17 @@ def room_impulse_response(rng: np.random.Generator) -> np.ndarray:
         step = rng.normal(size=3)
         near = source + step / np.linalg.norm(step) * rng.uniform(0.2, 1.5)
         microphone = np.clip(near, 0.2, size - 0.2)
+    return shoebox_response(rng, size, source, microphone, rt60)
+
+
+def shoebox_response(
+    rng: np.random.Generator, size: np.ndarray, source: np.ndarray, microphone: np.ndarray, rt60: float
+) -> np.ndarray:
+    """Simulate a room of `size` from one point to another, [3] each in metres; the direct sound is first, at 1.
+
+    Image-source model (Allen and Berkley 1979) for the first `EARLY_S` seconds, and after it Gaussian noise
+    under the room's exponential decay, 60 dB in `rt60` seconds, which is what the images blur into.
+    """
     # Sabine: the mean absorption that gives this decay; at most nearly open.
     surface = 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
     absorption = min(0.95, 0.161 * size.prod() / (surface * rt60))

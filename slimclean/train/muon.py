@@ -94,7 +94,7 @@ class Muon(torch.optim.Optimizer):
                 buffer: Tensor = state["momentum"]
                 buffer.lerp_(p.grad, 1 - group["momentum"])
                 blocks = in_blocks(p.grad.lerp(buffer, group["momentum"]))
-                direction = orthogonalise(blocks, self.dtype).view_as(p)
+                direction = orthogonalise(blocks, self.dtype).reshape(p.shape)
                 scale = 0.2 * max(blocks.shape[-2:]) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(direction, alpha=-group["lr"] * scale)

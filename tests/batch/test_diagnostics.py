@@ -94,7 +94,10 @@ def test_blocks_and_offsets_do_not_matter_to_a_level(take):
     assert pieces.dbfs == pytest.approx(level(take).dbfs, abs=0.001)
     apart = level(np.stack([take + 0.25, take - 0.5]))
     assert apart.dbfs == pytest.approx(level(take).dbfs, abs=0.001)
-    assert level(np.full((2, RATE), 0.3)).dbfs == float("-inf")
+    for constant in (0.1, 0.2, 0.3, 0.7):  # rounding is no sound either
+        assert level(np.full((2, RATE + 1), constant)).dbfs == float("-inf")
+    short = take[1000:1800]
+    assert level(short).percentile_dbfs(50) == pytest.approx(10 * np.log10(np.var(short)), abs=0.02)
 
 
 def voices(before, after):

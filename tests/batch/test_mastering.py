@@ -80,6 +80,8 @@ def test_a_peak_that_the_encoding_raises_is_told(tmp_path, per):
     assert found > -0.9
     assert result.true_peak_dbtp == pytest.approx(found, abs=0.05)
     assert f"its encoding raises the true peak to {found:+.1f} dBTP; set `true_peak_dbtp` -" in result.warnings
+    advised = float(result.warnings.partition("set `true_peak_dbtp` ")[2].split()[0])
+    assert -0.11 < advised - (-1 - (found + 1)) <= 0.01  # as much lower as it came out too high, rounded down
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -128,6 +130,17 @@ def test_more_than_the_ceiling_holds_is_said(tmp_path):
     short = float(result.warnings.partition(" LU short")[0].split()[-1])
     assert -5 - short == pytest.approx(measured(tmp_path / "b.wav").integrated_lufs, abs=0.1)
     assert measured(tmp_path / "b.wav").true_peak_dbtp <= -12 + 0.05
+
+
+def test_what_is_soft_is_not_driven_up_without_end(tmp_path):
+    """For the sake of what the ceiling keeps down."""
+    x = np.concatenate([voice(4), 0.003 * voice(4, seed=1)])
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    result = mastered(tmp_path / "a.wav", tmp_path / "b.wav", lufs=-5, dbtp=-12)
+    y = soundfile.read(tmp_path / "b.wav")[0]
+    soft = slice(72_000, None)  # when the limiter has let go
+    raised_db = 10 * np.log10(np.square(y[soft]).sum() / np.square(x[soft]).sum())
+    assert raised_db == pytest.approx(-5 - result.loudness_in_lufs + mastering.MOST_DRIVE_LU, abs=0.1)
 
 
 @pytest.mark.parametrize("lufs", [-62.0, -58.0])

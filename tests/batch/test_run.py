@@ -253,3 +253,25 @@ def test_the_level_of_silence_is_an_empty_cell(tmp_path):
     enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer(), report=tmp_path / "r.csv")
     (row,) = rows_of(tmp_path / "r.csv")
     assert (row["status"], row["level_in_dbfs"], row["level_out_dbfs"]) == ("enhanced", "", "")
+
+
+def test_means_count_frames_and_not_ufs(tmp_path):
+    """A row is what the enhancer says of the same sound."""
+    x = np.concatenate([voice(2.0), np.zeros(32_000, np.float32), 0.3 * voice(1.0, seed=1)])
+    x += np.random.default_rng(0).normal(0, 0.01, len(x)).astype(np.float32) * (np.arange(len(x)) < 20_000)
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    enhancer = identity_enhancer("auto", 0.4)
+    (result,) = enhance_paths(tmp_path / "a.wav", tmp_path / "b.wav", enhancer)
+    uf = enhancer(x, 16_000).uf
+    assert len(np.unique(uf)) > 1
+    assert result.mean_uf == pytest.approx(uf.mean())
+    assert result.macs_per_sample == pytest.approx(enhancer.macs_per_sample(uf))
+    assert result.gmacs == pytest.approx(result.macs_per_sample * len(x) / 1e9)
+    assert result.rtf == pytest.approx(result.processing_s / result.duration_s)
+    soundfile.write(tmp_path / "two.wav", np.stack([x, x], 1), 16_000, "FLOAT")
+    (mono,) = enhance_paths(tmp_path / "two.wav", tmp_path / "one.wav", enhancer, form=OutputForm(mono=True))
+    assert mono.gmacs == pytest.approx(result.gmacs)
+    loud, soft = (float(10 * np.log10(np.square(part).mean())) for part in (x, 0.1 * x))
+    quieter = identity_enhancer(0.5, effect=lambda noisy: 0.1 * noisy)
+    (result,) = enhance_paths(tmp_path / "a.wav", tmp_path / "c.wav", quieter)
+    assert (result.level_in_dbfs, result.level_out_dbfs) == pytest.approx((loud, soft), abs=0.1)

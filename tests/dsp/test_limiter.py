@@ -58,7 +58,7 @@ def test_what_is_below_stays_as_it_is():
 def test_far_from_a_peak_nothing_changes():
     x = np.full((2, 48_000), 0.1, np.float32)
     x[0, 20_000] = 2 * CEILING
-    y, _ = limited(x)
+    y, limiter = limited(x)
     before, after = (
         20_000 - round(LOOK_AHEAD_S * 48_000) * 2 - 2,
         20_000 + round(6.1 / RELEASE_DB_PER_S * 48_000) + 500,
@@ -67,6 +67,8 @@ def test_far_from_a_peak_nothing_changes():
     np.testing.assert_allclose(y[:, after:], x[:, after:], rtol=1e-6)
     np.testing.assert_allclose(y[1] / x[1], y[0] / x[0], rtol=1e-6)  # one gain for both channels
     assert y[1, 20_000] == pytest.approx(0.05, rel=0.02)
+    assert limiter.reduction_db == pytest.approx(6.02, abs=0.1)
+    assert limiter.share == pytest.approx(6.02 / RELEASE_DB_PER_S + 2 * LOOK_AHEAD_S, abs=0.01)  # of a second
 
 
 @settings(deadline=None, max_examples=15)

@@ -147,3 +147,44 @@ def test_channels_do_not_touch() -> None:
 
 def test_spread_goes_from_centre_to_centre() -> None:
     np.testing.assert_allclose(spread(np.array([[1.0, 2.0]]), 8, 4), [[1, 1, 1.125, 1.375, 1.625, 1.875, 2, 2]])
+
+
+def test_the_loudest_voice_is_remembered_from_piece_to_piece() -> None:
+    x = np.concatenate([voice(3, -10), voice(9, -70, 1)])[None]
+    whole, pieces = (in_pieces(x, RATE, [size]) for size in (x.shape[1], RATE // 2))
+    np.testing.assert_array_equal(whole[0], pieces[0])
+    assert 20 * np.log10(whole[0][0, 450:].max()) > -10 - RANGE_DB - 8  # and a voice in another room is none
+
+
+def test_steady_noise_in_a_pause_is_not_taken_for_a_voice() -> None:
+    noise = 10 ** (-40 / 20) * np.random.default_rng(0).normal(size=at(12)).astype(np.float32)
+    noise[: at(3)] += voice(3)
+    noise[at(9) :] += voice(3, seed=1)
+    assert curve_db(noise).min() > -20 - 8
+
+
+def test_it_turns_at_once_and_not_before() -> None:
+    """Down to a soft voice within a tenth of a second, and to words that are hardly softer not at all."""
+    soft, little = (
+        curve_db(np.concatenate([voice(4), voice(4, db, 1), voice(4, seed=2)])) for db in (-46, -26)
+    )
+    assert soft[at(3.9)] > -22
+    assert soft[at(4.1)] == pytest.approx(-46, abs=2)
+    assert little[at(1) : at(11)].min() > -22
+
+
+def test_it_does_not_fall_in_the_last_second() -> None:
+    for seconds, falls in ((0.95, False), (2.0, True)):
+        assert (curve_db(np.concatenate([voice(4), voice(seconds, -46, 1)])).min() < -40) == falls
+
+
+def test_a_word_of_the_host_amid_the_guest_counts_in_full() -> None:
+    x = np.concatenate([voice(4), voice(6, -46, 1)])
+    x[at(7) : at(7.3)] = voice(0.3, seed=2)
+    assert curve_db(x)[at(7.15)] > -26
+
+
+def test_the_loudest_voice_is_forgotten_by_and_by() -> None:
+    curve = curve_db(np.concatenate([voice(3, -10), voice(47, -70, 1)]))
+    assert np.median(curve[at(8) : at(10)]) > -58
+    assert np.median(curve[at(46) :]) < -60

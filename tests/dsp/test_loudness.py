@@ -13,7 +13,7 @@ pytest.importorskip("av", reason="the meter needs PyAV")
 
 from slimclean.dsp import loudness
 from slimclean.dsp.loudness import Loudness, LoudnessMeter, together_lufs
-from slimclean.dsp.true_peak import TruePeak
+from slimclean.dsp.true_peak import HALF_TAPS, TruePeak, interpolators, peaks_between
 from slimclean.errors import MissingDependencyError
 
 
@@ -131,6 +131,18 @@ def test_blocks_do_not_hide_a_peak():
     assert found[0] > 2
 
 
+def test_points_are_left_out_only_where_they_are_below_the_level():
+    """Of a sparse signal, whose loud samples reach far."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(2, 4_000)) * np.where(rng.random((2, 4_000)) < 0.01, 10, 0.001)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x, 2 * HALF_TAPS, axis=1)
+    every = np.abs(windows @ interpolators()).max(axis=(0, 2))
+    for level in (0.05, 0.5, 2.0, 10.0):
+        found = peaks_between(x, level)
+        assert 0 < np.count_nonzero(found < every) < len(every)
+        np.testing.assert_array_equal(found[every > level], every[every > level])
+
+
 def test_a_peak_in_the_last_samples_counts():
     x = np.zeros((1, 30_000), np.float32)
     x[0, -20:] = 0.5 * (-1.0) ** (np.arange(20) // 2)
@@ -181,3 +193,10 @@ def test_without_pyav(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'slimclean\[av\]'"):
         loudness.require_meter()
+
+
+def test_a_loud_moment_gates_no_hour():
+    """The gate lies under the mean of all blocks, in which each counts once."""
+    blocks = {-2_000: 1, -3_300: 500}
+    power = (10**-2.0 + 500 * 10**-3.3) / 501
+    assert together_lufs([Loudness(0, 0, blocks)]) == pytest.approx(10 * np.log10(power))

@@ -59,3 +59,27 @@ def test_pieces_do_not_matter(samples, size, rate):
     whole, pieces = (np.concatenate(list(Passages(rate).stream(each)), axis=1) for each in ([x], blocks))
     np.testing.assert_array_equal(whole, pieces)
     assert whole.shape == x.shape
+
+
+def test_a_drift_is_followed_from_tenth_to_tenth():
+    drift = (0.2 + 0.01 * np.arange(8 * RATE) / RATE)[None].astype(np.float32)
+    out = np.concatenate(list(Passages(RATE).stream([drift])), axis=1)
+    assert np.abs(out[:, 2 * RATE : 6 * RATE]).max() < 1e-4  # within 2 s of an end the recording is mirrored
+
+
+def test_what_nobody_minds_stays_and_the_rest_goes_by_and_by():
+    for offset, share in ((9e-5, 0), (1.1e-4, 0.4), (1.3e-4, 1)):
+        np.testing.assert_allclose(
+            offsets(np.full((1, 3 * RATE), offset)), share * offset, rtol=1e-6, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(("tenths", "known"), [(4, False), (5, True)])
+def test_so_much_has_to_be_heard(tenths, known):
+    assert offsets(np.full((1, tenths * RATE // 10), 0.3)).any() == known
+
+
+def test_short_noise_whose_tenths_agree_by_chance_has_none():
+    rng = np.random.default_rng(0)
+    for x in rng.normal(size=(1_000, 1, 500)):
+        assert not offsets(x, 1_000).any()

@@ -80,4 +80,12 @@ def test_a_mixture_costs_the_mean():
     config = ModelConfig()
     low, high = (macs_per_sample(config, [v], routed=True) for v in (0.125, 1.0))
     assert macs_per_sample(config, [0.125, 1.0], routed=True) == pytest.approx((low + high) / 2)
+    often = macs_per_sample(config, [0.125, 1.0, 0.125, 0.125], routed=True)
+    assert often == pytest.approx((3 * low + high) / 4)
     assert macs_per_sample(config, [], routed=True) == 0
+
+
+def test_who_chooses_costs_something_too():
+    config = ModelConfig()
+    chosen, given = (macs_per_sample(config, [0.25], routed=routed) for routed in (True, False))
+    assert chosen - given == pytest.approx(router_macs(config))

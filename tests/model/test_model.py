@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, voice
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,7 +17,7 @@ from slimclean.model.blocks import DecoderBlock, EncoderBlock
 from slimclean.model.demucs import look_ahead_samples
 from slimclean.model.gru import DiagonalGRU, GroupedGRU
 from slimclean.model.products import diagonal_scan, glu_product, gru_scan, two_tap
-from slimclean.model.router import Router, interpolate
+from slimclean.model.router import Router, interpolate, together
 from slimclean.model.row import RowConvolution
 from slimclean.model.scripted import script
 from slimclean.model.sinc import BLOCK, ZEROS, SincResampler
@@ -166,6 +166,9 @@ def test_diagonal_gru_is_a_gru_with_diagonal_matrices():
         plain.bias_hh_l0[6:] = ours.hidden_bias
     x = torch.randn(2, 9, 5)
     torch.testing.assert_close(ours(x), plain(x)[0])
+    assert DiagonalGRU(100, 30).input_weight.std().item() == pytest.approx(
+        0.1 / 3**0.5, rel=0.1
+    )  # as `nn.Linear`
 
 
 @pytest.mark.parametrize("uf", UFS)
@@ -189,8 +192,9 @@ def test_frames_are_slimmed_one_by_one(small):
 
 def test_width_is_the_published_ceiling():
     assert [width(v, 32) for v in (0.001, 0.125, 0.13, 0.5, 1.0)] == [1, 4, 5, 16, 32]
-    assert width(0.1, 10) == 1
-    assert width(0.3, 10) == 3
+    for channels in (10, 32, 100, 512):
+        for percent in range(1, 101):
+            assert width(percent / 100, channels) == -(-percent * channels // 100)
 
 
 def test_interpolation_keeps_its_samples_and_is_exact_on_tones():
@@ -297,6 +301,8 @@ def test_a_new_router_listens_evenly_in_mel():
     assert (loudest.diff() >= 0).all()
     assert loudest[-1] == 7
     assert loudest.bincount(minlength=8)[2:7].min() >= 3
+    spectra = torch.fft.rfft(Router(SMALL).conv.weight[:, 0], 16_000).abs().detach()  # bins of 1 Hz
+    assert spectra[3].argmax() == pytest.approx(7_600, abs=60)  # of four cosines the last
 
 
 def test_a_new_router_hears_no_pauses_and_one_forgets_them():
@@ -365,3 +371,46 @@ def test_configuration_survives_json_and_refuses_the_unknown():
     assert ModelConfig.from_dict(SMALL.to_dict()) == SMALL
     with pytest.raises(CheckpointError, match="colour"):
         ModelConfig.from_dict({**SMALL.to_dict(), "colour": 1})
+
+
+def test_choices_are_drawn_as_often_as_the_softmax_says():
+    """The largest of logits and Gumbel noise is a draw from their softmax."""
+    router, generator = Router(SMALL), torch.Generator().manual_seed(0)
+    logits = torch.tensor([1.0, 0.0, -1.0, 0.5, -2.0]).expand(1, 20_000, -1)
+    drawn = router.sample(logits, torch.rand(logits.shape, generator=generator)).shares.mean((0, 1))
+    torch.testing.assert_close(drawn, torch.softmax(logits[0, 0], 0), atol=0.015, rtol=0)
+
+
+def test_a_new_router_without_features_draws_the_target_on_average():
+    router = Router(ModelConfig())
+    shares = torch.softmax(router.target_shift[:, : len(router.config.ufs)], -1)
+    wanted = torch.tensor(router.config.target_knots)
+    torch.testing.assert_close(shares @ torch.tensor(router.config.ufs), wanted, atol=0.01, rtol=0)
+
+
+def test_channels_count_by_their_power():
+    responses = torch.rand(2, 3, 4, 5)
+    power = torch.tensor([3.0, 1.0, 0.0])[:, None].expand(2, -1, 4)
+    wanted = 0.75 * responses[:, 0] + 0.25 * responses[:, 1]
+    torch.testing.assert_close(together(responses, power), wanted)
+    torch.testing.assert_close(together(responses, 0 * power), responses.mean(1))
+
+
+@pytest.mark.parametrize("uf", [0.0625, 0.25, 1.0])
+def test_a_new_network_nearly_gives_back_what_it_gets(uf):
+    torch.manual_seed(0)
+    noisy = torch.from_numpy(voice(0.512))[None]
+    noisy /= noisy.std()
+    with torch.no_grad():
+        out = SlimmableDemucs(dataclasses.replace(SMALL, hidden=32)).eval()(noisy, uf).waveform
+    assert (out - noisy).square().mean() < 0.1
+    assert float(out.flatten() @ noisy.flatten() / noisy.square().sum()) == pytest.approx(1, abs=0.1)
+
+
+def test_new_weights_keep_the_level_of_a_signal():
+    torch.manual_seed(0)
+    x = torch.randn(4, 64, 96)
+    strided, transposed = StridedConv(96, 128, STRIDE), TransposedConv(96, 48, STRIDE)
+    with torch.no_grad():
+        for y in (strided(x, 128)[:, :-1], transposed(x, relu=True)[:, STRIDE:]):
+            assert float(y.square().mean()) == pytest.approx(1, rel=0.05)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import voice
+from scipy.signal import lfilter
 from test_examples import PAIR
 from typer.testing import CliRunner
 
@@ -114,6 +115,11 @@ def test_ours_on_signals_whose_answer_is_known():
     assert metrics.level_difference_db(x, x / 2) == pytest.approx(-6.0206, abs=1e-4)
     assert metrics.lag_samples(x, np.concatenate([np.zeros(37), x[:-37]])) == 37
     assert metrics.lag_samples(x, -np.concatenate([x[5:], np.zeros(5)])) == -5
+    assert (
+        metrics.lag_samples(x + 5, np.concatenate([np.zeros(37), x[:-37]]) + 9) == 37
+    )  # an offset is no likeness
+    hum = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)  # whose peaks are of one height
+    assert metrics.lag_samples(hum, hum + 0.03 * np.random.default_rng(0).normal(size=16_000)) == 0
     assert metrics.snr(x, x / 2) == pytest.approx(6.0206, abs=1e-4)
     assert metrics.segmental_snr(np.ones(4800), np.full(4800, 1.1)) == pytest.approx(20)
     noise = np.random.default_rng(0).normal(size=16_000)
@@ -279,6 +285,15 @@ def test_a_delay_is_measured_noted_and_taken_out(tmp_path, late, longer, rate):
         assert (score.values["si_sdr_db"] > sdr - 0.5) == align
         assert score.before["lag_samples"] == 0
     assert "was taken out" in score.note
+
+
+def test_a_delay_is_found_under_louder_rumble():
+    """Most of what both hold is low, where a wave hardly tells one sample from the next."""
+    rumbling = {"b": [1.0], "a": [1.0, -0.995]}
+    for seed in range(4):
+        said, rumble = lfilter(**rumbling, x=np.random.default_rng(seed).normal(size=(2, 16_000)))
+        late = np.concatenate([np.zeros(100), said[:-100]]) + 2 * rumble
+        assert metrics.lag_samples(said, late) == 100
 
 
 def test_no_delay_of_what_has_nothing_in_common(tmp_path):

@@ -68,6 +68,20 @@ def test_blocks_make_no_difference_and_columns_stay_bounded():
     assert whole.dbfs[half + 5 :].mean() - whole.dbfs[: half - 5].mean() == pytest.approx(20, abs=0.5)
 
 
+def test_columns_are_merged_by_their_mean_and_stand_where_the_sound_is(monkeypatch):
+    x = np.random.default_rng(0).normal(0, 0.01, (1, 16_000)).astype(np.float32)
+    x[0, 5_000] = 1
+    fine = spectrogram([x], 16_000)
+    assert fine.times_s[fine.power.sum(0).argmax()] == pytest.approx(5_000 / 16_000, abs=0.0041)
+    monkeypatch.setattr("slimclean.dsp.spectrogram.COLUMNS", 30)
+    coarse = spectrogram([x], 16_000)
+    assert coarse.column_s == 4 * fine.column_s
+    whole = fine.power[:, : fine.power.shape[1] // 4 * 4]
+    np.testing.assert_allclose(
+        coarse.power[:, : whole.shape[1] // 4], whole.reshape(len(whole), -1, 4).mean(2), rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize("samples", [0, 1, 63, 64, 200])
 def test_short_recordings_have_a_spectrogram(samples):
     seen = spectrogram([np.zeros((1, samples), np.float32)], 8_000)

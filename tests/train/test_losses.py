@@ -13,7 +13,7 @@ from test_examples import PAIR
 from slimclean import audio
 from slimclean.model.slimmable import FrameWidths
 from slimclean.scoring.metrics import pesq_wb, stoi
-from slimclean.train import acoustics
+from slimclean.train import acoustics, losses
 from slimclean.train.losses import EfficiencyLoss, balance_loss, enhancement_loss, mean_uf, pause_loss
 from slimclean.train.pesq_loss import HOP, by_frame, disturbance, mos
 from slimclean.train.stoi_loss import unintelligibility
@@ -148,3 +148,50 @@ def test_pauses_of_any_length_count():
     wanted = pause_loss(clean[:, :20_736], noisy[:, :20_736], noisy[:, :20_736])
     assert (wanted > 0).all()
     assert pause_loss(clean, noisy, noisy).equal(wanted)
+
+
+def test_the_loss_written_out_in_numpy():
+    rng = np.random.default_rng(0)
+    clean, enhanced = rng.normal(size=(2, 3, 4_000)).astype(np.float32) * [[[1]], [[0.7]]]
+    enhanced[0] = 1.03 * clean[0]  # an error of about `SNR_CAP`
+    wanted = losses.TIME_WEIGHT * np.abs(clean - enhanced).mean(1)
+    noise = np.square(clean - enhanced).sum(1) / np.square(clean).sum(1) + losses.SNR_CAP
+    wanted += losses.SNR_WEIGHT * 10 * np.log10(noise / losses.SNR_CAP)
+    for size in losses.FFT_SIZES:
+        window = np.sin(np.pi * np.arange(size) / size) ** 2
+        magnitudes, spectra = [], []
+        for x in (clean, enhanced):
+            padded = np.pad(x, ((0, 0), (size // 2, size // 2)), "reflect")
+            frames = np.stack([padded[:, at : at + size] for at in range(0, 4_001, size // 4)], 1)
+            spectrum = np.fft.rfft(frames * window) / np.sqrt(np.square(window).sum())
+            floored = np.sqrt(np.abs(spectrum) ** 2 + losses._FLOOR)
+            magnitudes.append(floored**losses.COMPRESSION)
+            spectra.append(spectrum * floored ** (losses.COMPRESSION - 1))
+        magnitude = np.square(magnitudes[0] - magnitudes[1]).mean((1, 2))
+        apart = np.square(np.abs(spectra[0] - spectra[1])).mean((1, 2))
+        wanted += (losses.MAGNITUDE_WEIGHT * magnitude + losses.COMPLEX_WEIGHT * apart) / len(losses.FFT_SIZES)
+    found = enhancement_loss(torch.from_numpy(clean).float(), torch.from_numpy(enhanced).float())
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+
+
+def test_the_price_of_a_uf_is_the_slope_of_the_squared_deviation():
+    """Of a running mean that settles where it belongs, at one target, and says nothing of the others."""
+    loss, target = EfficiencyLoss((0.1, 0.5, 1.0), rate=0.2), torch.tensor([0.5])
+    for _ in range(40):
+        loss.update(torch.tensor([0.7]), target)
+    torch.testing.assert_close(loss.deviation, torch.tensor([0.0, 0.2, 0.0]), atol=1e-4, rtol=0)
+    shares = torch.tensor([[[0.4, 0.6]] * 3], requires_grad=True)
+    u = mean_uf(FrameWidths(shares, (0.25, 1.0)))
+    (wanted,) = torch.autograd.grad((u - 0.5).square().sum(), u, retain_graph=True)
+    (found,) = torch.autograd.grad(loss(FrameWidths(shares, (0.25, 1.0)), target).sum(), shares)
+    (by_uf,) = torch.autograd.grad(u, shares)
+    torch.testing.assert_close(found, wanted * by_uf, atol=1e-4, rtol=1e-3)
+
+
+def test_soft_speech_is_no_pause():
+    """Down to 35 dB under the mean power."""
+    rest = torch.randn(1, 256 * 40, generator=torch.Generator().manual_seed(0))
+    for under_db, counts in ((-33.0, False), (-37.0, True)):
+        clean = rest.clone()
+        clean[:, 256 * 20 :] *= 10 ** ((under_db - 3) / 20)  # the mean is half of what the loud half is
+        assert (pause_loss(clean, 2 * clean, rest) > 0).item() == counts

@@ -12,9 +12,7 @@ import soundfile
 import torch
 from conftest import run
 from mixing import PLAIN, mixer_of
-from test_examples import PAIR
 
-from slimclean import audio
 from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import checkpoint
 from slimclean.train import acoustics, voices
@@ -239,55 +237,6 @@ def test_a_wrong_mix_is_one_line_that_names_the_file(tmp_path, text, problem):
         read_mix(tmp_path / "none.mix")
 
 
-def test_rooms_decay_as_asked():
-    for seed in range(5):
-        response = acoustics.room_impulse_response(np.random.default_rng(seed))
-        assert response[0] == pytest.approx(1, abs=1e-3)  # the direct sound
-        energy = np.square(response[::-1]).cumsum()[::-1]  # Schroeder's backward integral
-        drop_db = 10 * np.log10(energy[len(energy) * 3 // 4] / energy[0])
-        assert -100 < drop_db < -8
-        assert np.isfinite(response).all()
-
-
-@pytest.mark.parametrize("make", [acoustics.coloured_noise, acoustics.hum, acoustics.clicks, acoustics.music])
-def test_synthetic_noises_have_unit_level(make):
-    x = make(np.random.default_rng(1), 16_000)
-    assert x.dtype == np.float32
-    assert acoustics.rms(x) == pytest.approx(1, abs=1e-3)
-
-
-def test_music_is_a_few_tones_at_a_time():
-    def share_of_peaks(x):
-        power = np.sort(np.abs(np.fft.rfft(x[:8000])) ** 2)
-        return power[-80:].sum() / power.sum()
-
-    rng = np.random.default_rng(0)
-    music, noise = (
-        [make(rng, 32_000) for _ in range(6)] for make in (acoustics.music, acoustics.coloured_noise)
-    )
-    assert np.median([share_of_peaks(x) for x in music]) > 0.8
-    assert np.median([share_of_peaks(x) for x in music]) > np.median([share_of_peaks(x) for x in noise]) + 0.2
-    assert not np.array_equal(music[0], music[1])
-
-
-def test_a_whisper_keeps_the_envelope_and_loses_the_pitch():
-    clean = audio.read(PAIR / "clean.flac")[0][0]
-    whispered = acoustics.whisper(np.random.default_rng(0), clean)
-    assert whispered.shape == clean.shape
-    frames = [x[: len(x) // 1600 * 1600].reshape(-1, 1600) for x in (clean, whispered)]
-    levels = [10 * np.log10(np.square(x).mean(1) + 1e-6) for x in frames]
-    assert np.corrcoef(*levels)[0, 1] > 0.95
-    voiced = frames[0][levels[0].argmax()]
-    breathed = frames[1][levels[0].argmax()]
-    assert _periodicity(voiced) > 0.5 > _periodicity(breathed)
-
-
-def _periodicity(x: np.ndarray) -> float:
-    """The autocorrelation's peak at lags of 60 to 400 Hz."""
-    lags = np.correlate(x, x, "full")[len(x) - 1 :]
-    return float(lags[40:266].max() / lags[0])
-
-
 def test_a_target_keeps_its_words_and_loses_the_floor_of_its_pauses():
     rng = np.random.default_rng(0)
     word = np.sin(2 * np.pi * 200 * np.arange(8_000) / 16_000)
@@ -393,3 +342,124 @@ def test_validation_pairs_are_fixed_and_hold_speech(libraries):
         assert np.abs(a.clean).max() > 0
     assert len({p.noisy.tobytes() for p in first}) == 3
     assert callable(validator(first))
+
+
+def tones(*each_hz: float, gains=(1, 1)) -> Library:
+    """A library of tones of 5 s, a clip each."""
+    time = np.arange(80_000) / 16_000
+    sound = [gain * np.sin(2 * np.pi * hz * time) for hz, gain in zip(each_hz, gains, strict=False)]
+    samples = np.round(8_000 * np.concatenate(sound)).astype(np.int16)
+    clips = [Clip(f"{hz}", "tones", 80_000 * k, 80_000) for k, hz in enumerate(each_hz)]
+    return Library(samples, clips, np.arange(1, len(clips) + 1) / len(clips))
+
+
+def drawn(libraries, seed=0, length=16_000, **rows) -> tuple[np.ndarray, np.ndarray]:
+    """An example with nothing at random but what `rows` say."""
+    mix = dataclasses.replace(PLAIN, **{"music": 0, "whispered": 0} | rows)
+    return mixer_of(libraries, mix).draw(np.random.default_rng(seed), length)
+
+
+def level_at(x: np.ndarray, hz: float) -> float:
+    """In dB of a full-scale sine; a second has bins of 1 Hz."""
+    return 20 * np.log10(np.abs(np.fft.rfft(x * np.hanning(len(x))))[round(hz * len(x) / 16_000)] / len(x) * 4)
+
+
+def test_kinds_of_examples_come_as_often_as_asked(libraries):
+    kinds = []
+    for seed in range(60):
+        noisy, clean = drawn(libraries, seed, 2_048, noise_only=0.3, clean_only=0.5)
+        kinds.append("noise" if not clean.any() else "clean" if np.array_equal(noisy, clean) else "both")
+    assert kinds.count("noise") / 60 == pytest.approx(0.3, abs=0.15)
+    assert kinds.count("clean") / 60 == pytest.approx(0.5, abs=0.15)
+    assert kinds.count("both") / 60 == pytest.approx(0.2, abs=0.15)
+
+
+def test_a_telephone_takes_from_the_speech_too_and_clipping_does_not(libraries):
+    noisy, clean = drawn(libraries, clean_only=1, narrowband=1)
+    np.testing.assert_array_equal(noisy, clean)
+    noisy, clean = drawn(libraries, clean_only=1, clipped=1)
+    limit = np.abs(noisy).max()
+    assert limit <= 0.81 * np.abs(clean).max()
+    np.testing.assert_allclose(noisy, np.clip(clean, -limit, limit))
+
+
+def test_a_room_is_around_what_is_wanted_too(libraries):
+    for quiet in (False, True):
+        rows = {"clean_only": 1, "quiet_targets": quiet}
+        dry, wet = (drawn(libraries, 3, reverb=reverb, **rows) for reverb in (0, 1))
+        for before, after in zip(dry, wet, strict=True):
+            wanted = np.convolve(before, [1, 0, 0.5])[: len(before)]
+            assert np.corrcoef(after, wanted)[0, 1] > 0.9999
+
+
+def test_rumble_and_slams_are_as_loud_as_asked(libraries):
+    quiet = {"snr_db": (90, 90, 90)}
+    noisy, clean = drawn(libraries, rumble=1, rumble_snr_db=(20, 20, 20), **quiet)
+    under_db = 20 * np.log10(voices.active_rms(clean) / acoustics.rms(noisy - clean))
+    assert under_db == pytest.approx(20, abs=0.1)
+    peaks_db = []
+    for seed in range(9):
+        noisy, clean = drawn(libraries, seed, slam=1, slam_db=(12, 12), **quiet)
+        peaks_db.append(20 * np.log10(np.abs(noisy - clean).max() / voices.active_rms(clean)))
+    assert np.median(peaks_db) == pytest.approx(12, abs=0.1)
+
+
+def test_two_noises_are_two_and_the_second_is_softer():
+    libraries = tones(440), tones(1_000, 3_000)
+    apart_db = []
+    for seed in range(20):
+        noisy, clean = drawn(libraries, seed, two_noises=1)
+        levels = [level_at(noisy - clean, hz) for hz in (1_000, 3_000)]
+        apart_db.append(abs(levels[0] - levels[1]))
+    found = [db for db in apart_db if db < 25]
+    assert 4 < len(found) < 16  # else both are one tone
+    assert max(found) < 15.1
+
+
+def test_noise_that_runs_faster_or_slower_is_whole():
+    heard = []
+    for seed in range(12):
+        noisy, clean = drawn((tones(100), tones(1_000)), seed, speed=1)
+        noise = noisy - clean
+        heard.append(np.abs(np.fft.rfft(noise * np.hanning(16_000)))[300:].argmax() + 300)
+        assert acoustics.rms(noise[-2_000:]) == pytest.approx(acoustics.rms(noise[:2_000]), rel=0.1)
+    assert 1_000 * np.exp(-0.5) - 2 < min(heard) < 800
+    assert 1_200 < max(heard) < 1_000 * np.exp(0.4) + 2
+
+
+def test_gated_noise_comes_and_goes():
+    falls_db = []
+    for seed in range(8):
+        noisy, clean = drawn((tones(100), tones(1_000)), seed, 40_000, gated_noise=1)
+        parts = np.square((noisy - clean).reshape(-1, 400)).mean(1)
+        falls_db.append(10 * np.log10(parts.max() / parts.min()))
+    assert np.median(falls_db) == pytest.approx(40, abs=2)
+
+
+def test_rumble_under_a_voice_is_no_target():
+    spoken = tones(440)
+    with_rumble = spoken.samples + np.round(8_000 * np.sin(2 * np.pi * 20 * np.arange(80_000) / 16_000))
+    library = Library(with_rumble.astype(np.int16), spoken.clips, spoken.cumulative)
+    _, clean = drawn((library, spoken))
+    assert level_at(clean, 20) < level_at(clean, 440) - 30
+
+
+def test_levels_are_drawn_around_the_nominal_one(libraries):
+    for level_db in (-6, 6):
+        noisy, _ = drawn(libraries, level_db=(level_db, level_db))
+        assert 20 * np.log10(acoustics.rms(noisy)) == pytest.approx(level_db, abs=0.01)
+
+
+def test_noise_alone_is_brought_to_its_own_level(libraries):
+    noisy, clean = drawn(libraries, noise_only=1, local_level=True, level_db=(0, 0))
+    assert not clean.any()
+    assert 20 * np.log10(acoustics.rms(noisy)) == pytest.approx(0, abs=6)
+
+
+def test_crops_that_are_all_pause_are_drawn_again():
+    """Of a voice that speaks for a quarter of the time, by up to three more draws."""
+    spoken = tones(440)
+    samples = np.concatenate([spoken.samples, np.zeros(240_000, np.int16)])
+    library = Library(samples, [Clip("a", "a", 0, len(samples))], np.ones(1))
+    silent = [not drawn((library, spoken), seed, 2_048)[1].any() for seed in range(60)]
+    assert np.mean(silent) == pytest.approx(0.75**4, abs=0.15)

@@ -61,6 +61,26 @@ def test_updates_are_orthogonalised_as_the_source_says():
         torch.testing.assert_close(orthogonalise(update, torch.bfloat16), wanted, rtol=0, atol=0.05)
 
 
+def test_two_steps_of_muon_written_out():
+    """Nesterov's momentum, an update of every 128 rows by themselves as large as Adam's, and a decay."""
+    torch.manual_seed(0)
+    shapes = (256, 20), (3, 16, 40)
+    values = [torch.randn(shape) for shape in shapes]
+    params = [torch.nn.Parameter(value.clone()) for value in values]
+    optimiser = muon.Muon(params, lr=0.1, momentum=0.9, weight_decay=0.2)
+    buffers = [torch.zeros_like(value) for value in values]
+    for _ in range(2):
+        for k, (param, value, rows) in enumerate(zip(params, values, (128, 16), strict=True)):
+            grad = param.grad = torch.randn(param.shape)
+            buffers[k] = 0.9 * buffers[k] + 0.1 * grad
+            update = (0.9 * buffers[k] + 0.1 * grad).view(-1, rows, grad.shape[-1])
+            update = torch.stack([orthogonalise(block) for block in update]).view_as(grad)
+            values[k] = (1 - 0.1 * 0.2) * value - 0.1 * 0.2 * (128, 40)[k] ** 0.5 * update
+        optimiser.step()
+    for param, value in zip(params, values, strict=True):
+        torch.testing.assert_close(param.detach(), value, atol=1e-5, rtol=0)
+
+
 SIZES = {"hidden": SMALL.hidden, "router_channels": SMALL.router_channels}
 
 CONFIG: dict[str, Any] = {
@@ -245,14 +265,19 @@ def test_training_from_folders_validates_and_continues_from_weights(corpus, tmp_
 
 @pytest.mark.parametrize(
     "geometry",
-    [{"depth": 4}, {"depth": 2, "stride": 16, "upsampling": 1}, {"depth": 3, "stride": 20, "upsampling": 5}],
+    [
+        {"depth": 4},
+        {"hidden": 16, "depth": 3, "stride": 8, "upsampling": 2},
+        {"depth": 2, "stride": 16, "upsampling": 1},
+        {"depth": 3, "stride": 20, "upsampling": 5},
+    ],
     ids=str,
 )
 def test_networks_of_other_frames_train_on_every_loss(libraries, tmp_path, geometry):
     """However short the segments are."""
     losses = {"perceptual": 0.3, "intelligibility": 1.0, "pauses": 0.08}
     config = TrainConfig(tmp_path, steps=1, **CONFIG | {"segment_s": 0.001}, **losses)
-    model = ModelConfig(hidden=4, router_channels=4, **geometry)
+    model = ModelConfig(**{"hidden": 4, "router_channels": 4} | geometry)
     network, header = checkpoint.load(train(config, mixer_of(libraries), model))
     assert header.config == model
     assert all(p.isfinite().all() for p in network.parameters())

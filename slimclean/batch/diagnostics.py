@@ -23,6 +23,8 @@ MENTIONED_OFFSET = 0.01
 
 KEPT_DB = 3.0
 """What fell by less is voice; what fell by more was noise for the most part."""
+STANDS_OUT_DB = 6.0
+"""A voice stands so far above the softest tenth of its second. Room tone that was kept does not."""
 SOFTEST_VOICE_DBFS = -80.0
 VOICED = 3
 """Tenths of a second with a voice that make a second one of talk."""
@@ -35,8 +37,8 @@ FAR_DB = 29.0
 class Voices:
     """How far apart soft and loud voices lie, from what went in and what came out of it.
 
-    A second of talk is as loud as the tenths in it within 10 dB of its loudest, of those that were kept. One
-    voice spreads over some 10 dB.
+    A second of talk is as loud as the tenths in it within 10 dB of its loudest, of those that were kept and
+    stand out of it. One voice spreads over some 10 dB.
     """
 
     def __init__(self) -> None:
@@ -60,7 +62,9 @@ class Voices:
         done = seconds * BLOCKS_PER_S
         before, after = (x[:done].reshape(-1, BLOCKS_PER_S) for x in (self._before, self._after))
         self._before, self._after = self._before[done:], self._after[done:]
-        voiced = (after >= before * 10 ** (-KEPT_DB / 10)) & (before > 10 ** (SOFTEST_VOICE_DBFS / 10))
+        least = before.min(1, keepdims=True) * 10 ** (STANDS_OUT_DB / 10)
+        least = np.maximum(least, 10 ** (SOFTEST_VOICE_DBFS / 10))
+        voiced = (after >= before * 10 ** (-KEPT_DB / 10)) & (before > least)
         voice = before * voiced
         active = voice >= voice.max(1, keepdims=True) / 10
         talk = voiced.sum(1) >= VOICED

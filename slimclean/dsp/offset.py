@@ -2,8 +2,8 @@
 
 The offset is the median of the means of tenths of a second within 2 s: it moves at once where a recording
 with an offset is cut to one without, and keeps still while somebody speaks. A mean that chance could have given
-is no offset, so a recording without one passes as it is. Before its first and after its last sample a recording
-counts as mirrored.
+is no offset, so a recording without one passes as it is. Digital silence has none, and says nothing of the
+sound around it. Before its first and after its last sample a recording counts as mirrored.
 
 Glossary: C channels, T samples, N tenths of a second.
 """
@@ -78,12 +78,16 @@ class OffsetTracker:
 def _offsets(around: np.ndarray, independent: np.ndarray) -> np.ndarray:
     """Means and errors [2, C, REACH + N + REACH] -> offsets [C, N]; `independent` means count for each."""
     windows = np.lib.stride_tricks.sliding_window_view(around, 2 * REACH + 1, axis=2)
-    means, errors = windows
-    middle = np.median(means, axis=2)
-    spread = 1.48 * np.median(np.abs(means - middle[..., None]), axis=2)
-    chance = BEYOND_CHANCE * np.maximum(spread, np.median(errors, axis=2)) / np.sqrt(independent)
+    silent = np.asarray(~windows.any(0))
+    own = silent[..., REACH]
+    means, errors = np.where(silent & ~own[..., None], np.nan, windows)  # some are left in each window
+    independent = np.minimum(independent, (~silent).sum(2))
+    middle = np.nanmedian(means, axis=2)
+    spread = 1.48 * np.nanmedian(np.abs(means - middle[..., None]), axis=2)
+    error = np.maximum(spread, np.nanmedian(errors, axis=2)) / np.sqrt(np.maximum(independent, 1))
+    chance = BEYOND_CHANCE * error
     sure = np.clip(4 * (np.abs(middle) / np.maximum(LEAST, chance) - 1), 0, 1)
-    return np.asarray(middle * sure * (independent >= FEWEST))
+    return np.asarray(middle * sure * (independent >= FEWEST) * ~own)
 
 
 def _means(x: np.ndarray) -> np.ndarray:

@@ -120,6 +120,15 @@ def test_the_range_of_voices(apart_db):
     assert voices(x[:RATE], x[:RATE]) is None
 
 
+@pytest.mark.parametrize("tone_db", [-35, -45, -55])
+def test_room_tone_that_was_kept_is_nobody_speaking_softly(tone_db):
+    """The pauses of a good recording change by little, so what is left of them could be taken for a voice."""
+    parts = [np.concatenate([voice(5.3, seed=seed), np.zeros(2 * RATE)]) for seed in range(4)]
+    x = np.concatenate(parts)
+    tone = np.random.default_rng(0).normal(0, np.std(parts[0]) * 10 ** (tone_db / 20), len(x))
+    assert voices(x + tone, x + 0.8 * tone) < 10
+
+
 def test_a_soft_speaker_and_an_offset_are_told(take):
     told = warnings(given(take), level(take), offset=0.3, range_db=31.2)
     assert told[0] == "an offset of 0.3 was taken out"

@@ -43,6 +43,21 @@ def test_it_follows_a_cut():
     assert not found[40:].any()
 
 
+@pytest.mark.parametrize(("take_s", "gap_s"), [(1.5, 3), (3, 1), (3, 0.2)])
+def test_digital_silence_between_takes_has_none(take_s, gap_s):
+    take, gap = (int(10 * seconds) for seconds in (take_s, gap_s))
+    x = np.tile(np.concatenate([noise(take_s) + 0.3, np.zeros((1, round(gap_s * RATE)))], axis=1), 4)
+    found = offsets(x)[0].reshape(4, take + gap)
+    np.testing.assert_allclose(found[:, :take], 0.3, atol=0.01)
+    assert not found[:, take:].any()
+
+
+def test_phrases_between_digital_silence_have_none():
+    x = noise(30)
+    x[:, np.arange(x.shape[1]) // RATE % 3 > 0] = 0
+    assert not offsets(x).any()
+
+
 @settings(deadline=None, max_examples=30)
 @given(samples=st.integers(1, 30_000), rate=st.sampled_from([1_000, 8_000, 44_100]), seed=st.integers(0, 9_999))
 def test_noise_has_none(samples, rate, seed):

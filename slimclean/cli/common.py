@@ -167,7 +167,9 @@ class Command(TyperCommand):
 
     def given(self, ctx: Any, args: list[str]) -> dict[str, Any]:
         """Return what the command line says, as text by parameter; raises like `parse_args`."""
-        given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
+        parsed: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
+        # Click from 8.3 on puts a mark of its own in the place of arguments that are not there.
+        given = {name: value for name, value in parsed.items() if isinstance(value, str | bool | list | tuple)}
         assert self.callback is not None
         hints = get_type_hints(inspect.unwrap(self.callback))
         for parameter in self.get_params(ctx):

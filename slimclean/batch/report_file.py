@@ -26,7 +26,7 @@ from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 Key = tuple[str, str]
 """What recording and output are called, in their real folders: there is one row of them."""

@@ -213,6 +213,7 @@ def enhance(
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
         from slimclean.batch.pipe import enhance_stream
+        from slimclean.batch.plan import without_av
         from slimclean.batch.report import summary
         from slimclean.batch.run import enhance_tasks
         from slimclean.enhancer import Enhancer
@@ -247,9 +248,9 @@ def enhance(
         )
         inputs = _inputs(ctx, paths or [], input_list)
         if reference is not None:
-            from slimclean.scoring.metrics import require_packages
+            from slimclean.scoring.metrics import CORE, require
 
-            require_packages()
+            require(CORE)
         reports.check(plots, html, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
@@ -265,6 +266,8 @@ def enhance(
         )
         left_out: Counter[str] = Counter()
         tasks = _plan(inputs, output, options, left_out)
+        if not quiet and (lack := without_av(tasks, options)):
+            complain(lack)
         if dry_run:
             _print_plan(tasks, options)
             show(table(list(held(ctx))), sys.stderr)

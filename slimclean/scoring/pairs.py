@@ -23,7 +23,7 @@ from slimclean.audio.names import same_names
 from slimclean.errors import MissingDependencyError, UsageError, reason
 from slimclean.scoring.loading import load_alike
 from slimclean.scoring.measure import Pieces, across, improvement_of, measure
-from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS
+from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, require
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -73,11 +73,12 @@ class Score:
         return row | {"note": self.note}
 
 
-def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[ScorePair]:
-    """Pair two files, or every recording under two folders.
+def pair_up(reference: str | Path, estimate: str | Path, noisy: str | Path | None = None) -> list[ScorePair]:
+    """Pair two files, or every recording under two folders, for `score_pairs`.
 
     Raises `UsageError` that names what has no counterpart on either side, or two recordings of one name.
     """
+    reference, estimate, noisy = Path(reference), Path(estimate), None if noisy is None else Path(noisy)
     if is_file(reference) and is_file(estimate):
         return [ScorePair(estimate.name, reference, estimate, noisy)]
     references, estimates, *before = same_names(reference, estimate, *([noisy] if noisy else []))
@@ -124,9 +125,12 @@ def score_pairs(
 ) -> list[Score]:
     """Score every pair, in `jobs` processes, as many as cores for 0; one that cannot be read is a row.
 
-    With `align`, the delay of each estimate, and of each noisy recording, is taken out first.
+    `pair_up` makes pairs; `metrics` are names in `METRICS`. With `align`, the delay of each estimate, and of
+    each noisy recording, is taken out first. Raises `UsageError` for measures that there are not, and
+    `MissingDependencyError` where one needs a package that is not installed.
     """
     columns_of(metrics, improvement=False)
+    require(metrics)
     scores: list[Score] = []
     if jobs < 0:
         raise UsageError(f"`jobs` takes a number of processes, or 0, not {jobs}")

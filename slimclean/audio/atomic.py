@@ -28,7 +28,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 STALE_S = 24 * 3600
 """A temporary file whose writer cannot be asked, and that is older than this, was left by a run that died."""

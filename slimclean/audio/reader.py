@@ -22,7 +22,7 @@ from slimclean.audio.tags import chunks
 from slimclean.errors import AudioError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 BLOCK_S = 8.0
 

@@ -33,7 +33,7 @@ from slimclean.audio.tags.reading import read
 from slimclean.errors import AudioError, told
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 BLOCK_SAMPLES = 1 << 16
 """Samples encoded at a time. libsndfile's Vorbis encoder needs stack in proportion to them."""

@@ -11,27 +11,32 @@ from slimclean.audio import OutputForm
 from slimclean.batch.mastering import check_loudness
 from slimclean.batch.report import FileResult
 from slimclean.batch.trace import Look
-from slimclean.errors import UsageError
+from slimclean.errors import UsageError, needs
 
 LoudnessPer = Literal["file", "batch"]
+
+
+def _nothing(_: object) -> None:
+    """Stand in for what nobody asked for; unlike a lambda it is pickled by its name."""
 
 
 @dataclass(frozen=True)
 class Watch:
     """What a caller wants to hear while a batch runs; by default nothing."""
 
-    planned: Callable[[float], None] = lambda _: None
+    planned: Callable[[float], None] = _nothing
     """Seconds of audio ahead, as far as headers tell."""
-    progressed: Callable[[float], None] = lambda _: None
+    progressed: Callable[[float], None] = _nothing
     """Seconds of audio just done."""
-    finished: Callable[[FileResult], None] = lambda _: None
+    finished: Callable[[FileResult], None] = _nothing
 
 
 @dataclass(frozen=True)
 class Options:
     """How a batch is run; what it makes of each recording is the `Enhancer`'s and the `form`'s.
 
-    Raises `UsageError` where the `form` asks for a loudness and the meter is not installed.
+    Raises `UsageError` where the `form` asks for a loudness and the meter is not installed, and
+    `MissingDependencyError` where there is a `scheduler` and Dask is not.
     """
 
     form: OutputForm = field(default_factory=OutputForm)
@@ -53,11 +58,14 @@ class Options:
     """Whether each output gets the loudness, or the set as one programme (see `together`)."""
     wording: Callable[[str], str] = str
     """Turns an error, or warnings, into what rows say; the command line names parameters as options."""
-    look: Callable[[Path], Look | None] = lambda _: None
+    look: Callable[[Path], Look | None] = _nothing
     """Says what makes the `view` of the row of an input, where that is enhanced; what it returns is pickled."""
 
     def __post_init__(self) -> None:
         check_loudness(self.form)
+        if self.scheduler is not None:
+            with needs("`scheduler` needs Dask", "dask"):
+                import distributed  # noqa: F401
         if self.jobs < 0:
             raise UsageError(f"`jobs` takes a number of processes, or 0, not {self.jobs}")
         if self.loudness_per not in get_args(LoudnessPer):

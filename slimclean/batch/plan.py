@@ -10,15 +10,17 @@ from pathlib import Path
 
 from slimclean import audio
 from slimclean.audio import OutputForm, output_suffix
-from slimclean.audio.containers import same_container
+from slimclean.audio.av.tracks import import_av
+from slimclean.audio.containers import FOREIGN, same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
 from slimclean.batch.collisions import RealPaths, real, refuse_collisions
 from slimclean.batch.inputs import expand, is_our_output, without_outputs
 from slimclean.batch.options import Options
 from slimclean.batch.report import OUTPUTS, tell_left_out
+from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import STREAM, Task
-from slimclean.errors import UsageError
+from slimclean.errors import MissingDependencyError, UsageError
 from slimclean.scoring.tables import check_name, is_standard_output
 
 REPORTS = (".csv", ".jsonl")
@@ -217,6 +219,29 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
     if destination == STREAM and options.report is not None and is_standard_output(Path(options.report)):
         raise UsageError(f"the report {options.report} is standard output, where the sound goes")
     return task
+
+
+def without_av(tasks: Sequence[Task], options: Options) -> str:
+    """Say which recordings want PyAV, and the line that installs it; nothing where it is there, or none does.
+
+    Names of inputs and outputs tell; what the files hold may say otherwise, which enhancing finds out.
+    """
+    foreign = {task: name for task in tasks if not task.problem and (name := _foreign(task))}
+    if not foreign:
+        return ""
+    try:
+        import_av()
+    except MissingDependencyError as error:
+        done = done_tasks(tasks, options)
+        names = [name for task, name in foreign.items() if task not in done]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0]}{more}: {error}" if names else ""
+    return ""
+
+
+def _foreign(task: Task) -> Path | None:
+    """Return which of input and output has the name of what PyAV alone reads or writes."""
+    return next((p for p in (task.source, task.destination) if p.suffix.lower() in FOREIGN), None)
 
 
 def _refuse_report(tasks: Sequence[Task], options: Options) -> None:

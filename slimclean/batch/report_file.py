@@ -28,7 +28,7 @@ from slimclean.errors import UsageError
 from slimclean.scoring.tables import no_formulas
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 Key = tuple[str, str]
 """What recording and output are called, in their real folders: there is one row of them."""

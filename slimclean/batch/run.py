@@ -29,7 +29,7 @@ from slimclean.batch.task import Task
 from slimclean.batch.together import Work, enhance_together
 from slimclean.batch.trace import Look
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError, UsageError, needs, reason, told
+from slimclean.errors import SlimcleanError, UsageError, reason, told
 
 WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
@@ -235,8 +235,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
             yield
         return
-    with needs("`scheduler` needs Dask", "dask"):
-        from distributed import Client
+    from distributed import Client
 
     class PromptClient(Client):
         """A client whose own time limit leaves out the reading of what a scheduler says first."""
@@ -247,6 +246,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     try:
         client = PromptClient(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({told(error)})") from error
+        why = told(error) or f"timed out after {CONNECT_S:g} s"  # of which asyncio says nothing
+        raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({why})") from error
     with client, parallel_config("dask", wait_for_workers_timeout=CONNECT_S):
         yield

@@ -137,8 +137,14 @@ class Command(TyperCommand):
         """Parse the command line; raises `typer.BadParameter` for an empty name."""
         SOURCES.set(_NO_SOURCES)
         if not ctx.resilient_parsing:
-            self.prepare(ctx, self.make_parser(ctx).parse_args(args=list(args))[0])
+            self.prepare(ctx, self.given(ctx, args))
         return super().parse_args(ctx, args)
+
+    def given(self, ctx: Any, args: list[str]) -> dict[str, Any]:
+        """Return what the command line says, as text by parameter; raises like `parse_args`."""
+        parsed: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
+        # Click from 8.3 on puts a mark of its own in the place of arguments that are not there.
+        return {name: value for name, value in parsed.items() if isinstance(value, str | bool | list | tuple)}
 
     def prepare(self, ctx: Any, given: Mapping[str, Any]) -> None:
         """Check what is `given` on the command line, as text by parameter; raises like `parse_args`."""

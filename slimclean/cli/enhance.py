@@ -201,6 +201,7 @@ def enhance(
         from slimclean.audio import OutputForm
         from slimclean.batch.options import Options
         from slimclean.batch.pipe import enhance_stream
+        from slimclean.batch.plan import without_av
         from slimclean.batch.report import summary
         from slimclean.batch.run import enhance_tasks
         from slimclean.enhancer import Enhancer
@@ -235,9 +236,9 @@ def enhance(
             raise typer.BadParameter("--residual goes without --in-place, which would leave the noise alone")
         inputs = all_inputs(ctx, paths or [], input_list)
         if reference is not None:
-            from slimclean.scoring.metrics import require_packages
+            from slimclean.scoring.metrics import CORE, require
 
-            require_packages()
+            require(CORE)
         reports.check(plots, html, report, dry_run=dry_run)
         use_threads(threads if threads is not None else jobs or None)
         enhancer = Enhancer(
@@ -253,6 +254,8 @@ def enhance(
         )
         left_out: Counter[str] = Counter()
         tasks = _plan(inputs, output, options, left_out)
+        if not quiet and (lack := without_av(tasks, options)):
+            complain(lack)
         if dry_run:
             print_plan(ctx, tasks, options, left_out)
             return

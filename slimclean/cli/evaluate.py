@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import Device, Model, one_line_errors
+from slimclean.cli.common import Device, Model, complain, one_line_errors
 from slimclean.cli.results import check_results, show_rows
 
 PAIRS_PER_PROCESS = 8
@@ -51,8 +51,7 @@ def evaluate(
         from slimclean.model import checkpoint
         from slimclean.model.device import pick_device
         from slimclean.scoring import evaluation
-        from slimclean.scoring.dnsmos import require_speechmos
-        from slimclean.scoring.metrics import MOS, SCORED
+        from slimclean.scoring.metrics import MOS, SCORED, missing, require
         from slimclean.scoring.tables import table
         from slimclean.show.curve import plot_curve
         from slimclean.show.plot import check_picture
@@ -62,11 +61,13 @@ def evaluate(
         if plot is not None:
             check_picture(plot)
         if mos:
-            require_speechmos()
+            require(MOS)
         inputs = [path for folder in (clean, noisy) for path in list_folder(folder).recordings]
         check_results(output, plot, inputs)
         jobs = max(1, min(joblib.cpu_count(), len(pairs) // PAIRS_PER_PROCESS))
         metrics = (*SCORED, *(MOS if mos else ()))
+        for name, lack in missing(metrics).items():
+            complain(f"{name} stays empty: {lack}")
         rows = evaluation.with_advantage(list(evaluation.evaluate(network, pairs, metrics=metrics, jobs=jobs)))
         show_rows(rows, output, table(rows))
         if plot is not None:

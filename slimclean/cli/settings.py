@@ -190,7 +190,8 @@ def _listed(ctx: Any, given: Mapping[str, Any]) -> list[str]:
     """Return the paths in --input-list where the file of options may lie beside them."""
     path = given.get("input_list")
     is_recording = path == "-" and "-" in (given.get("paths") or ())  # which is refused later
-    if path is None or given.get("config") or given.get("help") or is_recording:
+    helped = given.get(ctx.command.get_help_option(ctx).name)  # which is another from one Click to the next
+    if path is None or given.get("config") or helped or is_recording:
         return []
     return list(map(str, list_inputs(ctx, Path(path))))
 

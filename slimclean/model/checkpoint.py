@@ -101,7 +101,7 @@ def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
     """Load the network of `model` (see `find`) in evaluation mode, and its header. Raises `CheckpointError`."""
     header = read_header(find(model))
     try:
-        with safe_open(header.path, "pt") as file:
+        with torch.device("cpu"), safe_open(header.path, "pt") as file:  # not on a default device
             tensors = {name: _floats(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, AttributeError, TypeError, ValueError, CheckpointError) as error:
         raise CheckpointError(f"{header.path}: weights cannot be read ({_brief(error)})") from error

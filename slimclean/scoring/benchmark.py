@@ -217,7 +217,7 @@ def benchmark(
                 "rtf": 0.0,
                 "times_real_time": 0.0,
                 "gmac_per_s": macs * network.config.sample_rate * channels * seconds / 1e9,
-                "peak_mb": peak[0] / 1e6,
+                "peak_mb": peak[0] / 1e6 or "",
             }
         )
         subjects.append(ours)
@@ -254,7 +254,8 @@ def _fill(row: Row, subject: Subject, pair: dict[str, Subject], seconds: float, 
 def peak_memory() -> Iterator[list[float]]:
     """Puts the process's largest resident size inside the block into the list, in bytes.
 
-    Only Linux can forget an earlier peak; elsewhere it is the largest since the process began.
+    Only Linux can forget an earlier peak; elsewhere it is the largest since the process began. Windows does not
+    tell: there it stays 0.
     """
     peak = [0.0]
     with contextlib.suppress(OSError):
@@ -264,7 +265,8 @@ def peak_memory() -> Iterator[list[float]]:
         lines = Path("/proc/self/status").read_text().splitlines()
         peak[0] = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
-        import resource  # not on Windows, nor needed before
+        with contextlib.suppress(ImportError):  # Windows has none
+            import resource
 
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak[0] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+            unit = 1 if sys.platform == "darwin" else 1024
+            peak[0] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

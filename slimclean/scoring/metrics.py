@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
-from slimclean.errors import SlimcleanError, UndefinedMetricError, needs
+from slimclean.errors import MissingDependencyError, SlimcleanError, UndefinedMetricError, needs
 from slimclean.scoring.alignment import delay_samples
 from slimclean.scoring.composite import log_likelihood_ratio, weighted_spectral_slope, windowed_frames
-from slimclean.scoring.dnsmos import dnsmos
+from slimclean.scoring.dnsmos import dnsmos, require_speechmos
 from slimclean.scoring.moments import SILENT, Moments
 from slimclean.scoring.pauses import PAUSE_DB, is_active
 
@@ -44,16 +44,20 @@ def pesq_nb(reference: np.ndarray, estimate: np.ndarray) -> float:
     return _pesq(s, e, 8_000, "nb")
 
 
-def require_packages() -> None:
-    """Import what PESQ and STOI need; raises `MissingDependencyError` with the line that installs it."""
-    with needs("scores need the packages pesq and pystoi", "score"):
-        import pesq  # noqa: F401
-        import pystoi  # noqa: F401
+def _import_pesq() -> Any:
+    with needs("PESQ needs the package pesq", "score"):
+        import pesq
+    return pesq
+
+
+def _import_pystoi() -> Any:
+    with needs("STOI needs the package pystoi", "score"):
+        import pystoi
+    return pystoi
 
 
 def _pesq(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: str) -> float:
-    with needs("PESQ needs the package pesq", "score"):
-        import pesq
+    pesq = _import_pesq()
     reference, estimate = _paired(reference, estimate)
     try:
         with np.errstate(all="ignore"):  # it divides by the peak of silence before it says so
@@ -83,8 +87,7 @@ def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def _stoi(reference: np.ndarray, estimate: np.ndarray, *, extended: bool) -> float:
-    with needs("STOI needs the package pystoi", "score"):
-        import pystoi
+    pystoi = _import_pystoi()
     reference, estimate = _paired(reference, estimate)
     _energy(reference)  # pystoi gives silence a score
     with warnings.catch_warnings():
@@ -279,6 +282,8 @@ class Metric:
     """What makes one value of those of channels and segments."""
     alone: bool = False
     """Whether it needs no reference."""
+    package: Callable[[], object] = lambda: None
+    """Imports what it needs of an extra; raises `MissingDependencyError` with the line that installs it."""
 
     def __call__(self, reference: np.ndarray, estimate: np.ndarray) -> float:
         """Return its value for two signals [T] at 16 kHz; raises `UndefinedMetricError`."""
@@ -311,17 +316,17 @@ LAG = "lag_samples"
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("pesq_wb", pesq_wb, "PESQ, wide-band", "MOS-LQO"),
-        Metric("pesq_nb", pesq_nb, "PESQ, narrow-band", "MOS-LQO"),
-        Metric("stoi", stoi, "STOI"),
-        Metric("estoi", estoi, "extended STOI"),
+        Metric("pesq_wb", pesq_wb, "PESQ, wide-band", "MOS-LQO", package=_import_pesq),
+        Metric("pesq_nb", pesq_nb, "PESQ, narrow-band", "MOS-LQO", package=_import_pesq),
+        Metric("stoi", stoi, "STOI", package=_import_pystoi),
+        Metric("estoi", estoi, "extended STOI", package=_import_pystoi),
         Metric("si_sdr_db", si_sdr, "SI-SDR", "dB", longest_s=None, running=Moments.si_sdr_db),
         Metric("snr_db", snr, "SNR", "dB", longest_s=None, running=Moments.snr_db),
         Metric("segmental_snr_db", segmental_snr, "segmental SNR", "dB"),
         Metric("lsd_db", log_spectral_distance, "log-spectral distance", "dB", best="low"),
-        Metric("csig", composite, "CSIG, signal", "MOS"),
-        Metric("cbak", composite, "CBAK, background", "MOS"),
-        Metric("covl", composite, "COVL, overall", "MOS"),
+        Metric("csig", composite, "CSIG, signal", "MOS", package=_import_pesq),
+        Metric("cbak", composite, "CBAK, background", "MOS", package=_import_pesq),
+        Metric("covl", composite, "COVL, overall", "MOS", package=_import_pesq),
         Metric(
             "level_difference_db",
             level_difference_db,
@@ -333,10 +338,10 @@ METRICS = {
         ),
         Metric("pause_db", pause_db, "level in pauses", "dB", best="low", longest_s=None),
         Metric(LAG, lag_samples, "lag", "samples at 16 kHz", best="zero", longest_s=None),
-        Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True),
-        Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True),
-        Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True),
-        Metric("dnsmos_p808", dnsmos, "DNSMOS, P.808", "MOS", alone=True),
+        Metric("dnsmos_sig", dnsmos, "DNSMOS, signal", "MOS", alone=True, package=require_speechmos),
+        Metric("dnsmos_bak", dnsmos, "DNSMOS, background", "MOS", alone=True, package=require_speechmos),
+        Metric("dnsmos_ovrl", dnsmos, "DNSMOS, overall", "MOS", alone=True, package=require_speechmos),
+        Metric("dnsmos_p808", dnsmos, "DNSMOS, P.808", "MOS", alone=True, package=require_speechmos),
     )
 }
 """Every measure by its column: an entry here is all that a new one takes."""
@@ -349,3 +354,20 @@ MOS = tuple(name for name, metric in METRICS.items() if metric.alone)
 """Those that need no reference."""
 ALIASES = {"core": CORE, "all": tuple(name for name in METRICS if name not in MOS), "mos": MOS}
 """Names for several at once."""
+
+
+def require(names: Sequence[str]) -> None:
+    """Raise `MissingDependencyError` where a package is missing that one of these measures needs."""
+    for name in names:
+        METRICS[name].package()
+
+
+def missing(names: Sequence[str]) -> dict[str, str]:
+    """Say what those of these measures need for which a package is missing, with the line that installs it."""
+    found = {}
+    for name in names:
+        try:
+            METRICS[name].package()
+        except MissingDependencyError as error:
+            found[name] = str(error)
+    return found

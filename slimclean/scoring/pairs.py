@@ -23,7 +23,7 @@ from slimclean.audio.names import same_names
 from slimclean.errors import MissingDependencyError, UsageError, reason
 from slimclean.scoring.loading import load_alike
 from slimclean.scoring.measure import Pieces, across, improvement_of, measure
-from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS
+from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, require
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -73,11 +73,12 @@ class Score:
         return row | {"note": self.note}
 
 
-def pair_up(reference: Path, estimate: Path, noisy: Path | None = None) -> list[ScorePair]:
-    """Pair two files, or every recording under two folders.
+def pair_up(reference: str | Path, estimate: str | Path, noisy: str | Path | None = None) -> list[ScorePair]:
+    """Pair two files, or every recording under two folders, for `score_pairs`.
 
     Raises `UsageError` that names what has no counterpart on either side, or two recordings of one name.
     """
+    reference, estimate, noisy = Path(reference), Path(estimate), None if noisy is None else Path(noisy)
     if is_file(reference) and is_file(estimate):
         return [ScorePair(estimate.name, reference, estimate, noisy)]
     references, estimates, *before = same_names(reference, estimate, *([noisy] if noisy else []))
@@ -129,6 +130,7 @@ def score_pairs(
     `MissingDependencyError` where a measure needs a package that is not installed.
     """
     columns_of(metrics, improvement=False)
+    require(metrics)
     scores: list[Score] = []
     if jobs < 0:
         raise UsageError(f"`jobs` takes a number of processes, or 0, not {jobs}")

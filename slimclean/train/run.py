@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 from slimclean import audio
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.dsp.resample import resample
-from slimclean.errors import CheckpointError, UsageError
+from slimclean.errors import CheckpointError, SlimcleanWarning, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.scoring.evaluation import Pair
+from slimclean.scoring.metrics import SCORED, missing
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TEACH_COUNT, VALID_COUNT, TrainConfig
 from slimclean.train.dnsmos_loss import require_network
@@ -63,6 +65,8 @@ def train_from_files(
         raise UsageError("training wants either `manifest`, or both `speech` and `noise`")
     if config.opinion:
         require_network()  # what is missing is better known before the audio is decoded
+    for name, lack in missing(SCORED).items() if valid_count and config.steps else ():
+        warnings.warn(f"{name} stays empty in valid.csv: {lack}", SlimcleanWarning, stacklevel=2)
     start = checkpoint.find(init) if init else None
     if config.freeze_router and not (init or config.branch or teach_count or (config.out / STATE).exists()):
         raise UsageError("`freeze_router` wants a router: `init`, or `branch`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -331,6 +332,18 @@ def test_a_scheduler_that_is_silent_is_one_line(takes, tmp_path, weights, monkey
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(SlimcleanError, match=r"no Dask scheduler answers at .*out after 0\.5 s"):
             enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler=address)
+
+
+def test_a_time_out_that_says_nothing_is_told(takes, tmp_path, weights, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def silent(*_, **__):
+        raise asyncio.TimeoutError
+
+    monkeypatch.setattr(distributed.Client, "__init__", silent)
+    monkeypatch.setattr(distributed.Client, "__del__", lambda _: None)
+    with pytest.raises(SlimcleanError, match=r"answers at tcp://127\.0\.0\.1:9 \(timed out after 10 s\)$"):
+        enhance_paths([takes], tmp_path / "o", Enhancer(model=weights), scheduler="tcp://127.0.0.1:9")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import soundfile
+import typer.main
 from conftest import run, voice
 
 import slimclean
-from slimclean.cli.common import with_options
+from slimclean.cli import app
+from slimclean.cli.common import Command, with_options
 from slimclean.errors import told
 
 PACKAGE = Path(slimclean.__file__).parent
@@ -50,3 +53,12 @@ def test_errors_of_the_library_name_parameters_not_options():
                 n.value for n in ast.walk(raised) if isinstance(n, ast.Constant) and isinstance(n.value, str)
             ]
             assert not re.search(r"(?<![\w-])--[a-z]", " ".join(texts)), f"{path}:{raised.lineno}"
+
+
+def test_what_click_puts_in_the_place_of_what_is_absent_is_not_given(monkeypatch):
+    command = typer.main.get_command(app).commands["enhance"]  # type: ignore[attr-defined]
+    context = command.make_context("enhance", [], resilient_parsing=True)
+    parsed = {"paths": object(), "config": "a.toml", "quiet": True, "output": None}
+    parser = SimpleNamespace(parse_args=lambda args: (parsed, [], []))
+    monkeypatch.setattr(Command, "make_parser", lambda *_: parser)
+    assert command.given(context, []) == {"config": "a.toml", "quiet": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import mmap
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_peak_memory_sees_what_is_held():
         held.write(bytes(len(held)))
     held.close()
     assert during[0] > before[0] + 30e6
+
+
+def test_where_nobody_tells_of_memory_its_column_is_empty(small, tmp_path, monkeypatch):
+    """As on Windows."""
+    monkeypatch.setattr("slimclean.scoring.benchmark.Path", lambda _: tmp_path / "none" / "none")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    (row,) = benchmark(small, np.zeros(16_000, np.float32), 16_000, SETTINGS[:1], repeats=1)
+    assert row["peak_mb"] == ""
 
 
 def test_the_command_prints_a_table_and_writes_csv(tmp_path):

@@ -317,6 +317,24 @@ def test_whatever_one_pair_raises_is_its_row(sets, monkeypatch):
     assert (score.status, score.error) == ("failed", "MemoryError: no room for it")
 
 
+def test_a_package_that_is_missing_is_known_before_the_work(sets, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("slimclean.scoring.pairs.score_pair", work)
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    done = run(sets / "clean", sets / "enhanced", "-o", sets / "scores.csv")
+    assert done.exit_code == 1
+    assert done.stderr == "slimclean: PESQ needs the package pesq: pip install 'slimclean[score]'\n"
+    assert not (sets / "scores.csv").exists()
+
+
+def test_pairs_of_names_are_those_of_paths(sets):
+    folders = [sets / name for name in ("clean", "enhanced", "noisy")]
+    assert pair_up(*map(str, folders)) == pair_up(*folders)
+    assert pair_up(str(sets / "clean" / "a.flac"), str(sets / "noisy" / "a.flac"))[0].name == "a.flac"
+
+
 def test_names_in_two_normal_forms_pair(sets):
     for folder, form in (("clean", "NFD"), ("enhanced", "NFC")):
         (sets / folder / "sub").rename(sets / folder / unicodedata.normalize(form, "Gespräch"))

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 from slimclean.engine.threads import workers
 from slimclean.enhancer import Enhancer
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
 from slimclean.model import ModelConfig, checkpoint
 from slimclean.train.calibrate import calibrate
 from slimclean.train.config import STATE, TEACH_COUNT, TrainConfig
@@ -184,6 +185,13 @@ def test_a_step_that_is_no_number_changes_nothing(tmp_path):
         assert all(tensor.equal(before[name]) for name, tensor in after.items())
         assert math.isfinite(loop.step(noisy, noisy, pool)["grad"])
     assert not state()["efficiency"].equal(before["efficiency"])
+
+
+def test_scores_that_stay_empty_are_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    told = r"^pesq_wb stays empty in valid\.csv: .* pip install 'slimclean\[score\]'$"
+    with pytest.warns(SlimcleanWarning, match=told), pytest.raises(UsageError, match="corpus_weights"):
+        train_from_files(TrainConfig(tmp_path), manifest=tmp_path / "m.csv", corpus_weights=["a=x"])
 
 
 def test_a_corpus_that_is_not_there_is_named(folders, tmp_path):

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import multiprocessing
+import os
+import threading
+import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -35,6 +40,7 @@ WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
 WORKER_BYTES = 900e6
 CONNECT_S = 10.0
+PARENT_CHECK_S = 0.1
 
 
 def enhance_paths(
@@ -212,7 +218,23 @@ class _Enhance:
         return enhance_file(task, self.enhancer, self.form, progress, self.look)
 
 
+@functools.cache
+def _end_with_parent() -> None:
+    """Let this worker process end with the one that began it, however that ends: nobody takes its rows then."""
+    parent = multiprocessing.parent_process()
+    if parent is None or os.name != "posix":
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _do(task: Task, here: Task, do: Work) -> tuple[Task, FileResult]:
+    _end_with_parent()
     result = do(here, lambda _: None)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result

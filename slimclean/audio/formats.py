@@ -79,6 +79,11 @@ class AudioInfo:
         return self.samples / self.sample_rate
 
     @property
+    def floating(self) -> bool:
+        """Whether samples beyond full scale are kept, not clamped."""
+        return self.subtype in ("FLOAT", "DOUBLE") or (self.codec or "").startswith("pcm_f")
+
+    @property
     def lossy(self) -> bool:
         """Whether a decoder may give back a slightly different number of samples."""
         return not self.subtype.startswith(_LOSSLESS)
@@ -300,8 +305,7 @@ def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
 def _subtype(info: AudioInfo, container: str) -> str:
     """Return the encoding in another container that keeps what `info` holds, or that container's default."""
     there = [name for name in soundfile.available_subtypes(container) if _is_written(container, name)]
-    floating = info.subtype in ("FLOAT", "DOUBLE") or (info.codec or "").startswith("pcm_f")
-    deep = ("FLOAT", "PCM_24") if floating else ("PCM_24",) if valid_bits(info) > 16 else ()
+    deep = ("FLOAT", "PCM_24") if info.floating else ("PCM_24",) if valid_bits(info) > 16 else ()
     choices: tuple[str, ...] = (info.subtype, *deep, soundfile.default_subtype(container))
     return next(choice for choice in choices if choice in there)
 

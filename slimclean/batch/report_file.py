@@ -21,7 +21,7 @@ from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
 from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, FileResult
-from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load
+from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load_own
 from slimclean.batch.task import Task
 from slimclean.errors import SlimcleanError, UsageError
 
@@ -60,6 +60,7 @@ class ReportWriter:
         self._mode = shared_mode(task.source for task in tasks)
         self._columns = list(COLUMNS)
         self._rows: dict[Key, Row] = {}
+        self._all_there = True
         self._stream = exists(path) and not is_file(path)  # such as /dev/stdout
         try:
             if self._stream:
@@ -129,10 +130,7 @@ class ReportWriter:
         """Begin with the rows of an earlier run over the same set."""
         if not is_file(self._path):
             return
-        try:
-            columns, rows = load(self._path)
-        except (ValueError, RecursionError, csv.Error) as error:
-            raise UsageError(f"{self._path}: not a report of slimclean ({error}); give another name") from error
+        columns, rows = load_own(self._path)
         keys = [self._key(row["file"], row["output"]) for row in rows]
         if keys and not _of_one_set(keys, set(self._order), tasks):
             if overwrite:
@@ -145,20 +143,26 @@ class ReportWriter:
         self._rows = dict(zip(keys, rows, strict=True))
 
     def add(self, result: FileResult) -> None:
-        """Append a row. What cannot be written now is written at the end, or raises there."""
+        """Append a row. What cannot be written now is written later, or raises at the end."""
         key = self._key(result.file, result.output)
         earlier = self._rows.get(key)
         was_enhanced = earlier is not None and earlier["status"] == "enhanced"
         is_there = result.error == EXISTS or (was_enhanced and is_file(Path(result.output)))
-        if result.status == "skipped" and was_enhanced and is_there:
+        if result.status == "skipped" and earlier is not None and was_enhanced and is_there:
+            warnings = str(earlier.get("warnings") or "")
+            if result.warnings not in warnings:
+                earlier["warnings"] = "; ".join(filter(None, [warnings, result.warnings]))
             return
         row = {name: _cell(name, getattr(result, name)) for name in COLUMNS}
         if self._json:
             row = {name: _number(cell, getattr(result, name)) for name, cell in row.items()}
         self._rows[key] = row
-        with suppress(OSError):
+        try:
             self._file.write(self._line(row))
-            self._file.flush()
+            self._file.flush()  # of what could not be written before, too
+            self._all_there = True
+        except OSError:
+            self._all_there = False
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +178,7 @@ class ReportWriter:
                 self._rows = {key: self._rows[key] for key in (*first, *self._rows)}
                 self._write_all()
         except OSError as failure:
-            if error is None:
+            if error is None and not self._all_there:  # else they merely are in the order in which they came
                 raise _cannot_write(self._path, failure) from failure
         finally:
             self._close()

@@ -27,7 +27,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
-from slimclean.batch.report import EXISTS, NOT_BEGUN, FileResult, failed, skipped
+from slimclean.batch.report import CLEANED, EXISTS, NOT_BEGUN, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import Task
@@ -40,7 +40,7 @@ WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
 WORKER_BYTES = 900e6
 CONNECT_S = 10.0
-PARENT_CHECK_S = 0.1
+PARENT_CHECK_S = 0.02
 
 
 def enhance_paths(
@@ -54,7 +54,7 @@ def enhance_paths(
     """Enhance a file or folder, or several (see `plan`); rows come back in the order of the plan.
 
     Keyword arguments are those of `Options`, and change `options` where both are given. Outputs that exist are
-    skipped unless `overwrite` or `in_place`.
+    skipped unless `overwrite`; with `in_place`, recordings that are as the report says that a run left them.
     The report is written row by row, and goes on with that of an earlier run over the same set (see
     `ReportWriter`). Raises `UsageError` before any work where the request contradicts itself.
     """
@@ -87,7 +87,7 @@ def enhance_tasks(
 
         for task in tasks:
             if task in done:
-                finish(task, skipped(task, EXISTS))
+                finish(task, skipped(task, CLEANED if options.in_place else EXISTS, done[task]))
             elif task.problem:
                 finish(task, failed(task, task.problem))
         # Where outputs may be links, their targets' folders are written to.

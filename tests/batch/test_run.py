@@ -253,3 +253,16 @@ def test_the_level_of_silence_is_an_empty_cell(tmp_path):
     enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer(), report=tmp_path / "r.csv")
     (row,) = rows_of(tmp_path / "r.csv")
     assert (row["status"], row["level_in_dbfs"], row["level_out_dbfs"]) == ("enhanced", "", "")
+
+
+@pytest.mark.parametrize(("subtype", "level"), [("PCM_16", 0.0), ("FLOAT", 12.0)])
+def test_the_level_of_the_output_is_that_of_what_is_stored(tmp_path, subtype, level):
+    """A square wave beyond full scale: PCM holds no more than that."""
+    x = np.float32(10 ** (12 / 20)) * np.sign(np.sin(np.arange(16_000) / 20 + 0.01))
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    form = OutputForm(subtype=subtype)
+    (row,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer(0.5), form=form)
+    assert row.level_in_dbfs == pytest.approx(12, abs=0.05)
+    assert row.level_out_dbfs == pytest.approx(level, abs=0.05)
+    rows = soundfile.read(tmp_path / "b.wav")[0]
+    assert row.level_out_dbfs == pytest.approx(20 * np.log10(rows.std()), abs=0.05)

@@ -77,6 +77,7 @@ def enhance_tasks(
         durations = {task: _duration_s(task) for task in (*todo, *existing)}
         watch.planned(sum(durations.values()))
         jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
+        jobs = joblib.effective_n_jobs(jobs)  # one, where the system has no semaphores for several
 
         def finish(task: Task, result: FileResult) -> None:
             result.reword(options.wording)

@@ -110,6 +110,14 @@ def test_there_are_no_more_processes_than_recordings(takes, tmp_path, monkeypatc
     assert asked == [most]
 
 
+def test_where_there_can_be_no_processes_one_does_the_work(takes, tmp_path, monkeypatch):
+    """As without a /dev/shm to write to, where joblib finds no semaphores."""
+    monkeypatch.setattr("joblib._parallel_backends.mp", None)
+    monkeypatch.setattr(batch_run, "_backend", lambda *_: pytest.fail("processes"))
+    rows = enhance_paths([takes / "0.wav", takes / "1.wav"], tmp_path / "o", identity_enhancer(), jobs=2)
+    assert [row.status for row in rows] == ["enhanced"] * 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_a_worker_that_dies_costs_its_recording(takes, tmp_path, weights):

@@ -40,6 +40,8 @@ def tail_s(config: ModelConfig) -> float:
 
 LIVE_HOP_S = 2.0
 """Hop of the chunks of a stream that is live, which come one by one."""
+MOST_SAMPLES = 1 << 24
+"""Samples of a hop, over all channels: of 24 channels, or at 655 kHz, chunks of 16 s would take gigabytes."""
 LIVE_DELAY_S = LOOK_AHEAD_S + LIVE_HOP_S + FADE_S + tail_s(ModelConfig())
 """How much of a live stream is taken in before the first of it is given back, by default: some 6 s."""
 
@@ -81,10 +83,18 @@ def in_batches(
     `LOUDEST`.
     """
     found = passages or Passages(sample_rate)
-    layout = _layout(config, sample_rate, LIVE_HOP_S if live else HOP_S)
-    chunks = split(found.stream(map(_finite, blocks)), layout)
+    ahead = iter(blocks)
+    first = next(ahead)
+    layout = _layout(config, sample_rate, LIVE_HOP_S if live else hop_s(len(first), sample_rate))
+    chunks = split(found.stream(map(_finite, itertools.chain([first], ahead))), layout)
     pieces = (Piece(chunk, x, *found.between(chunk.read_start, chunk.read_stop)) for chunk, x in chunks)
     return ([piece] for piece in pieces) if live else batches(pieces)
+
+
+def hop_s(channels: int, sample_rate: int) -> float:
+    """Return the hop of chunks: `HOP_S`, or what fits into `MOST_SAMPLES`, in steps of `LIVE_HOP_S`."""
+    fitting_s = MOST_SAMPLES / (channels * sample_rate)
+    return min(HOP_S, max(LIVE_HOP_S, fitting_s // LIVE_HOP_S * LIVE_HOP_S))
 
 
 def batches(pieces: Iterable[AnyPiece]) -> Iterator[list[AnyPiece]]:

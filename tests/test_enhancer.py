@@ -16,7 +16,7 @@ from test_examples import PAIR
 
 from slimclean import audio
 from slimclean.chunk_enhancer import _in_phase
-from slimclean.chunking import CONTEXT_S, HOP_S, completed, context_s
+from slimclean.chunking import CONTEXT_S, HOP_S, completed, context_s, hop_s
 from slimclean.dsp.highband import highband_gain
 from slimclean.dsp.overlap_add import Chunk
 from slimclean.dsp.resample import resample
@@ -64,6 +64,20 @@ def test_chunks_agree_with_one_pass(small, monkeypatch):
     assert len(chunked.uf) == len(whole.uf)
     difference = np.abs(chunked.waveform - whole.waveform).max()
     assert difference < 1e-3 * np.abs(whole.waveform).max()
+
+
+def test_many_channels_and_high_rates_go_through_in_shorter_chunks(small, monkeypatch):
+    """Eight channels at 655 kHz took 5 GB."""
+    assert hop_s(1, 768_000) == hop_s(8, 96_000) == hop_s(16, 48_000) == HOP_S
+    assert [hop_s(24, 48_000), hop_s(64, 48_000), hop_s(8, 655_350), hop_s(64, 768_000)] == [14, 4, 2, 2]
+    x = np.stack([voice(19.0, seed=c) for c in range(2)])
+    usual = Enhancer(0.5, network=small)(x, 16_000)
+    monkeypatch.setattr("slimclean.chunking.MOST_SAMPLES", 2 * 16_000 * 5)
+    short = Enhancer(0.5, network=small)(x, 16_000)
+    assert len(short.uf) == len(usual.uf)
+    assert si_sdr(usual.waveform[0], short.waveform[0]) > 40
+    back = identity_enhancer(0.5)(x, 16_000).waveform
+    np.testing.assert_allclose(back, x, atol=1e-5)
 
 
 @pytest.mark.parametrize("uf", ["auto", 0.37])

@@ -60,6 +60,8 @@ class AtomicFile:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         self._direct = self._before is not None and not stat.S_ISREG(self._before.st_mode)
         self._lock: int | None = None
+        self.committed: os.stat_result | None = None
+        """What the file was like when it was put into its place."""
         self.temporary = path
         if self._direct:
             return
@@ -89,6 +91,7 @@ class AtomicFile:
         _sync(self.temporary)
         if os.name != "posix":
             self._release()  # there, what is open is not renamed
+        self.committed = self.temporary.stat()
         check()
         self.temporary.replace(self.path)
         if os.name == "posix":

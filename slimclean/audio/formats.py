@@ -76,6 +76,11 @@ class AudioInfo:
         return self.samples / self.sample_rate
 
     @property
+    def floating(self) -> bool:
+        """Whether samples beyond full scale are kept, not clamped."""
+        return self.subtype in ("FLOAT", "DOUBLE") or (self.codec or "").startswith("pcm_f")
+
+    @property
     def lossy(self) -> bool:
         """Whether a decoder may give back a slightly different number of samples."""
         return not self.subtype.startswith(_LOSSLESS)

@@ -147,7 +147,6 @@ def _is_written(container: str, subtype: str, endian: str = "FILE") -> bool:
 def _subtype(info: AudioInfo, container: str) -> str:
     """Return the encoding in another container that keeps what `info` holds, or that container's default."""
     there = [name for name in soundfile.available_subtypes(container) if _is_written(container, name)]
-    floating = info.subtype in ("FLOAT", "DOUBLE") or (info.codec or "").startswith("pcm_f")
-    deep = ("FLOAT", "PCM_24") if floating else ("PCM_24",) if valid_bits(info) > 16 else ()
+    deep = ("FLOAT", "PCM_24") if info.floating else ("PCM_24",) if valid_bits(info) > 16 else ()
     choices: tuple[str, ...] = (info.subtype, *deep, soundfile.default_subtype(container))
     return next(choice for choice in choices if choice in there)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # until Python 3.11 `typing` has none
 
 BLOCK_S = 8.0
+MOST_SAMPLES = 1 << 23
+"""Samples of a block, over all channels."""
 
 
 class Source(Protocol):
@@ -86,9 +88,10 @@ class AudioReader:
             yield np.zeros((self.info.channels, 0), np.float32)
 
     def read_blocks(self, *, mono: bool = False) -> Iterator[np.ndarray]:
-        """Yield blocks of `BLOCK_S` seconds, [C, T], on request mixed down to [1, T]."""
+        """Yield blocks of at most `BLOCK_S` seconds, [C, T], on request mixed down to [1, T]."""
         mixdown = Mixdown(self.info.channels, self.info.sample_rate)
-        blocks = self.blocks(round(BLOCK_S * self.info.sample_rate))
+        most = MOST_SAMPLES // self.info.channels
+        blocks = self.blocks(min(round(BLOCK_S * self.info.sample_rate), most))
         yield from mixdown.stream(blocks) if mono else blocks
         self.warnings += mixdown.remarks()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -160,6 +161,11 @@ class AudioWriter:
         source = self._source
         if self.info.format not in MUXERS and source and _is_foreign(source) and tracks.has_picture(source):
             self.warnings.append("its picture is not kept")
+
+    @property
+    def committed(self) -> os.stat_result | None:
+        """What the file was like when `commit` put it into its place."""
+        return self._whole.committed
 
     def _check(self) -> None:
         if problem := self._sink.problem(self.samples):

@@ -43,7 +43,7 @@ class Options:
     overwrite: bool = False
     """Enhance again where the output exists already; else the recording is skipped."""
     in_place: bool = False
-    """Put each output over its input."""
+    """Put each output over its input. What `report` says is done, and lies there as it was left, is skipped."""
     fail_fast: bool = False
     """Stop at the first recording that fails."""
     references: str | Path | None = None

@@ -43,8 +43,8 @@ def enhance_stream(
 ) -> FileResult:
     """Do what `plan_stream` planned with the same options, and report it; see `enhance_pipe`."""
     with report_of([task], options) as report:
-        if done_tasks([task], options):
-            result = skipped(task, EXISTS)
+        if done := done_tasks([task], options):
+            result = skipped(task, EXISTS, done[task])
         else:
             result = enhance_pipe(
                 task.source,
@@ -110,6 +110,7 @@ def _through(task: Task, streams: tuple[BinaryIO, BinaryIO], how: _How) -> FileR
         result = enhance_file(Task(spooled, written), how.enhancer, how.form, how.progress, look)
         result.file, result.output = str(source), str(destination)
         if result.status == "enhanced" and destination == STREAM:
+            result.output_bytes = result.output_mtime_s = None
             with written.open("rb") as file:
                 shutil.copyfileobj(file, streams[1])
                 streams[1].flush()
@@ -123,7 +124,8 @@ def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> 
     account = Account(result, source.info, how.form, traced=how.look is not None)
     with outcome(result, to_pipe=True):
         blocks = source.read_blocks(mono=how.form.mono)
-        enhanced = account.enhanced(blocks, how.enhancer, how.progress, live=True)
+        clamped = not sink.info.floating
+        enhanced = account.enhanced(blocks, how.enhancer, how.progress, live=True, clamped=clamped)
         for out in resample_blocks(enhanced, source.info.sample_rate, sink.info.sample_rate):
             sink.write(out)
         account.tell(how.enhancer)
@@ -133,8 +135,7 @@ def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> 
         result.clipped_samples = sink.clipped
         form = how.form.remarks(sink.info)
         result.remark(*source.warnings, *remarks, *account.warnings(sink.clipped), *form)
-    if result.status == "enhanced":
-        show(result, how.look, account.trace, how.enhancer)
+        result.remark(show(result, how.look, account.trace, how.enhancer))
     return result
 
 

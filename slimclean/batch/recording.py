@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -73,13 +74,19 @@ class Account:
         self._ufs: Counter[float] = Counter()
 
     def enhanced(
-        self, blocks: Iterable[np.ndarray], enhancer: Enhancer, progress: Progress, *, live: bool = False
+        self,
+        blocks: Iterable[np.ndarray],
+        enhancer: Enhancer,
+        progress: Progress,
+        *,
+        live: bool = False,
+        clamped: bool = False,
     ) -> Iterator[np.ndarray]:
-        """Enhance consecutive blocks [C, T] at the recording's rate."""
+        """Enhance consecutive blocks [C, T] at the recording's rate; levels are of what is `clamped` later."""
         self._kept = not enhancer.residual
         heard = self._listened(blocks)
         for out, uf in enhancer.stream(heard, self._rate, self._passages, live=live):
-            powers = self._after.add(out)
+            powers = self._after.add(np.clip(out, -1, 1) if clamped else out)
             if self._kept:
                 self._voices.made(powers)
             if self.trace:
@@ -143,7 +150,7 @@ def begin(task: Task, enhancer: Enhancer) -> FileResult:
 
 @contextlib.contextmanager
 def outcome(result: FileResult, *, to_pipe: bool = False) -> Iterator[None]:
-    """Put into a row how the work went, and how long it took.
+    """Put into a row how the work went, and add how long it took.
 
     Raises only where nobody reads a pipe, and what the caller's function raised that is told of progress.
     What goes wrong when the output is there, and the row says so, is a warning.
@@ -161,7 +168,7 @@ def outcome(result: FileResult, *, to_pipe: bool = False) -> Iterator[None]:
             result.remark(reason(error))
         else:
             result.error = reason(error)
-    result.processing_s = time.perf_counter() - started
+    result.processing_s = (result.processing_s or 0.0) + time.perf_counter() - started
     if result.duration_s and result.status == "enhanced":
         result.rtf = result.processing_s / result.duration_s
 
@@ -178,52 +185,66 @@ def enhance_file(
     What `look` makes of the recording is the row's `view`.
     """
     result = begin(task, enhancer)
-    trace: Trace | None = None
     with outcome(result):
-        trace = _enhance_into(result, task, enhancer, form or OutputForm(), progress, traced=look is not None)
+        _enhance_into(result, task, enhancer, form or OutputForm(), progress, look)
     if task.reference is not None and result.status == "enhanced":
         score_output(result, task)
-    show(result, look, trace, enhancer)
     return result
 
 
-def show(result: FileResult, look: Look | None, trace: Trace | None, enhancer: Enhancer) -> None:
-    """Let `look` make the row's `view` of what was traced; what it raises is a warning."""
+def show(result: FileResult, look: Look | None, trace: Trace | None, enhancer: Enhancer) -> str:
+    """Let `look` make the row's `view` of what was traced, and return what there is to remark if it raises.
+
+    It sees the row as that will be if all goes on well. How long it takes does not count.
+    """
     if look is None or trace is None:
-        return
+        return ""
+    started, remark = time.perf_counter(), ""
     try:
-        result.view = look(result, trace.comparison(enhancer))
+        result.view = look(replace(result, status="enhanced"), trace.comparison(enhancer))
     except Exception as error:  # the recording is enhanced all the same
-        result.remark(f"not drawn: {reason(error)}")
+        remark = f"not drawn: {reason(error)}"
+    result.processing_s = (result.processing_s or 0.0) - (time.perf_counter() - started)
+    return remark
 
 
 def _enhance_into(
-    result: FileResult, task: Task, enhancer: Enhancer, form: OutputForm, progress: Progress, *, traced: bool
-) -> Trace | None:
-    """Enhance the recording of `task` in one pass, fill in its row, and return what a picture needs of it."""
+    result: FileResult,
+    task: Task,
+    enhancer: Enhancer,
+    form: OutputForm,
+    progress: Progress,
+    look: Look | None,
+) -> None:
+    """Enhance the recording of `task` in one pass, and fill in its row."""
     mtime_ns = task.source.stat().st_mtime_ns if form.keep_mtime else None
     watched = Watched(task, task.state())
     with contextlib.ExitStack() as outputs:
         with AudioReader(task.source, form.track) as reader:
             info = reader.info
-            account = Account(result, info, form, traced=traced)
+            account = Account(result, info, form, traced=look is not None)
             stored = audio.plan_output(info, task.source, task.destination, form)
             result.track, result.output_track = form.track, kept_track(stored, task.source)
             writer = outputs.enter_context(AudioWriter(task.destination, stored, task.source))
             sink = outputs.enter_context(sink_for(writer, task.destination, stored, form))
-            enhanced = account.enhanced(reader.read_blocks(mono=form.mono), enhancer, progress)
+            clamped = form.loudness_lufs is None and not stored.floating
+            blocks = reader.read_blocks(mono=form.mono)
+            enhanced = account.enhanced(blocks, enhancer, progress, clamped=clamped)
             for out in resample_blocks(enhanced, info.sample_rate, stored.sample_rate):
                 sink.write(out)
-        account.tell(enhancer)  # what could go wrong goes wrong before the output is there
+        # What takes time, or could go wrong, does so before the output is there: the row follows that at once.
+        account.tell(enhancer)
+        not_drawn = show(result, look, account.trace, enhancer)
         sink.commit(mtime_ns, watched)  # the source is closed: Windows renames nothing over what is open
         result.status = "enhanced"
     result.clipped_samples = writer.clipped
+    result.left(writer.committed)
     result.remark(watched.remark, *reader.warnings)
     result.remark(*account.warnings(writer.clipped), *form.remarks(stored), *writer.warnings)
+    result.remark(not_drawn)
     if isinstance(sink, MasteredWriter):
         sink.mastered.tell(result)
         tell_encoded(result, task.destination, stored, form)
-    return account.trace
 
 
 def score_output(result: FileResult, task: Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
@@ -17,6 +18,7 @@ Status = Literal["enhanced", "skipped", "failed"]
 OUTPUTS = "outputs of earlier runs"
 """What such files are counted by among those left out."""
 EXISTS = "the output exists"
+CLEANED = "cleaned by an earlier run"
 NOT_BEGUN = "not begun: an earlier recording failed"
 """Why a recording is skipped, in its row."""
 
@@ -37,6 +39,7 @@ class FileResult:
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
     true peak (ITU-R BS.1770), the one before and the other after a lossy encoding, are there where asked for.
+    `output_bytes` and `output_mtime_s`, since 1970, are those of the output as the run left it.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 20.9 % more in a long recording and 167 % in a pipe, is left out.
@@ -65,6 +68,8 @@ class FileResult:
     true_peak_dbtp: float | None = _rounded(2)
     clipped_samples: int | None = None
     noise_reduction_db: float | None = _rounded(2)
+    output_bytes: int | None = None
+    output_mtime_s: float | None = _rounded(6)
     warnings: str = ""
     pesq_wb: float | None = _rounded(4)
     stoi: float | None = _rounded(5)
@@ -90,14 +95,19 @@ class FileResult:
         """Say the error and the warnings as `wording` does."""
         self.error, self.warnings = wording(self.error), wording(self.warnings)
 
+    def left(self, output: os.stat_result | None) -> None:
+        """Fill in what the output was like when it was put into its place."""
+        if output is not None:
+            self.output_bytes, self.output_mtime_s = output.st_size, output.st_mtime
+
     def remark(self, *remarks: str) -> None:
         """Add to the warnings; an empty remark is none."""
         self.warnings = "; ".join(filter(None, [self.warnings, *remarks]))
 
 
-def skipped(task: Task, why: str) -> FileResult:
+def skipped(task: Task, why: str, remark: str = "") -> FileResult:
     """Make the row of a recording that was not enhanced in this run."""
-    return FileResult(str(task.source), str(task.destination), "skipped", why)
+    return FileResult(str(task.source), str(task.destination), "skipped", why, warnings=remark)
 
 
 def failed(task: Task, why: str) -> FileResult:

@@ -22,7 +22,7 @@ from slimclean.audio.folder import exists, is_file
 from slimclean.batch.collisions import RealPaths, real
 from slimclean.batch.options import Options
 from slimclean.batch.report import COLUMNS, DECIMALS, EXISTS, FileResult
-from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load, read_report
+from slimclean.batch.report_reading import JSON_LINES, Row, csv_line, load_own, read_report
 from slimclean.batch.task import Task
 from slimclean.errors import UsageError
 from slimclean.scoring.tables import no_formulas
@@ -84,6 +84,7 @@ class ReportWriter:
         self._mode = shared_mode(task.source for task in tasks)
         self._columns = list(COLUMNS)
         self._rows: dict[Key, Row] = {}
+        self._all_there = True
         self._stream = exists(path) and not is_file(path)  # such as /dev/stdout
         with writing(path):
             if self._stream:
@@ -153,20 +154,26 @@ class ReportWriter:
         self._columns += [column for column in columns if column not in self._columns]
 
     def add(self, result: FileResult) -> None:
-        """Append a row. What cannot be written now is written at the end, or raises there."""
+        """Append a row. What cannot be written now is written later, or raises at the end."""
         key = _key(self._real, result.file, result.output)
         earlier = self._rows.get(key)
         was_enhanced = earlier is not None and earlier["status"] == "enhanced"
         is_there = result.error == EXISTS or (was_enhanced and is_file(Path(result.output)))
-        if result.status == "skipped" and was_enhanced and is_there:
+        if result.status == "skipped" and earlier is not None and was_enhanced and is_there:
+            warnings = str(earlier.get("warnings") or "")
+            if result.warnings not in warnings:
+                earlier["warnings"] = "; ".join(filter(None, [warnings, result.warnings]))
             return
         row = {name: _cell(name, getattr(result, name)) for name in COLUMNS}
         if self._json:
             row = {name: _number(cell, getattr(result, name)) for name, cell in row.items()}
         self._rows[key] = row
-        with suppress(OSError):
+        try:
             self._file.write(self._line(row))
-            self._file.flush()
+            self._file.flush()  # of what could not be written before, too
+            self._all_there = True
+        except OSError:
+            self._all_there = False
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +182,9 @@ class ReportWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with writing(self._path) if error is None else suppress(OSError):  # an error before says more
+            # An error before says more; rows that are all there merely are in the order in which they came.
+            is_told = error is None and not self._all_there
+            with writing(self._path) if is_told else suppress(OSError):
                 if os.name != "posix":
                     self._close()  # there, what is open is not replaced
                 if not self._stream:
@@ -219,10 +228,7 @@ def _earlier(path: Path, tasks: Sequence[Task], real_path: RealPaths, *, overwri
     """Return what a run over `tasks` goes on with; nothing where there is no report, or one to overwrite."""
     if not is_file(path):
         return [], {}
-    try:
-        columns, rows = load(path)
-    except (ValueError, RecursionError, csv.Error) as error:
-        raise UsageError(f"{path}: not a report of slimclean ({error}); give another name") from error
+    columns, rows = load_own(path)
     keys = [_key(real_path, row["file"], row["output"]) for row in rows]
     if keys and not _of_one_set(keys, set(_keys(real_path, tasks)), tasks):
         if overwrite:

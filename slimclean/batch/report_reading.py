@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from slimclean.batch.report import COLUMNS, FileResult, Status
-from slimclean.errors import SlimcleanError
+from slimclean.errors import SlimcleanError, UsageError
 
 Row = dict[str, Any]
 """A row as the file has it: text in CSV, values in JSON."""
@@ -50,6 +50,14 @@ def _result(row: Row) -> FileResult:
     if cells["status"] not in get_args(Status):
         raise ValueError(f"{row['file']}: a status of {cells['status']!r}")
     return FileResult(**cells)
+
+
+def load_own(path: Path) -> tuple[list[str], list[Row]]:
+    """Do what `load` does for a report to go on with; raises `UsageError` where it is none, and `OSError`."""
+    try:
+        return load(path)
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise UsageError(f"{path}: not a report of slimclean ({error}); give another name") from error
 
 
 def load(path: Path, *, exported: bool = False) -> tuple[list[str], list[Row]]:

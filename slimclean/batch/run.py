@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import multiprocessing
+import os
+import threading
+import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -22,7 +27,7 @@ from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
 from slimclean.batch.recording import Progress, enhance_file
-from slimclean.batch.report import EXISTS, NOT_BEGUN, FileResult, failed, skipped
+from slimclean.batch.report import CLEANED, EXISTS, NOT_BEGUN, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
 from slimclean.batch.task import Task
@@ -35,6 +40,7 @@ WORTH_WORKERS_S = 240.0
 """Seconds of audio a worker process should have ahead of it before its start of some seconds pays."""
 WORKER_BYTES = 900e6
 CONNECT_S = 10.0
+PARENT_CHECK_S = 0.02
 
 
 def enhance_paths(
@@ -48,7 +54,7 @@ def enhance_paths(
     """Enhance a file or folder, or several (see `plan`); rows come back in the order of the plan.
 
     Keyword arguments are those of `Options`, and change `options` where both are given. Outputs that exist are
-    skipped unless `overwrite` or `in_place`.
+    skipped unless `overwrite`; with `in_place`, recordings that are as the report says that a run left them.
     The report is written row by row, and goes on with that of an earlier run over the same set (see
     `ReportWriter`). Raises `UsageError` before any work where the request contradicts itself.
     """
@@ -71,6 +77,7 @@ def enhance_tasks(
         durations = {task: _duration_s(task) for task in (*todo, *existing)}
         watch.planned(sum(durations.values()))
         jobs = options.jobs or pick_jobs(list(durations.values()), enhancer.device.type)
+        jobs = joblib.effective_n_jobs(jobs)  # one, where the system has no semaphores for several
 
         def finish(task: Task, result: FileResult) -> None:
             result.reword(options.wording)
@@ -81,7 +88,7 @@ def enhance_tasks(
 
         for task in tasks:
             if task in done:
-                finish(task, skipped(task, EXISTS))
+                finish(task, skipped(task, CLEANED if options.in_place else EXISTS, done[task]))
             elif task.problem:
                 finish(task, failed(task, task.problem))
         # Where outputs may be links, their targets' folders are written to.
@@ -212,7 +219,23 @@ class _Enhance:
         return enhance_file(task, self.enhancer, self.form, progress, self.look)
 
 
+@functools.cache
+def _end_with_parent() -> None:
+    """Let this worker process end with the one that began it, however that ends: nobody takes its rows then."""
+    parent = multiprocessing.parent_process()
+    if parent is None or os.name != "posix":
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _do(task: Task, here: Task, do: Work) -> tuple[Task, FileResult]:
+    _end_with_parent()
     result = do(here, lambda _: None)
     result.file, result.output = str(task.source), str(task.destination)
     return task, result

@@ -79,15 +79,13 @@ class _Write:
     row: FileResult
 
     def __call__(self, task: Task, progress: Progress) -> FileResult:
-        result, cleaning_s = replace(self.row, status="failed"), self.row.processing_s or 0.0
+        result = replace(self.row, status="failed")
         with outcome(result):
             self._write(task, result)
-        self.spool.unlink(missing_ok=True)
-        result.processing_s = cleaning_s + (result.processing_s or 0.0)
-        if result.status == "enhanced":
-            result.rtf = result.processing_s / result.duration_s if result.duration_s else None
-            if task.reference is not None:
-                score_output(result, task)
+        with contextlib.suppress(OSError):  # its folder goes in the end
+            self.spool.unlink()
+        if task.reference is not None and result.status == "enhanced":
+            score_output(result, task)
         return result
 
     def _write(self, task: Task, result: FileResult) -> None:
@@ -101,6 +99,7 @@ class _Write:
             writer.commit(mtime_ns, watched)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
+        result.left(writer.committed)
         result.remark(watched.remark, *self.form.remarks(stored), *writer.warnings)
         mastered.tell(result)
         tell_encoded(result, task.destination, stored, self.form)
@@ -138,7 +137,8 @@ def enhance_together(
                 else:
                     yield task, result
                 if task in there:
-                    spools[task].unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        spools[task].unlink()
         set_lufs = together_lufs(_loudness(row) for row in rows.values())
         gain_db = form.loudness_lufs - set_lufs if math.isfinite(set_lufs) else 0.0
         remarks = [_without(lost)] if lost else []

@@ -54,6 +54,8 @@ def main() -> None:
         code: object = end.exit_code
     except SystemExit as end:
         code = end.code
+    except KeyboardInterrupt:  # while Typer makes the commands; later, it makes an exit of that
+        code = 130
     except BrokenPipeError:  # of the help that no arguments get
         code = 1
     flushed = flush_output(quiet=bool(code))

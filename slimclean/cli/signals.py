@@ -15,6 +15,8 @@ def end_in_order() -> None:
             signal.signal(number, _end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+    others = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if _is_ours(what.exc_value) else others(what)
 
 
 def check() -> None:
@@ -24,6 +26,11 @@ def check() -> None:
 
 
 _received: list[int] = []
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Tell whether a signal raised what Python drops, of which it would print a traceback."""
+    return bool(_received) and isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

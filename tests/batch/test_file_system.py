@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unicodedata
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from slimclean.audio import folder as folders
 from slimclean.audio.folder import list_folder
 from slimclean.batch import collisions
 from slimclean.batch import run as batch_run
+from slimclean.batch.options import Watch
 from slimclean.batch.plan import plan
+from slimclean.batch.report_reading import read_report
 from slimclean.batch.run import enhance_paths
 from slimclean.errors import AudioError, UsageError
 
@@ -284,6 +287,26 @@ def test_what_goes_wrong_when_the_output_is_there_is_a_warning(tmp_path, enhance
     monkeypatch.setattr("slimclean.batch.recording.diagnostics.warnings", fail)
     results = enhance_paths(takes, tmp_path / "out", enhancer, overwrite=True)
     assert [(r.status, r.error, r.warnings) for r in results] == [("enhanced", "", "MemoryError")] * 2
+
+
+def test_an_interrupt_while_a_picture_is_drawn_leaves_no_output_without_a_row(tmp_path, enhancer):
+    """Drawing may take longer than cleaning; in place, a recording without a row is cleaned again."""
+    takes = [write(tmp_path / "takes" / f"{name}.wav") for name in "ab"]
+    times = []
+
+    def look(result, _):
+        time.sleep(0.3)
+        if result.file == str(takes[1]):
+            raise KeyboardInterrupt
+
+    watch = Watch(finished=lambda row: times.append(row.processing_s))
+    with pytest.raises(KeyboardInterrupt):
+        enhance_paths(
+            takes, tmp_path / "o", enhancer, report=tmp_path / "r.csv", look=lambda _: look, watch=watch
+        )
+    assert [p.name for p in (tmp_path / "o").iterdir()] == ["a.wav"]
+    assert [Path(row.file).name for row in read_report(tmp_path / "r.csv")] == ["a.wav"]
+    assert 0 < times[0] < 0.3  # the time of cleaning alone
 
 
 # --- in place, and links ---------------------------------------------------------------------------

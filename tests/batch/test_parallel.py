@@ -111,6 +111,14 @@ def test_there_are_no_more_processes_than_recordings(takes, tmp_path, monkeypatc
     assert asked == [most]
 
 
+def test_where_there_can_be_no_processes_one_does_the_work(takes, tmp_path, monkeypatch):
+    """As without a /dev/shm to write to, where joblib finds no semaphores."""
+    monkeypatch.setattr("joblib._parallel_backends.mp", None)
+    monkeypatch.setattr(batch_run, "_backend", lambda *_: pytest.fail("processes"))
+    rows = enhance_paths([takes / "0.wav", takes / "1.wav"], tmp_path / "o", identity_enhancer(), jobs=2)
+    assert [row.status for row in rows] == ["enhanced"] * 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.filterwarnings("ignore:A worker stopped")
 def test_a_worker_that_dies_costs_its_recording(takes, tmp_path, weights):
@@ -232,18 +240,63 @@ def test_an_interrupt_stops_every_process(tmp_path, weights, half_an_hour, numbe
         time.sleep(0.05)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     assert process.wait(timeout=60) == code
-    for _ in range(200):
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:  # nobody is left in the group
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("a process is left")
+    _wait_for_all_of(process)
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     assert list(out.iterdir()) == []
     assert (tmp_path / "r.csv").read_text().count("\n") == 1  # the header: no recording was done
+
+
+ORPHANED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import identity_enhancer
+from slimclean.batch.options import Watch
+from slimclean.batch.run import enhance_paths
+
+def slow(noisy):
+    time.sleep(0.5)
+    return noisy
+
+rows = []
+def kill(row):
+    rows.append(row)
+    if len(rows) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+takes, out = map(Path, sys.argv[2:])
+enhancer, report = identity_enhancer(0.5, effect=slow), out.with_suffix(".csv")
+enhance_paths([takes], out, enhancer, watch=Watch(finished=kill), jobs=2, report=report)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_workers_end_with_the_process_that_began_them(tmp_path):
+    """Killed, it can tell them nothing, and takes no rows of what they would go on with."""
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    for k in range(20):
+        soundfile.write(takes / f"{k:02}.wav", voice(0.1, seed=k), 16_000)
+    script = [sys.executable, "-c", ORPHANED, Path(__file__).parent.parent, takes, tmp_path / "out"]
+    killed = subprocess.Popen(list(map(str, script)), start_new_session=True)
+    assert killed.wait(timeout=60) == -signal.SIGKILL
+    _wait_for_all_of(killed)
+    told = [row for row in read_report(tmp_path / "out.csv") if row.status == "enhanced"]
+    assert len(told) == 3
+    assert len(list((tmp_path / "out").glob("*.wav"))) <= 3 + 2  # what was being renamed at that moment
+
+
+def _wait_for_all_of(process):
+    """Wait until nobody is left in the group that `process` began."""
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail("a process is left")
 
 
 # --- Dask ------------------------------------------------------------------------------------------

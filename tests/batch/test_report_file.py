@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from conftest import identity_enhancer, run, voice
 
+from slimclean.audio import OutputForm
 from slimclean.audio.atomic import lock
 from slimclean.batch.report import COLUMNS, FileResult
 from slimclean.batch.report_file import ReportWriter
@@ -202,6 +203,65 @@ def test_a_row_that_is_not_true_any_more_is_replaced(takes, tmp_path, enhancer):
     assert statuses(report) == {"a.wav": "failed", "c.wav": "enhanced", "b.wav": "enhanced"}
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+@pytest.mark.parametrize("keep_mtime", [False, True])
+def test_in_place_what_the_report_says_is_done_is_not_cleaned_again(
+    takes, tmp_path, enhancer, name, keep_mtime
+):
+    """While it is as the run left it: cleaning twice costs sound. What changed since is cleaned."""
+    options = {"in_place": True, "report": tmp_path / name, "form": OutputForm(keep_mtime=keep_mtime)}
+    (takes / "c.wav").rename(tmp_path / "c.wav")
+    enhance_paths([takes], None, enhancer, **options)
+    (tmp_path / "c.wav").rename(takes / "c.wav")
+    soundfile.write(takes / "a.wav", voice(0.06), 16_000)
+    before = (takes / "deep" / "b.wav").read_bytes()
+    first = {row.file: row for row in read_report(tmp_path / name)}
+    planned = run("enhance", takes, "--in-place", "--report", tmp_path / name, "--dry-run").stdout
+    assert [line.split("\t")[0] for line in planned.splitlines()] == ["enhance", "enhance", "skip"]
+    results = enhance_paths([takes], None, enhancer, **options)
+    assert [(r.status, r.error) for r in results[:2]] == [("enhanced", "")] * 2
+    assert (results[2].status, results[2].error) == ("skipped", "cleaned by an earlier run")
+    assert (takes / "deep" / "b.wav").read_bytes() == before
+    rows = read_report(tmp_path / name)
+    assert [row.status for row in rows] == ["enhanced"] * 3
+    assert rows[2] == first[rows[2].file]
+    for more in ({"overwrite": True}, {"report": None}):
+        assert [r.status for r in enhance_paths([takes], None, enhancer, **options | more)] == ["enhanced"] * 3
+
+
+def test_in_place_a_report_that_does_not_tell_how_files_were_left_is_no_reason_to_skip(
+    takes, tmp_path, enhancer
+):
+    report = tmp_path / "r.csv"
+    enhance_paths([takes], None, enhancer, in_place=True, report=report)
+    columns, rows = load(report)
+    kept = [name for name in columns if name not in ("output_bytes", "output_mtime_s")]
+    with report.open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    results = enhance_paths([takes], None, enhancer, in_place=True, report=report)
+    assert [r.status for r in results] == ["enhanced"] * 3
+    assert all(row.output_bytes == Path(row.output).stat().st_size for row in read_report(report))
+
+
+def test_a_recording_that_changed_since_is_skipped_with_a_remark(takes, tmp_path, enhancer):
+    """The output is that of an older recording, which the name does not tell."""
+    report, remark = tmp_path / "r.csv", "the recording is newer than the output; `overwrite` makes that anew"
+    options = {"report": report, "form": OutputForm(keep_mtime=True)}
+    enhance_paths([takes], tmp_path / "out", enhancer, **options)
+    then = (takes / "a.wav").stat().st_mtime
+    os.utime(takes / "a.wav", (then + 3, then + 3))
+    for _ in range(2):
+        results = enhance_paths([takes], tmp_path / "out", enhancer, **options)
+        assert [(r.status, r.warnings) for r in results] == [("skipped", w) for w in (remark, "", "")]
+        rows = read_report(report)
+        assert [row.status for row in rows] == ["enhanced"] * 3
+        assert [row.warnings.count(remark) for row in rows] == [1, 0, 0]
+    enhance_paths([takes], tmp_path / "out", enhancer, **options, overwrite=True)
+    assert remark not in report.read_text()
+
+
 def test_another_spelling_of_a_path_is_the_same_recording(takes, tmp_path, enhancer, monkeypatch):
     enhance_paths([takes], tmp_path / "out", enhancer, report=tmp_path / "r.csv")
     monkeypatch.chdir(takes)
@@ -259,6 +319,22 @@ def test_rows_that_find_no_room_do_not_stop_the_work(takes, tmp_path, enhancer, 
     with pytest.raises(SlimcleanError, match=r"cannot write .*No space left"):
         enhance_paths([takes], tmp_path / "out", enhancer, report=report)
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 3
+
+
+def test_a_report_that_only_cannot_be_put_in_order_is_whole(takes, tmp_path, enhancer, monkeypatch):
+    """A disk that holds it once, but not twice."""
+    report, real = tmp_path / "r.csv", ReportWriter._write_all
+
+    def once(self):
+        monkeypatch.setattr(ReportWriter, "_write_all", full)
+        real(self)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ReportWriter, "_write_all", once)
+    assert len(enhance_paths([takes], tmp_path / "out", enhancer, report=report)) == 3
+    assert sorted(statuses(report).values()) == ["enhanced"] * 3
 
 
 @posix

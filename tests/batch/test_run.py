@@ -275,3 +275,16 @@ def test_means_count_frames_and_not_ufs(tmp_path):
     quieter = identity_enhancer(0.5, effect=lambda noisy: 0.1 * noisy)
     (result,) = enhance_paths(tmp_path / "a.wav", tmp_path / "c.wav", quieter)
     assert (result.level_in_dbfs, result.level_out_dbfs) == pytest.approx((loud, soft), abs=0.1)
+
+
+@pytest.mark.parametrize(("subtype", "level"), [("PCM_16", 0.0), ("FLOAT", 12.0)])
+def test_the_level_of_the_output_is_that_of_what_is_stored(tmp_path, subtype, level):
+    """A square wave beyond full scale: PCM holds no more than that."""
+    x = np.float32(10 ** (12 / 20)) * np.sign(np.sin(np.arange(16_000) / 20 + 0.01))
+    soundfile.write(tmp_path / "a.wav", x, 16_000, "FLOAT")
+    form = OutputForm(subtype=subtype)
+    (row,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "b.wav", identity_enhancer(0.5), form=form)
+    assert row.level_in_dbfs == pytest.approx(12, abs=0.05)
+    assert row.level_out_dbfs == pytest.approx(level, abs=0.05)
+    rows = soundfile.read(tmp_path / "b.wav")[0]
+    assert row.level_out_dbfs == pytest.approx(20 * np.log10(rows.std()), abs=0.05)

@@ -182,6 +182,21 @@ def test_failures_are_rows_and_leave_nothing(takes, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_spool_that_cannot_be_removed_is_no_failure(takes, tmp_path, monkeypatch):
+    real = Path.unlink
+
+    def unlink(path, *arguments, **options):
+        if path.name.isdigit():
+            raise NotADirectoryError(20, "Not a directory")
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    for _ in range(2):
+        assert [row.error for row in enhance([takes], tmp_path / "out")][-1] in ("", "the output exists")
+        (tmp_path / "out/loud.wav").unlink()
+    assert all(not path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+
+
 def test_in_place(takes):
     enhance([takes], in_place=True)
     assert together_lufs(map(measured, takes.iterdir())) == pytest.approx(-20, abs=0.1)

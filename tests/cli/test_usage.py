@@ -247,6 +247,32 @@ def test_a_signal_that_was_dropped_ends_the_run_soon(take, weights, monkeypatch,
     assert not Path("out.wav").exists()
 
 
+class RaisesAtItsEnd:
+    def __del__(self):
+        raise SystemExit(143)
+
+
+def test_a_signal_that_is_dropped_prints_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    signals.end_in_order()
+    for received, printed in (([15], False), ([], True)):
+        monkeypatch.setattr(signals, "_received", received)
+        RaisesAtItsEnd()
+        assert ("Traceback" in capsys.readouterr().err) == printed
+
+
+def test_an_interrupt_before_the_command_is_an_exit_code(monkeypatch, capsys):
+    """Typer turns only those into one that come later."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slimclean.cli.app", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [

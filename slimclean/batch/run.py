@@ -269,7 +269,7 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     try:
         client = PromptClient(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        why = told(error) or f"timed out after {CONNECT_S:g} s"  # of which asyncio says nothing
+        why = told(error) if str(error) else f"timed out after {CONNECT_S:g} s"
         raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({why})") from error
     with client, parallel_config("dask", wait_for_workers_timeout=CONNECT_S):
         yield

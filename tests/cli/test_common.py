@@ -13,7 +13,7 @@ from conftest import run, voice
 
 import slimclean
 from slimclean.cli import app
-from slimclean.cli.common import Command, with_options
+from slimclean.cli.common import with_options
 from slimclean.errors import told
 
 PACKAGE = Path(slimclean.__file__).parent
@@ -60,5 +60,5 @@ def test_what_click_puts_in_the_place_of_what_is_absent_is_not_given(monkeypatch
     context = command.make_context("enhance", [], resilient_parsing=True)
     parsed = {"paths": object(), "config": "a.toml", "quiet": True, "output": None}
     parser = SimpleNamespace(parse_args=lambda args: (parsed, [], []))
-    monkeypatch.setattr(Command, "make_parser", lambda *_: parser)
+    monkeypatch.setattr(type(command), "make_parser", lambda *_: parser)
     assert command.given(context, []) == {"config": "a.toml", "quiet": True}

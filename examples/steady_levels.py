@@ -13,23 +13,20 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
-from pathlib import Path
 
 import librosa
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from train_on import frames_of, libraries, parser, stacked, train_on
 
-from slimclean.dsp import SAMPLE_RATE
 from slimclean.model import checkpoint
 from slimclean.model.demucs import SlimmableDemucs
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train.losses import enhancement_loss
 from slimclean.train.mix import MixConfig
 from slimclean.train.mixer import Mixer
-from slimclean.train.sources import Library, load_library, read_manifest
+from slimclean.train.sources import Library
 from slimclean.train.tasks import random_targets
 
 PATTERNS = ((0, 3), (0, 3), (0, 1), (2, 0, 3, 1), (0, 2), (0, 4), (1, 3))
@@ -98,55 +95,25 @@ def loss_of(
 
 def main(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
-    cache = arguments.out.parent / "cache"
-    speech, noise = (
-        load_library(read_manifest(arguments.manifest, kind, "train"), cache) for kind in ("speech", "noise")
-    )
-    mixer = Mixer(speech, noise, MixConfig(clean_only=0.1))
+    speech, noise = libraries(arguments)
+    mixer = Mixer(speech, noise, MixConfig(clean_only=0.1, faint_noise=0, long_pause=0))
     network, header = checkpoint.load(checkpoint.find(arguments.init))
     before, hop, ufs = copy.deepcopy(network).eval(), header.config.frame_hop, header.config.ufs
-    frames = round(arguments.segment_s * SAMPLE_RATE / hop)
-    network.train().router.requires_grad_(requires_grad=False)
-    params = [p for p in network.parameters() if p.requires_grad]
-    average, done = AveragedModel(network), 0
-    optimiser = torch.optim.Adam(params, arguments.lr)
-    begun = time.monotonic()
-    while (part := (time.monotonic() - begun) / (60 * arguments.minutes)) < 1:
-        optimiser.param_groups[0]["lr"] = arguments.lr * min(1, (done + 1) / 10, max(0.05, 2 * (1 - part)))
+    frames = frames_of(arguments, header.config)
+
+    def batch() -> tuple[Tensor, str]:
         drawn = [slowed(rng, speech, frames * hop) for _ in range(HALF)]
         drawn += [mixer.draw(rng, frames * hop)[0] for _ in range(HALF)]
-        noisy = torch.from_numpy(np.stack(drawn).astype(np.float32))
+        noisy = stacked(drawn)
         with torch.no_grad():
             routed = network.route(noisy[HALF:], float(random_targets(rng, 1, TARGETS)))
         widths = torch.stack([*(alternating(rng, ufs, frames) for _ in range(HALF)), *routed])
         loss, dip = loss_of(network, before, noisy, widths)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 2.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        done += 1
-        if part > 0.5:
-            average.update_parameters(network)
-        if done % 20 == 0:
-            print(
-                f"{done} steps, {part:.0%}: loss {float(loss.detach()):.3f}, dips {float(dip):.4f}", flush=True
-            )
-    found = average.module if average.n_averaged else network
-    checkpoint.save(arguments.out, header.config, dict(found.named_parameters()), header.info)
+        return loss, f"dips {float(dip):.4f}"
 
-
-def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("init", help="packaged name or file of the weights to start from")
-    options.add_argument("manifest", type=Path)
-    options.add_argument("out", type=Path)
-    options.add_argument("--minutes", type=float, default=5.0)
-    options.add_argument("--lr", type=float, default=3e-5)
-    options.add_argument("--segment-s", type=float, default=2.56)
-    options.add_argument("--seed", type=int, default=0)
-    return options
+    train_on(arguments, network, header, batch)
 
 
 if __name__ == "__main__":
     torch.set_flush_denormal(True)
-    main(parser().parse_args())
+    main(parser(__doc__, minutes=5.0, lr=3e-5, segment_s=2.56).parse_args())

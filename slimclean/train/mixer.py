@@ -56,10 +56,11 @@ class Mixer:
         kind = rng.random()
         recorded, speech = self._speech(rng, length)
         noise = self._noise(rng, length)
-        noise *= 10 ** (-_triangular(rng, c.snr_db) / 20) / rms(noise)
+        faint = c.faint_noise and rng.random() < c.faint_noise
+        noise *= 10 ** (-_triangular(rng, c.faint_snr_db if faint else c.snr_db) / 20) / rms(noise)
         if c.slam and rng.random() < c.slam:
             noise += acoustics.slam(rng, length) * np.float32(10 ** (rng.uniform(*c.slam_db) / 20))
-        if rng.random() < c.rumble:
+        if not faint and rng.random() < c.rumble:
             noise += acoustics.rumble(rng, length) * np.float32(10 ** (-_triangular(rng, c.rumble_snr_db) / 20))
         if kind < c.noise_only:
             recorded, speech = np.zeros_like(speech), np.zeros_like(speech)
@@ -87,6 +88,9 @@ class Mixer:
             recorded, wanted = (x * mine + y * yours for x, y in zip((recorded, wanted), other, strict=True))
         if c.fade and rng.random() < c.fade:
             gain = voices.fade(rng, length)
+            recorded, wanted = recorded * gain, wanted * gain
+        if c.long_pause and rng.random() < c.long_pause:
+            gain = voices.pause(rng, length)
             recorded, wanted = recorded * gain, wanted * gain
         scale = np.float32(1 / active_rms(recorded))
         return recorded * scale, wanted * scale

@@ -16,6 +16,8 @@ from slimclean.train.mixer import Mixer
 VALID_MIX = MixConfig(
     local_level=False,
     quiet_targets=False,
+    faint_noise=0.0,
+    long_pause=0.0,
     two_speakers=0.0,
     fade=0.0,
     turned_away=0.0,

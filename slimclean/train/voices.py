@@ -62,6 +62,15 @@ def fade(rng: np.random.Generator, length: int) -> np.ndarray:
     return np.asarray(10 ** (np.interp(np.arange(length), at, ends) / 20), np.float32)
 
 
+def pause(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw a gain that is 0 for .8 to 3.4 s, if the example lasts so long, with edges of 50 ms."""
+    start = rng.uniform(0.2, 2.2) * SAMPLE_RATE
+    stop = start + rng.uniform(0.8, 3.4) * SAMPLE_RATE
+    edge = 0.05 * SAMPLE_RATE
+    knots = [start, start + edge, stop - edge, stop]
+    return np.interp(np.arange(length), knots, [1, 0, 0, 1]).astype(np.float32)
+
+
 def turned_away(rng: np.random.Generator, voice: np.ndarray) -> np.ndarray:
     """Turn a voice from the microphone for a while: softer by 6 to 18 dB, and duller."""
     dull = shape_spectrum(voice, -rng.uniform(6, 14) - np.linspace(0, rng.uniform(0, 12), 8))

@@ -43,6 +43,14 @@ def steady():
         return importlib.import_module("steady_levels")
 
 
+@pytest.fixture(scope="module")
+def quiet():
+    """The script for faint noise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        return importlib.import_module("quiet_pauses")
+
+
 @pytest.fixture
 def manifest(corpus, tmp_path):
     rows = [
@@ -181,11 +189,28 @@ def test_ufs_alternate(steady):
     assert {u for x in drawn for u in x.tolist()} == set(torch.tensor(ufs).tolist())
 
 
-def test_it_steadies(steady, manifest, weights, tmp_path):
-    """The router stays, all else moves."""
-    out = tmp_path / "steady.safetensors"
+def test_faint_noise_is_learned_and_the_usual_held(quiet, libraries, small):
+    """Of the usual half, the output of the weights before is what costs least; of the faint, the speech."""
+    rng = np.random.default_rng(0)
+    faint = [Mixer(*libraries, quiet.FAINT).draw(rng, SAMPLES) for _ in range(2 * quiet.HALF)]
+    noisy, clean = map(quiet.stacked, zip(*faint, strict=True))
+    ufs = quiet.widths(rng, small, noisy)
+    assert ufs.shape == (2 * quiet.HALF, 40)
+    assert torch.isin(ufs, torch.tensor([*quiet.UFS, *SMALL.ufs])).all()
+    loss, pauses = quiet.loss_of(small, small, noisy, clean, ufs)
+    other = torch.cat([clean[: quiet.HALF], torch.zeros_like(clean[quiet.HALF :])])
+    held, left = quiet.loss_of(small, small, noisy, other, ufs)
+    assert left[0] == pauses[0]
+    assert float(loss - held) == pytest.approx(quiet.USUAL_PAUSES * float(pauses[1] - left[1]), abs=1e-5)
+
+
+@pytest.mark.parametrize("script", ["steady", "quiet"])
+def test_they_train_all_but_the_router(script, request, manifest, weights, tmp_path):
+    module = request.getfixturevalue(script)
+    out = tmp_path / "trained.safetensors"
     short = ["--minutes", "0.02", "--segment-s", "0.64", "--lr", "1e-3"]
-    steady.main(steady.parser().parse_args(list(map(str, [weights, manifest, out, *short]))))
+    options = module.parser(None, minutes=5.0, lr=3e-5, segment_s=2.56)
+    module.main(options.parse_args(list(map(str, [weights, manifest, out, *short]))))
     start, found = (dict(checkpoint.load(file)[0].named_parameters()) for file in (weights, out))
     for name, p in found.items():
         assert name.startswith("router.") == bool((p == start[name]).all()), name

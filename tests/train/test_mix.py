@@ -316,6 +316,26 @@ def test_fades_turning_away_and_slams_do_what_they_say():
     assert acoustics.rms(slam) < 0.2
 
 
+def test_pauses_last_and_faint_noise_is_faint(libraries):
+    gains = [voices.pause(np.random.default_rng(seed), 96_000) for seed in range(20)]
+    assert all(g.min() == 0 and g.max() == 1 for g in gains)
+    lengths = [np.count_nonzero(g < 1) / 16_000 for g in gains]
+    assert 0.79 < min(lengths) < 1.5
+    assert 2.5 < max(lengths) < 3.41
+    mix = dataclasses.replace(PLAIN, snr_db=(0, 0, 0), rumble=1.0, faint_snr_db=(30, 30, 30))
+    for share, snr_db in ((0.0, -7), (1.0, 30)):
+        mixer = mixer_of(libraries, dataclasses.replace(mix, faint_noise=share, rumble_snr_db=(-6, -6, -6)))
+        noisy, clean = mixer.draw(np.random.default_rng(0), 40_960)
+        heard = 20 * np.log10(voices.active_rms(clean) / acoustics.rms(noisy - clean))
+        assert heard == pytest.approx(snr_db, abs=1.5)
+    spoken, silent = (
+        mixer_of(libraries, dataclasses.replace(PLAIN, long_pause=share)).draw(np.random.default_rng(0), 40_960)
+        for share in (0.0, 1.0)
+    )
+    assert np.count_nonzero(silent[1]) < np.count_nonzero(spoken[1]) - 8_000
+    assert np.count_nonzero(silent[0]) > 40_900  # the noise goes on
+
+
 def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
     rooms = tmp_path / "rooms"
     rooms.mkdir()

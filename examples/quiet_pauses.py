@@ -1,0 +1,93 @@
+"""Train on until faint noise goes too, in the long pauses of a good recording.
+
+    python examples/quiet_pauses.py slim-demucs-14 corpus/manifest.csv quiet.safetensors
+
+Mixtures at -5 to 25 dB teach that noise is loud, and read sentences that pauses are short: noise 25 dB and
+more under the voice then stays for seconds after each word. Half of the examples hold such noise, most of them
+with long pauses, and learn the clean speech; the other half are the usual mixtures, held to what they were. The
+router stays; the weights are the mean over the second half of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from train_on import frames_of, libraries, parser, stacked, train_on
+
+from slimclean.model import checkpoint
+from slimclean.model.demucs import SlimmableDemucs
+from slimclean.model.slimmable import FrameWidths
+from slimclean.train.losses import enhancement_loss, pause_loss
+from slimclean.train.mix import MixConfig
+from slimclean.train.mixer import Mixer
+from slimclean.train.tasks import random_targets, random_ufs
+
+FAINT = MixConfig(
+    faint_noise=1, long_pause=0.6, reverb=0.2, whispered=0.1, synthetic_noise=0.35, two_noises=0.1,
+    noise_only=0, clean_only=0, slam=0, clipped=0, gated_noise=0, babble=0.02, music=0.02,
+)  # fmt: skip
+USUAL = MixConfig(clean_only=0.1, faint_noise=0, long_pause=0)
+UFS = (0.0625, 0.125, 0.18, 0.25, 0.375, 0.5, 0.75, 1.0)
+AT_FULL, AT_FIXED = 0.3, 0.25
+"""Shares of the examples at UF 1 and at other UFs; the rest are under the router."""
+TARGETS = (0.1, 0.5)
+FAINT_PAUSES, USUAL_PAUSES = 0.5, 0.1
+"""Weights of what is left in pauses."""
+HALF = 2
+"""Examples of either kind in a batch."""
+
+
+def widths(rng: np.random.Generator, network: SlimmableDemucs, noisy: Tensor) -> Tensor:
+    """Draw a way to run for each of [B, T], UFs [B, F]."""
+    frames, chosen = noisy.shape[1] // network.config.frame_hop, []
+    for example in noisy:
+        kind = rng.random()
+        if kind < AT_FULL:
+            chosen.append(torch.ones(frames))
+        elif kind < AT_FULL + AT_FIXED:
+            chosen.append(torch.from_numpy(random_ufs(rng, frames, UFS)).float())
+        else:
+            with torch.no_grad():
+                chosen.append(network.route(example[None], float(random_targets(rng, 1, TARGETS)))[0])
+    return torch.stack(chosen)
+
+
+def loss_of(
+    network: SlimmableDemucs, before: SlimmableDemucs, noisy: Tensor, clean: Tensor, ufs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Find the loss, and what is left in the pauses of either kind, of [B, T] x 2 at [B, F]; HALF are faint."""
+    with torch.no_grad():
+        kept = before.backbone(noisy[HALF:], FrameWidths.of(ufs[HALF:])).float()
+    given = network.backbone(noisy, FrameWidths.of(ufs)).float()
+    scale = 1 / noisy.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-3)
+    learned = enhancement_loss((clean * scale)[:HALF], (given * scale)[:HALF]).mean()
+    held = enhancement_loss(kept, given[HALF:]).mean()
+    left = pause_loss(clean * scale, given * scale, noisy * scale)
+    pauses = torch.stack([left[:HALF].mean(), left[HALF:].mean()])
+    return learned + held + FAINT_PAUSES * pauses[0] + USUAL_PAUSES * pauses[1], pauses.detach()
+
+
+def main(arguments: argparse.Namespace) -> None:
+    rng = np.random.default_rng(arguments.seed)
+    library = libraries(arguments)
+    faint, usual = Mixer(*library, FAINT), Mixer(*library, USUAL)
+    network, header = checkpoint.load(checkpoint.find(arguments.init))
+    before, hop = copy.deepcopy(network).eval(), header.config.frame_hop
+    samples = frames_of(arguments, header.config) * hop
+
+    def batch() -> tuple[Tensor, str]:
+        drawn = [mixer.draw(rng, samples) for mixer in (faint, usual) for _ in range(HALF)]
+        noisy, clean = map(stacked, map(list, zip(*drawn, strict=True)))
+        loss, pauses = loss_of(network, before, noisy, clean, widths(rng, network, noisy))
+        return loss, "pauses " + ", ".join(f"{float(pause):.3f}" for pause in pauses)
+
+    train_on(arguments, network, header, batch)
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    main(parser(__doc__, minutes=26.0, lr=4e-5, segment_s=3.84).parse_args())

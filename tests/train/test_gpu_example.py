@@ -201,7 +201,9 @@ def test_faint_noise_is_learned_and_the_usual_held(quiet, libraries, small):
     other = torch.cat([clean[: quiet.HALF], torch.zeros_like(clean[quiet.HALF :])])
     held, left = quiet.loss_of(small, small, noisy, other, ufs)
     assert left[0] == pauses[0]
-    assert float(loss - held) == pytest.approx(quiet.USUAL_PAUSES * float(pauses[1] - left[1]), abs=1e-5)
+    assert float((loss - held).detach()) == pytest.approx(
+        quiet.USUAL_PAUSES * float(pauses[1] - left[1]), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("script", ["steady", "quiet"])

@@ -29,6 +29,8 @@ from slimclean.train.acoustics import high_pass, whisper
 from slimclean.train.mixer import LOWEST_VOICE_HZ
 
 Run = Callable[[np.ndarray, int], np.ndarray]
+PAUSE_S, SETTLED = 3, SAMPLE_RATE // 5
+"""Of a pause in a take, the seconds, and the samples at either end that are not looked at."""
 
 
 def checks(
@@ -59,6 +61,15 @@ def checks(
     }
     for name, x in variants.items():
         yield f"noisy, {name}: PESQ-WB in, out", f"{_pesq(clean, x)}, {_pesq(clean, run(x, SAMPLE_RATE))}"
+    silent = np.zeros(PAUSE_S * SAMPLE_RATE)
+    take = np.concatenate([clean, silent, clean])
+    pause = slice(len(clean) + SETTLED, len(clean) + len(silent) - SETTLED)
+    faint = np.random.default_rng(1).normal(size=len(take))
+    for snr_db in (25, 35, 45):
+        noise = at_snr(faint, clean, snr_db)
+        left = _db(run(take + noise, SAMPLE_RATE)[pause]) - _db(noise[pause])
+        name = f"white noise {snr_db} dB under the voice"
+        yield f"{name}, in a pause of {PAUSE_S} s: change of level, dB", f"{left:.1f}"
     phone = resample(noisy[None], SAMPLE_RATE, 8_000)[0]
     wanted = resample(clean[None], SAMPLE_RATE, 8_000)[0]
     before, after = (METRICS["si_sdr_db"](wanted, x) for x in (phone, run(phone, 8_000)))

@@ -75,6 +75,10 @@ def dips(slow: Tensor, lowest: Tensor, given: Tensor, hop: int) -> Tensor:
     return ((lowest - levels_db(given, hop) - ALLOWED_DB).clamp_min(0).square() * loud).sum() / loud.sum()
 
 
+def bounded(dip: Tensor) -> Tensor:
+    return torch.where(dip < SEVERE, dip, SEVERE * (1 + (dip / SEVERE + 1e-9).log()))
+
+
 def loss_of(
     network: SlimmableDemucs, before: SlimmableDemucs, noisy: Tensor, ufs: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -88,9 +92,8 @@ def loss_of(
         wanted = torch.cat([before.backbone(slow, 1.0), kept]).float()
     given = network.backbone(noisy, FrameWidths.of(ufs)).float()
     dip = dips(slow, lowest, given[:HALF], hop)
-    bounded = torch.where(dip < SEVERE, dip, SEVERE * (1 + (dip / SEVERE + 1e-9).log()))
     distance = enhancement_loss(wanted, given)
-    return distance[:HALF].mean() / 2 + distance[HALF:].mean() + DIP_WEIGHT * bounded, dip.detach()
+    return distance[:HALF].mean() / 2 + distance[HALF:].mean() + DIP_WEIGHT * bounded(dip), dip.detach()
 
 
 def main(arguments: argparse.Namespace) -> None:

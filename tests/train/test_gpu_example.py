@@ -18,7 +18,7 @@ from slimclean.model import checkpoint
 from slimclean.model.row import RowConvolution
 from slimclean.model.slimmable import FrameWidths
 from slimclean.train.config import TrainConfig
-from slimclean.train.losses import EfficiencyLoss
+from slimclean.train.losses import EfficiencyLoss, enhancement_loss
 from slimclean.train.mixer import Mixer
 from slimclean.train.objective import Objective
 from slimclean.train.state import ROW_FACTOR, State
@@ -192,18 +192,21 @@ def test_ufs_alternate(steady):
 def test_faint_noise_is_learned_and_the_usual_held(quiet, libraries, small):
     """Of the usual half, the output of the weights before is what costs least; of the faint, the speech."""
     rng = np.random.default_rng(0)
-    faint = [Mixer(*libraries, quiet.FAINT).draw(rng, SAMPLES) for _ in range(2 * quiet.HALF)]
+    faint = [Mixer(*libraries, quiet.FAINT).draw(rng, SAMPLES) for _ in range(2 * quiet.EACH)]
     noisy, clean = map(quiet.stacked, zip(*faint, strict=True))
     ufs = quiet.widths(rng, small, noisy)
-    assert ufs.shape == (2 * quiet.HALF, 40)
+    assert ufs.shape == (2 * quiet.EACH, 40)
     assert torch.isin(ufs, torch.tensor([*quiet.UFS, *SMALL.ufs])).all()
     loss, pauses = quiet.loss_of(small, small, noisy, clean, ufs)
-    other = torch.cat([clean[: quiet.HALF], torch.zeros_like(clean[quiet.HALF :])])
-    held, left = quiet.loss_of(small, small, noisy, other, ufs)
-    assert left[0] == pauses[0]
-    assert float((loss - held).detach()) == pytest.approx(
-        quiet.USUAL_PAUSES * float(pauses[1] - left[1]), abs=1e-5
-    )
+    assert (pauses >= 0).all()
+    before = copy.deepcopy(small)
+    with torch.no_grad():
+        before.gru.input_bias += 0.5
+        usual = noisy[quiet.EACH :], FrameWidths.of(ufs[quiet.EACH :])
+        held = enhancement_loss(*(network.backbone(*usual) for network in (before, small))).mean()
+    moved = quiet.loss_of(small, before, noisy, clean, ufs)[0] - loss
+    assert float(held) == pytest.approx(float(moved.detach()), abs=1e-4)
+    assert held > 1e-3
 
 
 @pytest.mark.parametrize("script", ["steady", "quiet"])

@@ -201,7 +201,7 @@ def test_faint_noise_is_learned_and_the_usual_held(quiet, libraries, small):
     assert (pauses >= 0).all()
     before = copy.deepcopy(small)
     with torch.no_grad():
-        before.gru.input_bias += 0.5
+        before.decoder[-1].transposed.weight *= 1.5
         usual = noisy[quiet.EACH :], FrameWidths.of(ufs[quiet.EACH :])
         held = enhancement_loss(*(network.backbone(*usual) for network in (before, small))).mean()
     moved = quiet.loss_of(small, before, noisy, clean, ufs)[0] - loss

@@ -68,7 +68,8 @@ def _is_as_left(output: Path, row: Row) -> bool:
         size, mtime_s = int(row["output_bytes"]), float(row["output_mtime_s"])
     except (OSError, KeyError, TypeError, ValueError):  # rows of older versions do not tell
         return False
-    same_time = abs(mtime_s - now.st_mtime) < 10 ** -DECIMALS["output_mtime_s"]
+    # Where the output has the time of the recording, a copy of that has it too, but not the same time of arrival.
+    same_time = min(abs(mtime_s - now.st_mtime), abs(mtime_s - now.st_ctime)) < 10 ** -DECIMALS["output_mtime_s"]
     return row["status"] == "enhanced" and size == now.st_size and same_time
 
 

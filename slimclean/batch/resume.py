@@ -69,7 +69,9 @@ def _is_as_left(output: Path, row: Row) -> bool:
     except (OSError, KeyError, TypeError, ValueError):  # rows of older versions do not tell
         return False
     # Where the output has the time of the recording, a copy of that has it too, but not the same time of arrival.
-    same_time = min(abs(mtime_s - now.st_mtime), abs(mtime_s - now.st_ctime)) < 10 ** -DECIMALS["output_mtime_s"]
+    same_time = (
+        min(abs(mtime_s - now.st_mtime), abs(mtime_s - now.st_ctime)) < 10 ** -DECIMALS["output_mtime_s"]
+    )
     return row["status"] == "enhanced" and size == now.st_size and same_time
 
 

@@ -223,9 +223,9 @@ class _Enhance:
 
 @functools.cache
 def _end_with_parent() -> None:
-    """Let a worker process of ours end with the one that began it, however that ends: nobody takes its rows then.
+    """Let a worker process of ours end with the one that began it, however that ends.
 
-    Those of Dask look after themselves, and their parent may be a fork server.
+    Nobody takes its rows then. Those of Dask look after themselves, and a fork server may have begun them.
     """
     parent = multiprocessing.parent_process()
     if parent is None or not isinstance(multiprocessing.current_process(), LokyProcess) or os.name != "posix":

@@ -14,8 +14,8 @@ from slimclean.errors import UsageError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet takes for a formula."""
-PATHS = ("file", "output", "error")
-"""Columns of cells that are a path, or may begin with one."""
+PATHS = ("file", "output", "error", "group")
+"""Columns of cells that are a path, may begin with one, or are the name of a folder."""
 
 
 def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:

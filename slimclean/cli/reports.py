@@ -44,12 +44,11 @@ def check(plots: Path | None, html: Path | None, report: Path | None, *, dry_run
 
 def _check_place(path: Path) -> None:
     """Raise `SlimcleanError` where a file could not be put, as far as can be told without trying."""
-    from slimclean.audio.folder import exists, is_file, is_folder
+    from slimclean.audio.folder import exists, is_device, is_folder
 
     real = Path(os.path.realpath(path))
-    is_device = exists(real) and not is_file(real) and not is_folder(real)  # which is written itself
-    place = real if is_device else next(filter(exists, real.parents))
-    if not is_device and not is_folder(place):
+    place = real if is_device(real) else next(filter(exists, real.parents))
+    if place != real and not is_folder(place):
         raise SlimcleanError(f"cannot write {path} ({os.strerror(errno.ENOTDIR)})")
     if not os.access(place, os.W_OK):
         raise SlimcleanError(f"cannot write {path} ({os.strerror(errno.EACCES)})")

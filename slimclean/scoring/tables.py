@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slimclean.audio.atomic import open_text, replacing, writing
-from slimclean.audio.folder import exists, is_file, is_folder
+from slimclean.audio.folder import is_device, is_folder
 from slimclean.errors import UsageError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,8 +23,7 @@ def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:
 
     Pipes and devices, such as /dev/stdout, may be called anything.
     """
-    is_device = exists(path) and not is_file(path) and not is_folder(path)
-    if not is_device and (is_folder(path) or path.suffix.lower() not in endings):
+    if not is_device(path) and (is_folder(path) or path.suffix.lower() not in endings):
         raise UsageError(f"cannot write {path}: it has to be a file whose name ends in {' or '.join(endings)}")
 
 

@@ -40,9 +40,10 @@ def no_formulas(row: Mapping[str, object]) -> dict[str, object]:
 
     A name means the same with it; quotes would not help, and other marks would make another name of it.
     """
+    cells = ((column, str(row.get(column, ""))) for column in PATHS)
     return {
-        column: f"./{cell}" if column in PATHS and str(cell).startswith(FORMULA) and cell != "-" else cell
-        for column, cell in row.items()
+        **row,
+        **{column: f"./{cell}" for column, cell in cells if cell.startswith(FORMULA) and cell != "-"},
     }
 
 

@@ -91,9 +91,11 @@ class AtomicFile:
         _sync(self.temporary)
         if os.name != "posix":
             self._release()  # there, what is open is not renamed
-        self.committed = self.temporary.stat()
         check()
+        self.committed = self.temporary.stat()
         self.temporary.replace(self.path)
+        with contextlib.suppress(OSError):  # its `st_ctime` is new
+            self.committed = self.path.stat()
         if os.name == "posix":
             with contextlib.suppress(OSError):  # network shares refuse it, and the file is there
                 _sync(self.path.parent)  # the new name is in the folder, not in the file
@@ -139,6 +141,7 @@ class AtomicFile:
         if self._in_place:
             with contextlib.suppress(OSError):  # attributes that this file system, or this user, cannot set
                 shutil.copystat(self.path, self.temporary)
+            with contextlib.suppress(OSError):
                 os.utime(self.temporary)
         group = self._source.st_gid if self._source is not None else now.st_gid
         if now.st_gid != group:  # another group gets no more than everybody

@@ -72,6 +72,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def is_device(path: Path) -> bool:
+    """Tell whether `path` is there and neither file nor folder: a device such as /dev/stdout, or a pipe."""
+    return exists(path) and not is_file(path) and not is_folder(path)
+
+
 def is_folder(path: Path) -> bool:
     """Tell whether `path` is a folder, as `exists` does."""
     return os.path.isdir(path)  # noqa: PTH112

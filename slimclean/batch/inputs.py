@@ -106,7 +106,11 @@ def without_outputs(paths: Sequence[Path], left_out: Counter[str]) -> list[Path]
     """Leave out, and count, what is an output of another of `paths`: a shell makes `*.wav` both of them."""
     named = RealPaths().named
     given = {named(path) for path in paths}
-    inputs = [path for path in paths if not any(named(original) in given for original in _made_from(path))]
+
+    def is_made_from(original: Path, path: Path) -> bool:
+        return named(original) in given and is_folder(original) == is_folder(path)
+
+    inputs = [path for path in paths if not any(is_made_from(one, path) for one in _made_from(path))]
     _count(len(paths) - len(inputs), left_out)
     return inputs
 

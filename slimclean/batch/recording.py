@@ -238,7 +238,7 @@ def _enhance_into(
         sink.commit(mtime_ns, watched)  # the source is closed: Windows renames nothing over what is open
         result.status = "enhanced"
     result.clipped_samples = writer.clipped
-    result.left(writer.committed)
+    result.left(writer.committed, kept_mtime=form.keep_mtime)
     result.remark(watched.remark, *reader.warnings)
     result.remark(*account.warnings(writer.clipped), *form.remarks(stored), *writer.warnings)
     result.remark(not_drawn)

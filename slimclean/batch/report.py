@@ -39,7 +39,8 @@ class FileResult:
     softest tenth of the recording fell; `level_range_db` is how far apart soft and loud voices lie, from the
     softest to the loudest twentieth of the seconds of talk. The last three need a reference. Loudness and
     true peak (ITU-R BS.1770), the one before and the other after a lossy encoding, are there where asked for.
-    `output_bytes` and `output_mtime_s`, since 1970, are those of the output as the run left it.
+    `output_bytes` and `output_mtime_s`, since 1970, are those of the output as the run left it; where that has
+    the time of the recording, the latter is when it was put into its place.
 
     `macs_per_sample` is the network's cost per 16 kHz sample and channel, `gmacs` that of the whole recording
     in billions; what chunks compute twice, 20.9 % more in a long recording and 167 % in a pipe, is left out.
@@ -91,14 +92,20 @@ class FileResult:
         """Whether there is something to show: of this run, or of an earlier one."""
         return self.status != "failed" and self.is_begun
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is nothing left to compare: an earlier run put the output over the recording."""
+        return self.view is None and self.file == self.output
+
     def reword(self, wording: Callable[[str], str]) -> None:
         """Say the error and the warnings as `wording` does."""
         self.error, self.warnings = wording(self.error), wording(self.warnings)
 
-    def left(self, output: os.stat_result | None) -> None:
+    def left(self, output: os.stat_result | None, *, kept_mtime: bool) -> None:
         """Fill in what the output was like when it was put into its place."""
         if output is not None:
-            self.output_bytes, self.output_mtime_s = output.st_size, output.st_mtime
+            self.output_bytes = output.st_size
+            self.output_mtime_s = output.st_ctime if kept_mtime else output.st_mtime
 
     def remark(self, *remarks: str) -> None:
         """Add to the warnings; an empty remark is none."""

@@ -68,7 +68,9 @@ def _is_as_left(output: Path, row: Row) -> bool:
         size, mtime_s = int(row["output_bytes"]), float(row["output_mtime_s"])
     except (OSError, KeyError, TypeError, ValueError):  # rows of older versions do not tell
         return False
-    same_time = abs(mtime_s - now.st_mtime) < 10 ** -DECIMALS["output_mtime_s"]
+    # A backup of the recording may have its time, as the output may, but not the same time of arrival.
+    off_s = min(abs(mtime_s - time_s) for time_s in (now.st_mtime, now.st_ctime))
+    same_time = off_s < 10 ** -DECIMALS["output_mtime_s"]
     return row["status"] == "enhanced" and size == now.st_size and same_time
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import joblib
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.backend.process import LokyProcess
 from joblib.externals.loky.backend.reduction import dumps
 
 from slimclean import audio
@@ -41,6 +42,7 @@ WORTH_WORKERS_S = 240.0
 WORKER_BYTES = 900e6
 CONNECT_S = 10.0
 PARENT_CHECK_S = 0.02
+"""So often a worker process looks whether the one that began it is there."""
 
 
 def enhance_paths(
@@ -221,9 +223,12 @@ class _Enhance:
 
 @functools.cache
 def _end_with_parent() -> None:
-    """Let this worker process end with the one that began it, however that ends: nobody takes its rows then."""
+    """Let a worker process of ours end with the one that began it, however that ends.
+
+    Nobody takes its rows then. Those of Dask look after themselves, and a fork server may have begun them.
+    """
     parent = multiprocessing.parent_process()
-    if parent is None or os.name != "posix":
+    if parent is None or not isinstance(multiprocessing.current_process(), LokyProcess) or os.name != "posix":
         return
 
     def watch() -> None:
@@ -269,7 +274,8 @@ def _backend(scheduler: str | None, jobs: int) -> Iterator[None]:
     try:
         client = PromptClient(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        why = told(error) if str(error) else f"timed out after {CONNECT_S:g} s"
+        timed_out = isinstance(error, asyncio.TimeoutError) and not str(error)
+        why = f"timed out after {CONNECT_S:g} s" if timed_out else told(error)
         raise SlimcleanError(f"no Dask scheduler answers at {scheduler} ({why})") from error
     with client, parallel_config("dask", wait_for_workers_timeout=CONNECT_S):
         yield

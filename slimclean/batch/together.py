@@ -99,7 +99,7 @@ class _Write:
             writer.commit(mtime_ns, watched)
         result.status = "enhanced"
         result.clipped_samples, result.held = writer.clipped, None
-        result.left(writer.committed)
+        result.left(writer.committed, kept_mtime=self.form.keep_mtime)
         result.remark(watched.remark, *self.form.remarks(stored), *writer.warnings)
         mastered.tell(result)
         tell_encoded(result, task.destination, stored, self.form)

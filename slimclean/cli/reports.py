@@ -44,13 +44,14 @@ def check(plots: Path | None, html: Path | None, report: Path | None, *, dry_run
 
 def _check_place(path: Path) -> None:
     """Raise `SlimcleanError` where a file could not be put, as far as can be told without trying."""
-    from slimclean.audio.folder import is_folder
+    from slimclean.audio.folder import exists, is_device, is_folder
 
-    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    if is_folder(folder) and os.access(folder, os.W_OK):
-        return
-    why = os.strerror(errno.EACCES if is_folder(folder) else errno.ENOTDIR)
-    raise SlimcleanError(f"cannot write {path} ({why})")
+    real = Path(os.path.realpath(path))
+    place = real if is_device(real) else next(filter(exists, real.parents))
+    if place != real and not is_folder(place):
+        raise SlimcleanError(f"cannot write {path} ({os.strerror(errno.ENOTDIR)})")
+    if not os.access(place, os.W_OK):
+        raise SlimcleanError(f"cannot write {path} ({os.strerror(errno.EACCES)})")
 
 
 def pictures(tasks: Sequence[Task], inputs: Sequence[Path], plots: Path | None) -> dict[str, Path]:

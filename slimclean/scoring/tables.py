@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slimclean.audio.atomic import open_text, replacing, writing
-from slimclean.audio.folder import exists, is_file, is_folder
+from slimclean.audio.folder import is_device, is_folder
 from slimclean.errors import UsageError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet takes for a formula."""
-PATHS = ("file", "output", "error")
-"""Columns of cells that are a path, or may begin with one."""
+PATHS = ("file", "output", "error", "group")
+"""Columns of cells that are a path, may begin with one, or are the name of a folder."""
 
 
 def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:
@@ -23,8 +23,7 @@ def check_name(path: Path, endings: Sequence[str] = (".csv",)) -> None:
 
     Pipes and devices, such as /dev/stdout, may be called anything.
     """
-    is_device = exists(path) and not is_file(path) and not is_folder(path)
-    if not is_device and (is_folder(path) or path.suffix.lower() not in endings):
+    if not is_device(path) and (is_folder(path) or path.suffix.lower() not in endings):
         raise UsageError(f"cannot write {path}: it has to be a file whose name ends in {' or '.join(endings)}")
 
 
@@ -41,9 +40,10 @@ def no_formulas(row: Mapping[str, object]) -> dict[str, object]:
 
     A name means the same with it; quotes would not help, and other marks would make another name of it.
     """
+    cells = ((column, str(row.get(column, ""))) for column in PATHS)
     return {
-        column: f"./{cell}" if column in PATHS and str(cell).startswith(FORMULA) and cell != "-" else cell
-        for column, cell in row.items()
+        **row,
+        **{column: f"./{cell}" for column, cell in cells if cell.startswith(FORMULA) and cell != "-"},
     }
 
 

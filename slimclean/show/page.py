@@ -99,7 +99,7 @@ def write_report(
     """Write the page on a run's results; `enhancer` holds the network that made them.
 
     A result with a `view` is shown as the run saw it; others are decoded again. A recording that cannot be read
-    any more is told to `failed`, and its section says so.
+    any more is told to `failed`, and its section says so, as does that of one that was replaced.
     """
     check_page(page)
     mode = shared_mode(Path(result.file) for result in results)
@@ -130,7 +130,7 @@ def _page(
 def _shown(results: Sequence[FileResult]) -> list[int]:
     """Return which have a section of their own: the first, rather those that still have what is to be drawn."""
     done = [k for k, result in enumerate(results) if result.has_output]
-    drawable = [k for k in done if results[k].view is not None or results[k].output != results[k].file]
+    drawable = [k for k in done if not results[k].is_gone]
     return sorted([*drawable, *sorted(set(done) - set(drawable))][:SHOWN])
 
 
@@ -190,8 +190,9 @@ def _recording(
             view = view_of(compare_result(result, enhancer))
         rows = [*_sound_rows(result, view, page), *_uf_row(view)]
     except Exception as error:  # whatever one recording does, the others get their sections
-        failed(f"no picture: {reason(error)}")
-        rows = [f"<p class='failed'>{escaped(reason(error))}</p>\n"]
+        if not result.is_gone:
+            failed(f"no picture: {reason(error)}")
+        rows = [f"<p class='{'soft' if result.is_gone else 'failed'}'>{escaped(reason(error))}</p>\n"]
     else:
         removed = f" · level removed: {view.removed}" if view.removed else ""
         yield f"<p class='soft'>{escaped(result.output)}{removed}</p>\n"

@@ -155,10 +155,11 @@ def plot_results(
 ) -> None:
     """Draw a picture of each result that the run did not draw itself; `pictures` says where, by absolute paths.
 
-    What cannot be drawn, or could not, is told to `failed` and does not stop the others.
+    What cannot be drawn, or could not, is told to `failed` and does not stop the others. A recording that an
+    earlier run replaced has no new picture.
     """
     for result in results:
-        if not result.has_output:
+        if not result.has_output or result.is_gone:
             continue
         if isinstance(result.view, View):
             if result.view.problem:

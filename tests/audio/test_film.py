@@ -529,6 +529,17 @@ def test_vorbis_is_encoded_by_libsndfile_and_lies_in_the_film(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webm", "b.webm", "c.webm"]
 
 
+def test_packets_of_vorbis_lie_as_late_as_what_is_before_them_lasts(tmp_path):
+    """Clicks have short blocks, after which FFmpeg takes a long one for short where a page ends."""
+    x = np.random.default_rng(0).normal(0, 0.01, (4 * RATE, 2))
+    x[:: RATE // 7] = 0.9
+    soundfile.write(tmp_path / "a.wav", x, RATE)
+    enhanced(tmp_path / "a.wav", tmp_path / "b.mka", OutputForm(subtype="VORBIS"))
+    with av.open(str(tmp_path / "b.mka")) as film:
+        *_, last = (packet for packet in film.demux(audio=0) if packet.size)
+        assert float((last.pts + last.duration) * last.time_base) == pytest.approx(4, abs=0.002)
+
+
 def test_in_place(tmp_path):
     source = make_film(tmp_path / "a.mp4", "aac", sound(0.5))
     pictures = packets(source, "video")

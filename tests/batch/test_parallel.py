@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +161,7 @@ def test_processes_are_used_where_they_pay(monkeypatch):
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
 from slimclean.batch.run import enhance_paths
@@ -250,6 +252,7 @@ def test_an_interrupt_stops_every_process(tmp_path, weights, half_an_hour, numbe
 ORPHANED = """
 import os, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
 from slimclean.batch.options import Watch
@@ -285,6 +288,15 @@ def test_workers_end_with_the_process_that_began_them(tmp_path):
     told = [row for row in read_report(tmp_path / "out.csv") if row.status == "enhanced"]
     assert len(told) == 3
     assert len(list((tmp_path / "out").glob("*.wav"))) <= 3 + 2  # what was being renamed at that moment
+
+
+def test_processes_that_are_not_ours_go_on(monkeypatch):
+    """Where a fork server began a worker of Dask, its parent is not the process that asked for it."""
+    ended = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda _: ended.set())
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(pid=0))
+    batch_run._end_with_parent.__wrapped__()
+    assert not ended.wait(0.2)
 
 
 def _wait_for_all_of(process):

@@ -122,6 +122,8 @@ def test_outputs_that_are_named_beside_their_inputs_are_left_out_and_counted(fol
         left_out.clear()
         assert len(plan(walked, left_out=left_out)) == 3
         assert left_out == {OUTPUTS: 3}
+    soundfile.write("takes-enhanced.wav", voice(0.05), 16_000)  # of no folder
+    assert len(plan([folder, Path("takes-enhanced.wav")])) == 4
     shutil.copytree(folder, "takes-enhanced")
     assert plan([folder, Path("takes-enhanced")]) == plan([folder])
     assert plan([folder, Path("takes-enhanced")], in_place=True) == plan([folder], in_place=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,17 @@ def test_in_place_what_the_report_says_is_done_is_not_cleaned_again(
     assert rows[2] == first[rows[2].file]
     for more in ({"overwrite": True}, {"report": None}):
         assert [r.status for r in enhance_paths([takes], None, enhancer, **options | more)] == ["enhanced"] * 3
+
+
+@pytest.mark.parametrize("keep_mtime", [False, True])
+def test_in_place_a_recording_that_was_put_back_is_cleaned_again(takes, tmp_path, enhancer, keep_mtime):
+    """From a backup that has its size and its time, which with `keep_mtime` are those of the output too."""
+    options = {"in_place": True, "report": tmp_path / "r.csv", "form": OutputForm(keep_mtime=keep_mtime)}
+    shutil.copy2(takes / "a.wav", tmp_path / "backup.wav")
+    enhance_paths([takes], None, enhancer, **options)
+    shutil.copy2(tmp_path / "backup.wav", takes / "a.wav")
+    results = enhance_paths([takes], None, enhancer, **options)
+    assert [r.status for r in results] == ["enhanced", "skipped", "skipped"]
 
 
 def test_in_place_a_report_that_does_not_tell_how_files_were_left_is_no_reason_to_skip(

@@ -323,6 +323,19 @@ def test_a_run_draws_what_it_saw(tmp_path, weights):
     assert text.count("<audio") == 1
 
 
+@needs_matplotlib
+def test_what_an_earlier_run_replaced_is_no_missing_picture(tmp_path, weights):
+    """Nothing is left to be compared, and the picture of that run is there."""
+    soundfile.write(tmp_path / "a.wav", voice(0.5), 16_000)
+    page, more = tmp_path / "p.html", ["-m", weights, "--plots", tmp_path / "p", "--report", tmp_path / "r.csv"]
+    for status in ("1 enhanced", "1 skipped"):
+        done = run("enhance", tmp_path / "a.wav", "--in-place", "--html", page, *more)
+        assert (done.exit_code, "no picture" in done.stderr) == (0, False), done.stderr
+        assert status in done.stderr
+    assert "was replaced in place, so there is nothing to compare it with" in page.read_text()
+    assert (tmp_path / "p" / "a.png").exists()
+
+
 def test_what_was_seen_is_what_is_in_the_files(tmp_path):
     """Spectrograms and UFs of the run against those of its decoded files, over a cut between chunks."""
     x = np.stack([voice(19.0, 44_100, seed=c) for c in range(2)], axis=1)

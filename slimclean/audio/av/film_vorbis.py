@@ -14,6 +14,7 @@ import soundfile
 
 from slimclean.audio.encodings import compression_level, to_ogg
 from slimclean.audio.formats import AudioInfo
+from slimclean.audio.structure.ogg_packets import TAIL_BYTES, vorbis_block
 
 
 class VorbisSpool:
@@ -52,13 +53,22 @@ class VorbisSpool:
         return out.add_stream_from_template(self._read.streams.audio[0], opaque=True)
 
     def packets(self, samples: int, av: Any) -> Iterator[Any]:
-        """Yield packets of `samples` in all, with their times: FFmpeg's are wrong where one page holds all."""
+        """Yield packets of `samples` in all, with their times.
+
+        FFmpeg's are wrong where one page holds all, and where a page ends between a short and a long block.
+        """
         stream = self._read.streams.audio[0]
+        headers = stream.codec_context.extradata
+        block = vorbis_block(headers[headers.index(b"\x01vorbis") :], headers[-TAIL_BYTES:])
+        assert block is not None
         start = round(self._start_s / stream.time_base)
-        at, one_page = 0, False
+        at, before, one_page = 0, 0, False
         for number, packet in enumerate(packet for packet in self._read.demux(stream) if packet.size):
-            length = packet.duration
+            size = block(bytes(packet))
+            length = (before + size) // 4
+            before = size
             if number == 0:  # it only primes the decoder, but in one page it has a time of its own
+                length = packet.duration
                 at, one_page = -length, packet.pts == 0
             elif one_page and packet.has_sidedata("skip_samples"):  # as many too many as the first is long
                 packet = av.Packet(bytes(packet))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from slimclean.audio.structure.ogg_packets import flac_samples, opus_samples, vorbis_samples
+from slimclean.audio.structure.ogg_packets import TAIL_BYTES, flac_samples, opus_samples, vorbis_samples
 from slimclean.audio.structure.ogg_pages import (
     CONTINUED,
     FIRST,
@@ -21,8 +21,6 @@ from slimclean.errors import AudioError
 
 _CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}
 _MOST_BAD = 100
-_TAIL_BYTES = 512
-"""Modes of Vorbis lie within so many bytes before the end of its headers."""
 _REMEDY = "; what is there can be had with ffmpeg -i IN -c copy OUT"
 
 
@@ -184,7 +182,7 @@ def _is_shifted(peek: Peek, link: _Link) -> bool:
         return flac_samples(heads) not in (None, page.granule)
     if link.codec == "vorbis" and not page.flags & LAST:
         ident = peek.at(link.ident.body, 32)
-        tail = peek.at(max(link.setup.body, link.setup.stop - _TAIL_BYTES), _TAIL_BYTES)
+        tail = peek.at(max(link.setup.body, link.setup.stop - TAIL_BYTES), TAIL_BYTES)
         held = vorbis_samples(ident, tail[: link.setup.stop - link.setup.body], heads)
         return held is not None and page.granule < held
     return False

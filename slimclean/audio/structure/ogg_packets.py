@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 from slimclean.audio.structure.flac import frame_place
 
+TAIL_BYTES = 512
+"""Modes of Vorbis lie within so many bytes before the end of its headers."""
 _MODE_BITS, _MOST_MODES = 41, 64
 """Of a mode in Vorbis' setup header: long or short, window, transform and mapping (Vorbis I, 4.2.4)."""
 
@@ -15,20 +18,28 @@ def vorbis_samples(ident: bytes, setup: bytes, packets: Sequence[bytes]) -> int 
 
     `ident` is the first header, `setup` the end of the last one.
     """
+    block = vorbis_block(ident, setup)
+    if block is None:
+        return None
+    return sum((one + other) // 4 for one, other in itertools.pairwise(filter(None, map(block, packets))))
+
+
+def vorbis_block(ident: bytes, setup: bytes) -> Callable[[bytes], int] | None:
+    """Return what tells how long the block of a packet is, in samples, 0 for one without sound.
+
+    Of two blocks, the second gives a quarter of both. Headers, and None, are as for `vorbis_samples`.
+    """
     flags = _long_blocks(setup)
     if len(ident) < 29 or not flags:
         return None
     sizes = 1 << (ident[28] & 15), 1 << (ident[28] >> 4)
     mode_bits = (len(flags) - 1).bit_length()
-    total, before = 0, 0
-    for packet in packets:
+
+    def size(packet: bytes) -> int:
         mode = packet[0] >> 1 & (1 << mode_bits) - 1 if packet else 0
-        if not packet or packet[0] & 1 or mode >= len(flags):
-            continue  # no sound
-        size = sizes[flags[mode]]
-        total += (before + size) // 4 if before else 0
-        before = size
-    return total
+        return sizes[flags[mode]] if packet and not packet[0] & 1 and mode < len(flags) else 0
+
+    return size
 
 
 def _long_blocks(setup: bytes) -> list[bool]:

@@ -26,7 +26,7 @@ from slimclean.cli.common import (
     with_options,
 )
 from slimclean.cli.dry_run import print_plan
-from slimclean.cli.progress import Progress, tell_warnings
+from slimclean.cli.progress import ProgressBar, tell_warnings
 from slimclean.cli.settings import all_inputs, tell_file
 from slimclean.cli.values import parse_bit_rate, parse_loudness, parse_uf
 
@@ -263,7 +263,7 @@ def enhance(
             tell_file(ctx)
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(tasks, pictures, html))
-        with Progress(quiet) as progress:
+        with ProgressBar(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
                 streams = sys.stdin.buffer, sys.stdout.buffer
                 results = [enhance_stream(tasks[0], streams, enhancer, options, progress.watch())]

@@ -27,6 +27,7 @@ import numpy as np
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.chunk_enhancer import ChunkEnhancer, Highband
 from slimclean.chunking import Piece, completed, in_batches
+from slimclean.defaults import TARGET_UF
 from slimclean.dsp.overlap_add import Chunk, join
 from slimclean.dsp.passages import Passages
 from slimclean.engine.engine import NetworkEngine, engine_for
@@ -64,7 +65,7 @@ class Enhancer:
     def __init__(
         self,
         uf: float | Literal["auto"] = "auto",
-        target_uf: float = 0.25,
+        target_uf: float = TARGET_UF,
         model: str | Path | None = None,
         *,
         device: str = "auto",

@@ -29,6 +29,7 @@ from slimclean.cli.dry_run import print_plan
 from slimclean.cli.progress import ProgressBar, tell_warnings
 from slimclean.cli.settings import all_inputs, tell_file
 from slimclean.cli.values import parse_bit_rate, parse_loudness, parse_uf
+from slimclean.defaults import TARGET_UF
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
@@ -57,7 +58,7 @@ def enhance(
         ),
     ] = None,
     uf: UfText = "auto",
-    target_uf: TargetUf = 0.25,
+    target_uf: TargetUf = TARGET_UF,
     model: Model = None,
     report: Annotated[
         Path | None,

@@ -282,11 +282,3 @@ def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
         place = "command line" if by_hand else SOURCES.get().get(_option(parameter), "default")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         yield _option(parameter), text, place
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Format rows as text in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -1,0 +1,4 @@
+"""What holds where nobody says otherwise, in Python and on the command line, which imports no torch for it."""
+
+TARGET_UF = 0.25
+"""The mean UF that "auto" aims for."""

@@ -28,7 +28,7 @@ def score(
         Path | None, typer.Option(help="Score this folder or file alone, by DNSMOS.", exists=True)
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair; - for stdout.")
+        Path | None, typer.Option("--output", "-o", help="Write a row per pair: a .csv file, or - for stdout.")
     ] = None,
     metrics: Annotated[
         str,

@@ -14,6 +14,7 @@ from slimclean.audio.av.tracks import import_av
 from slimclean.audio.containers import FOREIGN, same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
+from slimclean.audio.outputs import check_form
 from slimclean.batch.collisions import RealPaths, real, refuse_collisions
 from slimclean.batch.inputs import expand, is_our_output, without_outputs
 from slimclean.batch.options import Options
@@ -70,6 +71,8 @@ def plan(
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
+    _refuse_files_for_folders(tasks)
+    tasks = _without_unheld(tasks, form)
     if references:
         tasks = _with_references(tasks, paths, references)
     refuse_collisions(
@@ -85,6 +88,27 @@ def _refuse_other_container(output: Path, form: OutputForm) -> None:
     if form.extension is not None and not same_container(output.suffix, form.extension):
         named, asked = output.suffix.lower(), form.extension
         raise UsageError(f"{output}: its name says {named[1:]}, `extension` {asked[1:]}; leave out one of them")
+
+
+def _refuse_files_for_folders(tasks: Sequence[Task]) -> None:
+    """Raise `UsageError` where a file lies where the folder of outputs should be."""
+    for folder in {task.tree[1] if task.tree else task.destination.parent for task in tasks}:
+        there = next(filter(exists, (folder, *folder.parents)), folder)
+        if exists(there) and not is_folder(there):
+            raise UsageError(f"{there}: is a file, where a folder for outputs should be; give another `output`")
+
+
+def _without_unheld(tasks: list[Task], form: OutputForm) -> list[Task]:
+    """Give tasks whose container never holds what `form` asks for a problem; raise `UsageError` if all have."""
+    problems: dict[str, str] = {}
+    for extension in {task.destination.suffix for task in tasks}:
+        try:
+            check_form(extension, form)
+        except UsageError as error:
+            problems[extension] = str(error)
+    if all(task.destination.suffix in problems for task in tasks):
+        raise UsageError(problems[tasks[0].destination.suffix])
+    return [replace(t, problem=t.problem or problems.get(t.destination.suffix, "")) for t in tasks]
 
 
 def _in_place(task: Task) -> Task:
@@ -214,7 +238,9 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
                 f"cannot write {destination.suffix}" if destination.suffix else "no extension, so no container"
             )
             raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
+        _refuse_files_for_folders([Task(source, destination)])
     task = Task(source, destination)
+    check_form((options.form.extension or "") if destination == STREAM else destination.suffix, options.form)
     _refuse_report([task], options)
     if destination == STREAM and options.report is not None and is_standard_output(Path(options.report)):
         raise UsageError(f"the report {options.report} is standard output, where the sound goes")

@@ -35,6 +35,9 @@ def print_plan(ctx: typer.Context, tasks: Sequence[Task], options: Options, left
         line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
+    for task in tasks:
+        if task.problem and task not in done:
+            complain(task.problem, str(task.source))
     if left_out:
         complain(tell_left_out(left_out))
     show(aligned(list(held(ctx))), sys.stderr)

@@ -144,6 +144,17 @@ def test_a_dry_run_prints_the_plan(tmp_path, weights):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 
+def test_a_dry_run_says_what_a_container_does_not_hold(tmp_path):
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(tmp_path / name, voice(0.2), 16_000)
+    done = run("enhance", tmp_path, "-o", tmp_path / "out", "--subtype", "FLOAT", "--dry-run")
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["enhance", "fail"]
+    assert f"{tmp_path / 'b.flac'}: FLAC does not hold FLOAT; leave out --subtype, or" in done.stderr
+    done = run("enhance", tmp_path, "-o", tmp_path / "out", "--format", "opus", "--sample-rate", 44100)
+    assert done.exit_code == 2
+    assert "Opus cannot be written at 44100 Hz; set --sample-rate 48000 or" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
 def test_the_plan_escapes_what_would_move_a_terminal(tmp_path):
     """C1 controls and marks of direction too; bytes that are no UTF-8 go out as they are."""

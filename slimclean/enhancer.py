@@ -58,8 +58,8 @@ class Enhancer:
     `network`, as it is now, replaces the checkpoint; `engine` replaces it and how it runs (`NetworkEngine`).
     `uf`, `target_uf`, `highband`, `residual`, `device`, `precision` and `dry` can be read: the device and the
     precision that were chosen, and a share that holds the limit too. `at` makes another one.
-    Raises `UsageError` for values out of range, `CheckpointError` for weights that cannot be loaded, and
-    `SlimcleanError` for a device that is not there.
+    Raises `UsageError` for values out of range, and for a model or a device that is not there, and
+    `CheckpointError` for weights that cannot be loaded.
     """
 
     def __init__(

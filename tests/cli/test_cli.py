@@ -116,6 +116,9 @@ def test_a_failed_file_is_exit_code_1_and_one_line(tmp_path, weights):
         (["enhance", ".", "-o", "-"], "one file goes to -"),
         (["enhance", "--input-list", "absent"], "No such file"),
         (["evaluate", "absent", "absent"], "does not exist"),
+        (["evaluate", ".", ".", "-m", "nosuch"], "no model named nosuch"),
+        (["benchmark", "-m", "nosuch"], "no model named nosuch"),
+        (["benchmark", "--device", "cuda:99"], "--device cuda:99: no such device"),
         (["train", "run", "--noise", "x"], "either --manifest"),
     ],
 )
@@ -293,7 +296,7 @@ def test_references_add_quality_to_the_report(tmp_path, weights):
 def test_an_unknown_model_names_the_known(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(0.1), 16_000)
     done = run("enhance", tmp_path / "a.wav", "-m", "best")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "no model named best" in done.stderr
 
 

@@ -203,7 +203,7 @@ def _alone(task: Task, do: Work, jobs: int) -> FileResult:
     except Exception as error:
         name = type(error).__name__
         if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
-            return failed(task, f"its worker process died ({name}); out of memory?")
+            return failed(task, f"its worker process died ({name}); if out of memory, take fewer `jobs`")
         return failed(task, reason(error))
 
 

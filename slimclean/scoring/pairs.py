@@ -145,7 +145,10 @@ def score_pairs(
         try:
             return next(found([pair], 2))
         except BrokenExecutor as error:
-            return Score(pair.name, error=f"its worker process died ({type(error).__name__}); out of memory?")
+            name = type(error).__name__
+            return Score(
+                pair.name, error=f"its worker process died ({name}); if out of memory, take fewer `jobs`"
+            )
 
     while len(scores) < len(pairs):
         try:

@@ -59,8 +59,10 @@ def told(error: BaseException) -> str:
     return str(text).strip().rstrip(".") or type(error).__name__
 
 
-_NO_MEMORY = ("bad_alloc", "can't allocate memory", "not enough memory", "out of memory")
-"""How torch and what lies below it say it, in a `RuntimeError`."""
+_NO_MEMORY = (
+    "bad_alloc", "can't allocate memory", "not enough memory", "out of memory", "could not create a primitive",
+)  # fmt: skip
+"""How torch and what lies below it say it, in a `RuntimeError`; the last is oneDNN, in the middle of a run."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

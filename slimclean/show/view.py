@@ -32,7 +32,9 @@ class View:
     before: Strip | None = None
     after: Strip | None = None
     removed: str = ""
-    """How far the level fell, in words; "" where there was nothing to hear."""
+    """How far the level fell, in words; "" where that is not to be told (see the function)."""
+    sides: tuple[str, str] = ("before", "after")
+    """What both are called."""
     uf_svg: str = ""
     """The UF over time; "" where it is not known."""
     mean_uf: float | None = None
@@ -54,6 +56,7 @@ def view_of(comparison: Comparison) -> View:
         before,
         after,
         removed(comparison),
+        comparison.sides,
         uf_timeline(comparison) if len(comparison.uf) else "",
         comparison.mean_uf,
         comparison.ufs,
@@ -68,7 +71,9 @@ def top_db(comparison: Comparison) -> float:
 
 
 def removed(comparison: Comparison) -> str:
-    """Say in words how far the level fell; "" where there was nothing to hear."""
+    """Say in words how far the level fell; "" where there was nothing to hear, and of a residual."""
+    if comparison.residual:
+        return ""
     fell = comparison.removed_db[np.isfinite(comparison.removed_db)]
     if not len(fell):
         return ""

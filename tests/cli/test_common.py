@@ -47,6 +47,7 @@ def raised(error):
         lambda: np.empty(10**14),
         lambda: bytearray(10**14),
         lambda: raised(RuntimeError("std::bad_alloc")),
+        lambda: raised(RuntimeError("TorchScript: could not create a primitive")),
         lambda: raised(OSError(errno.ENOMEM, "Cannot allocate memory")),
     ],
 )

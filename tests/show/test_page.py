@@ -36,7 +36,7 @@ from slimclean.scoring.tables import write_rows
 from slimclean.show import player, png
 from slimclean.show.clock import clock, scale, span
 from slimclean.show.comparison import compare
-from slimclean.show.page import write_report
+from slimclean.show.page import TABLE, write_report
 from slimclean.show.view import view_of
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
@@ -557,3 +557,25 @@ def opened(page, *options):
     found = re.search(r"""<pre id=["']result["']>(.*?)</pre>""", done.stdout)
     assert found, done.stderr[-2000:]
     return found[1], done.stderr
+
+
+def test_a_residual_is_what_was_removed_not_what_is_left(tmp_path, weights):
+    """As the run saw it, from its report, and where only the enhancer knows."""
+    take, out, rows, page = (tmp_path / name for name in ("a.wav", "out.wav", "r.csv", "p.html"))
+    soundfile.write(take, voice(0.5), 16_000)
+    done = run("enhance", take, "-o", out, "--residual", "-m", weights, "--report", rows, "--html", page)
+    assert done.exit_code == 0, done.stderr
+    pages = [page.read_text(encoding="utf-8")]
+    assert run("report", rows, "-o", page, "-m", weights).exit_code == 0
+    pages.append(page.read_text(encoding="utf-8"))
+    write_report([result(take, out, status="skipped")], page, identity_enhancer(residual=True))
+    pages.append(page.read_text(encoding="utf-8"))
+    for text in pages:
+        assert re.findall("<div class='name'>([a-z]+)<br>", text) == ["before", "removed"]
+        assert "level removed" not in text
+    (row,) = read_report(rows)
+    change = next(column for column in TABLE if column.header.startswith("level change"))
+    assert row.is_residual
+    assert change.value(row) is None
+    kept = replace(row, noise_reduction_db=1.0)
+    assert (kept.is_residual, change.value(kept)) == (False, row.level_out_dbfs - row.level_in_dbfs)

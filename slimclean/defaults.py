@@ -2,3 +2,5 @@
 
 TARGET_UF = 0.25
 """The mean UF that "auto" aims for."""
+OPTIONS_FILE = "slimclean.toml"
+"""Beside recordings, it holds options."""

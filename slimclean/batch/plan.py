@@ -36,6 +36,7 @@ def plan(
     in_place: bool = False,
     references: Path | None = None,
     left_out: Counter[str] | None = None,
+    ours: Sequence[Path] = (),
 ) -> list[Task]:
     """Pair every recording under `paths` with its output; nothing is read or written.
 
@@ -44,7 +45,7 @@ def plan(
     or `[` is a pattern. An `output` that ends in a slash is a folder. Without `output`, `take.wav` goes to
     `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
     for missing inputs or references, for outputs that collide and for an output that is an input. Files that
-    are left out are counted in `left_out`: by extension, or as `OUTPUTS`.
+    are left out are counted in `left_out`: by extension, or as `OUTPUTS`; not so `ours`, such as a report.
     """
     left_out = Counter() if left_out is None else left_out
     form = form or OutputForm()
@@ -64,7 +65,9 @@ def plan(
                 f"{output}: the name of one file for several; a folder's name ends in /, or exists"
             )
         _refuse_other_container(file, form)
-    tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
+    tasks = [
+        task for path in paths for task in _plan_one(path, into, form, left_out, ours, file=file, alone=alone)
+    ]
     if in_place:
         tasks = [_in_place(task) for task in tasks]
     tasks = list({(named(task.source), named(task.destination)): task for task in tasks}.values())
@@ -127,6 +130,7 @@ def _plan_one(
     output: Path | None,
     form: OutputForm,
     left_out: Counter[str],
+    ours: Sequence[Path],
     *,
     file: Path | None,
     alone: bool,
@@ -143,16 +147,16 @@ def _plan_one(
         else:
             root = output if alone else output / folder.name
         outputs = real(root) if folder in real(root).parents else None
-        found = list_folder(path)
+        found = list_folder(path, ours)
         left_out.update(found.left_out)
         for closed, reason in found.unreadable.items():
             problem = f"cannot be read ({reason})"
             yield Task(closed, root / closed.relative_to(path), problem=problem, tree=(path, root))
         for source in found.recordings:
             within = source.relative_to(path)
-            ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
+            is_ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
-            if ours or (outputs and outputs in real(source).parents):
+            if is_ours or (outputs and outputs in real(source).parents):
                 left_out[OUTPUTS] += 1
             else:
                 mirrored = (root / within).with_suffix(output_suffix(source, form))
@@ -196,8 +200,12 @@ def plan_batch(
     output: str | Path | None,
     options: Options,
     left_out: Counter[str] | None = None,
+    ours: Sequence[Path] = (),
 ) -> list[Task]:
-    """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`."""
+    """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`.
+
+    The report is one of `ours`.
+    """
     if "" in (*paths, output):
         raise UsageError("an empty name; the current folder is called .")
     tasks = plan(
@@ -207,6 +215,7 @@ def plan_batch(
         in_place=options.in_place,
         references=Path(options.references) if options.references else None,
         left_out=left_out,
+        ours=[*ours, *([Path(options.report)] if options.report else [])],
     )
     _refuse_report(tasks, options)
     return tasks

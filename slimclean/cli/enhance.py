@@ -254,7 +254,7 @@ def enhance(
             residual=residual,
         )
         left_out: Counter[str] = Counter()
-        tasks = _plan(inputs, output, options, left_out)
+        tasks = _plan(inputs, output, options, left_out, list(filter(None, (html, config))))
         if not quiet and (lack := without_av(tasks, options)):
             complain(lack)
         if dry_run:
@@ -280,9 +280,11 @@ def enhance(
         raise typer.Exit(1)
 
 
-def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Counter[str]) -> list[Task]:
+def _plan(
+    inputs: list[Path], output: str | None, options: Options, left_out: Counter[str], ours: list[Path]
+) -> list[Task]:
     from slimclean.batch.plan import plan_batch, plan_stream
 
     if STREAM in inputs or output == str(STREAM):
         return [plan_stream(inputs, output, options)]
-    return plan_batch(inputs, output, options, left_out)
+    return plan_batch(inputs, output, options, left_out, ours)

@@ -175,7 +175,8 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
             if value is None:
                 yield "<td data-value=''></td>"
             else:
-                yield f"<td data-value='{value}'>{value:,.{column.decimals}f}</td>"
+                shown_value = round(value, column.decimals) + 0.0  # no -0.0
+                yield f"<td data-value='{value}'>{shown_value:,.{column.decimals}f}</td>"
         yield "</tr>\n"
     yield "</tbody></table></div>\n"
 

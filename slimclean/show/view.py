@@ -9,6 +9,7 @@ import numpy as np
 
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import LOWEST_DB, SHOWN_DB, Spectrogram, reduce_columns
+from slimclean.scoring.tables import fixed
 from slimclean.show import player, png
 
 THUMBNAIL = (64, 640)
@@ -78,7 +79,7 @@ def removed(comparison: Comparison) -> str:
     if not len(fell):
         return ""
     median, most = np.percentile(fell, [50, 95])
-    return f"median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
+    return f"median {fixed(median, 1)} dB, 95 % of the time below {fixed(most, 1)} dB"
 
 
 def thumbnail(spectrogram: Spectrogram, top_db: float, size: tuple[int, int] = THUMBNAIL) -> str:

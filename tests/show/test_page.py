@@ -37,7 +37,7 @@ from slimclean.show import player, png
 from slimclean.show.clock import clock, scale, span
 from slimclean.show.comparison import compare
 from slimclean.show.page import TABLE, write_report
-from slimclean.show.view import view_of
+from slimclean.show.view import removed, view_of
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -579,3 +579,15 @@ def test_a_residual_is_what_was_removed_not_what_is_left(tmp_path, weights):
     assert change.value(row) is None
     kept = replace(row, noise_reduction_db=1.0)
     assert (kept.is_residual, change.value(kept)) == (False, row.level_out_dbfs - row.level_in_dbfs)
+
+
+def test_what_rounds_to_nothing_has_no_sign(tmp_path):
+    """In the table and above spectrograms of recordings that hardly change."""
+    rows = [full_row(tmp_path / "a.wav", level_in_dbfs=-20.0, level_out_dbfs=-20.01, noise_reduction_db=-0.001)]
+    write_report(rows, tmp_path / "p.html", identity_enhancer())
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert text.count(">0.0</td>") == 2
+    assert ">-0.0" not in text
+    seen = spectrogram([voice(1.0)[None]], 16_000)
+    louder = replace(seen, power=seen.power * 1.001)
+    assert removed(Comparison(seen, louder, np.zeros(0))) == "median 0.0 dB, 95 % of the time below 0.0 dB"

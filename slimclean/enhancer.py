@@ -27,6 +27,7 @@ import numpy as np
 from slimclean.audio import MAX_CHANNELS, SAMPLE_RATES_HZ
 from slimclean.chunk_enhancer import ChunkEnhancer, Highband
 from slimclean.chunking import Piece, completed, in_batches
+from slimclean.defaults import TARGET_UF
 from slimclean.dsp.overlap_add import Chunk, join
 from slimclean.dsp.passages import Passages
 from slimclean.engine.engine import NetworkEngine, engine_for
@@ -57,14 +58,14 @@ class Enhancer:
     `network`, as it is now, replaces the checkpoint; `engine` replaces it and how it runs (`NetworkEngine`).
     `uf`, `target_uf`, `highband`, `residual`, `device`, `precision` and `dry` can be read: the device and the
     precision that were chosen, and a share that holds the limit too. `at` makes another one.
-    Raises `UsageError` for values out of range, `CheckpointError` for weights that cannot be loaded, and
-    `SlimcleanError` for a device that is not there.
+    Raises `UsageError` for values out of range, and for a model or a device that is not there, and
+    `CheckpointError` for weights that cannot be loaded.
     """
 
     def __init__(
         self,
         uf: float | Literal["auto"] = "auto",
-        target_uf: float = 0.25,
+        target_uf: float = TARGET_UF,
         model: str | Path | None = None,
         *,
         device: str = "auto",

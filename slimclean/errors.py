@@ -5,6 +5,7 @@ A message names parameters in backticks, `target_uf`; the command line makes opt
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,8 +59,23 @@ def told(error: BaseException) -> str:
     return str(text).strip().rstrip(".") or type(error).__name__
 
 
+_NO_MEMORY = (
+    "bad_alloc", "can't allocate memory", "not enough memory", "out of memory", "could not create a primitive",
+)  # fmt: skip
+"""How torch and what lies below it say it, in a `RuntimeError`; the last is oneDNN, in the middle of a run."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether the memory did not suffice, whoever found out."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
 def reason(error: BaseException) -> str:
     """Return one line on what went wrong: the message of ours and of the system, others with their type."""
+    if is_out_of_memory(error):
+        return "out of memory; take fewer `jobs`, or free some"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     if isinstance(error, SlimcleanError) or (isinstance(error, OSError) and text):
         return text

@@ -216,7 +216,7 @@ def test_values_out_of_range_are_usage_errors(small, arguments):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_absent_gpu_is_one_line(small):
-    with pytest.raises(SlimcleanError, match="no such device"):
+    with pytest.raises(UsageError, match="no such device"):
         Enhancer(device="cuda", network=small)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimclean.audio.containers import EXTENSIONS
 from slimclean.audio.kinds import is_marked
+from slimclean.defaults import OPTIONS_FILE
 from slimclean.errors import AudioError
 
 LINKS = "links to folders"
@@ -26,13 +27,14 @@ class Listing:
     """How many files there are by extension, in small letters, that are no recordings, and `LINKS`."""
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path, ours: Iterable[Path] = ()) -> Listing:
     """Look through `folder` and everything below; never raises.
 
     What has no extension is a recording if its first bytes say so. Hidden files and folders are skipped;
-    links to folders are not followed, so loops do no harm.
+    links to folders are not followed, so loops do no harm. `ours` and files of options are not counted.
     """
     found = Listing()
+    uncounted = {os.path.abspath(path) for path in ours}  # noqa: PTH100
     ahead = [folder]
     while ahead:
         parent = ahead.pop()
@@ -40,20 +42,21 @@ def list_folder(folder: Path) -> Listing:
         try:
             with os.scandir(parent) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    if not entry.name.startswith(".") and _is_ahead(entry, parent / entry.name, found):
-                        folders.append(parent / entry.name)
+                    path = parent / entry.name
+                    if not entry.name.startswith(".") and _is_ahead(entry, path, found, uncounted):
+                        folders.append(path)
         except OSError as error:
             found.unreadable[parent] = error.strerror or str(error)
         ahead += reversed(folders)
     return found
 
 
-def _is_ahead(entry: os.DirEntry[str], path: Path, found: Listing) -> bool:
+def _is_ahead(entry: os.DirEntry[str], path: Path, found: Listing, uncounted: Container[str]) -> bool:
     """Tell whether `entry` is a folder to look through; what it is else goes into `found`."""
     if not _is_folder(entry):
         if path.suffix.lower() in EXTENSIONS or (not path.suffix and is_marked(path)):
             found.recordings.append(path)
-        else:
+        elif path.name != OPTIONS_FILE and os.path.abspath(path) not in uncounted:  # noqa: PTH100
             found.left_out[path.suffix.lower()] += 1
         return False
     if entry.is_symlink():

@@ -30,8 +30,8 @@ _LOSSLESS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC", "FLAC", "WAVPACK"
              "TRUEHD", "MLP", "TAK", "SHORTEN")  # fmt: skip
 CODECS = {
     "PCM_S8": "pcm_s8", "PCM_U8": "pcm_u8", "PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le",
-    "PCM_32": "pcm_s32le", "FLOAT": "pcm_f32le", "DOUBLE": "pcm_f64le", "VORBIS": "vorbis", "OPUS": "opus",
-    "AAC": "aac", "ALAC": "alac",
+    "PCM_32": "pcm_s32le", "FLOAT": "pcm_f32le", "DOUBLE": "pcm_f64le", "ULAW": "pcm_mulaw", "ALAW": "pcm_alaw",
+    "VORBIS": "vorbis", "OPUS": "opus", "AAC": "aac", "ALAC": "alac",
 }  # fmt: skip
 """What `subtype` takes, and FFmpeg's name for it."""
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
@@ -127,7 +127,7 @@ class OutputForm:
         if self.bit_rate is not None and not least <= self.bit_rate <= most:
             raise UsageError(f"`bit_rate` takes {least} to {most} bit/s, not {self.bit_rate}")
         if self.extension and self.subtype:
-            _check_holds(BY_EXTENSION[self.extension], self.subtype)
+            check_holds(BY_EXTENSION[self.extension], self.subtype)
         if self.bit_rate is not None and (lossless := self._lossless()):
             raise UsageError(
                 f"{lossless} has no `bit_rate`; leave it out, or set `extension` to a lossy format"
@@ -160,14 +160,19 @@ class OutputForm:
         return remarks
 
 
-def _check_holds(container: Container, subtype: str) -> None:
-    """Raise `UsageError` where `container` has no place for the encoding `subtype`."""
-    if container.muxer:
-        held = CODECS[subtype] in container.codecs
-    else:
-        held = subtype not in ("AAC", "ALAC") and soundfile.check_format(container.sndfile or "", subtype)
-    if not held:
-        raise UsageError(f"{container.key} does not hold {subtype}")
+def check_holds(container: Container, subtype: str) -> None:
+    """Raise `UsageError` with the remedy where `container` has no place for the encoding `subtype`."""
+
+    def holds(subtype: str) -> bool:
+        if container.muxer:
+            return CODECS[subtype] in container.codecs
+        return subtype not in ("AAC", "ALAC") and soundfile.check_format(container.sndfile or "", subtype)
+
+    if not holds(subtype):
+        held = ", ".join(filter(holds, CODECS))
+        raise UsageError(
+            f"{container.key} does not hold {subtype}; leave out `subtype`{held and f', or take {held}'}"
+        )
 
 
 def file_name(path: Path) -> str | bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import soundfile
 
 from slimclean.audio.containers import BY_EXTENSION, Container
 from slimclean.audio.encodings import ENCODINGS, check_bit_rate, check_encodable, codec_of
-from slimclean.audio.formats import CODECS, AudioInfo, OutputForm, valid_bits
-from slimclean.errors import AudioError
+from slimclean.audio.formats import CODECS, AudioInfo, OutputForm, check_holds, valid_bits
+from slimclean.errors import AudioError, UsageError
 
 VOC_CHANNELS = 2
 
@@ -52,6 +54,48 @@ def output_info(info: AudioInfo, path: Path, form: OutputForm | None = None) -> 
         out = replace(out, bit_rate=None)
     source_codec = None if form.subtype else _replaced(info, out, codec, wanted)
     return replace(out, codec=codec, source_codec=source_codec)
+
+
+def check_form(extension: str, form: OutputForm) -> None:
+    """Raise `UsageError` with the remedy where no output of this extension can be as `form` asks."""
+    container = BY_EXTENSION.get(extension.lower())
+    if container is None:
+        return
+    if form.subtype is not None:
+        check_holds(container, form.subtype)
+    problems = [_problem(codec, form) for codec in _codecs(container, form.subtype)]
+    if problems and all(problems):
+        raise UsageError(problems[0])
+
+
+def _codecs(container: Container, subtype: str | None) -> Iterable[str | None]:
+    """Return FFmpeg's names of the codecs that an output may have; None stands for PCM."""
+    if container.muxer:
+        return (CODECS[subtype],) if subtype else container.codecs
+    kind = container.sndfile or ""
+    if asked := subtype or container.subtype:
+        return (codec_of(kind, asked),)
+    found = dict.fromkeys(codec_of(kind, s) for s in soundfile.available_subtypes(kind) if _is_written(kind, s))
+    return (*found, "flac") if kind == "OGG" else found
+
+
+def _problem(codec: str | None, form: OutputForm) -> str:
+    """Return why `codec` cannot be as `form` asks, at any rate and number of channels that it leaves open."""
+    limit = ENCODINGS.get(codec or "")
+    if limit is None:
+        return ""
+    rates = limit.rates_hz if form.sample_rate is None else (form.sample_rate,)
+    problem = ""
+    for rate, channels in itertools.product(rates, (1,) if form.mono else range(1, limit.channels + 1)):
+        try:
+            check_encodable(codec, channels, rate)
+            if form.bit_rate is not None:
+                check_bit_rate(codec, form.bit_rate, channels, rate)
+        except AudioError as error:
+            problem = str(error)
+        else:
+            return ""
+    return problem
 
 
 def _replaced(info: AudioInfo, out: AudioInfo, codec: str | None, wanted: Container | None) -> str | None:

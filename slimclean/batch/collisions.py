@@ -69,7 +69,10 @@ def refuse_collisions(
             first, _ = taken[target]
             if in_place:
                 raise UsageError(f"{first} and {source} would both change {target}; give one of them")
-            raise UsageError(f"{first} and {source} would both become {output}")
+            raise UsageError(
+                f"{first} and {source} would both become {output}; "
+                "rename one of them, or enhance them apart, each with an `output`"
+            )
         taken[target] = source, output
     if in_place:
         return

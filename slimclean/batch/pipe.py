@@ -18,7 +18,7 @@ from slimclean.audio.atomic import make_folder, remove_leftovers
 from slimclean.audio.wave_header import Bytes, WaveHeader, read_header
 from slimclean.audio.wave_pipe import WaveSink, WaveSource, flows
 from slimclean.batch.options import Options, Watch
-from slimclean.batch.recording import Account, Progress, begin, enhance_file, outcome, show
+from slimclean.batch.recording import Account, Progressed, add_view, begin, enhance_file, outcome
 from slimclean.batch.report import EXISTS, FileResult, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
@@ -34,7 +34,7 @@ class _How(NamedTuple):
 
     enhancer: Enhancer
     form: OutputForm
-    progress: Progress
+    progress: Progressed
     look: Look | None
 
 
@@ -68,7 +68,7 @@ def enhance_pipe(
     streams: tuple[BinaryIO, BinaryIO],
     enhancer: Enhancer,
     form: OutputForm,
-    progress: Progress = lambda _: None,
+    progress: Progressed = lambda _: None,
     look: Look | None = None,
 ) -> FileResult:
     """Enhance one recording where either end, or both, is `-`; `streams` are standard input and output.
@@ -135,7 +135,7 @@ def _flow(header: WaveHeader, streams: tuple[BinaryIO, BinaryIO], how: _How) -> 
         result.clipped_samples = sink.clipped
         form = how.form.remarks(sink.info)
         result.remark(*source.warnings, *remarks, *account.warnings(sink.clipped), *form)
-        result.remark(show(result, how.look, account.trace, how.enhancer))
+        result.remark(add_view(result, how.look, account.trace, how.enhancer))
     return result
 
 

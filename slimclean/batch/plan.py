@@ -14,6 +14,7 @@ from slimclean.audio.av.tracks import import_av
 from slimclean.audio.containers import FOREIGN, same_container
 from slimclean.audio.folder import exists, is_file, is_folder, list_folder
 from slimclean.audio.names import OUTPUT_SUFFIX, by_name, pair_name
+from slimclean.audio.outputs import check_form
 from slimclean.batch.collisions import RealPaths, real, refuse_collisions
 from slimclean.batch.inputs import expand, is_our_output, without_outputs
 from slimclean.batch.options import Options
@@ -35,6 +36,7 @@ def plan(
     in_place: bool = False,
     references: Path | None = None,
     left_out: Counter[str] | None = None,
+    ours: Sequence[Path] = (),
 ) -> list[Task]:
     """Pair every recording under `paths` with its output; nothing is read or written.
 
@@ -43,7 +45,7 @@ def plan(
     or `[` is a pattern. An `output` that ends in a slash is a folder. Without `output`, `take.wav` goes to
     `take-enhanced.wav` and `takes/` to `takes-enhanced/`; with `in_place`, over the input. Raises `UsageError`
     for missing inputs or references, for outputs that collide and for an output that is an input. Files that
-    are left out are counted in `left_out`: by extension, or as `OUTPUTS`.
+    are left out are counted in `left_out`: by extension, or as `OUTPUTS`; not so `ours`, such as a report.
     """
     left_out = Counter() if left_out is None else left_out
     form = form or OutputForm()
@@ -63,13 +65,17 @@ def plan(
                 f"{output}: the name of one file for several; a folder's name ends in /, or exists"
             )
         _refuse_other_container(file, form)
-    tasks = [task for path in paths for task in _plan_one(path, into, form, left_out, file=file, alone=alone)]
+    tasks = [
+        task for path in paths for task in _plan_one(path, into, form, left_out, ours, file=file, alone=alone)
+    ]
     if in_place:
         tasks = [_in_place(task) for task in tasks]
     tasks = list({(named(task.source), named(task.destination)): task for task in tasks}.values())
     if not tasks:
         others = f" ({tell_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no recordings found in {', '.join(map(str, paths))}{others}")
+    _refuse_files_for_folders(tasks)
+    tasks = _without_unheld(tasks, form)
     if references:
         tasks = _with_references(tasks, paths, references)
     refuse_collisions(
@@ -85,6 +91,27 @@ def _refuse_other_container(output: Path, form: OutputForm) -> None:
     if form.extension is not None and not same_container(output.suffix, form.extension):
         named, asked = output.suffix.lower(), form.extension
         raise UsageError(f"{output}: its name says {named[1:]}, `extension` {asked[1:]}; leave out one of them")
+
+
+def _refuse_files_for_folders(tasks: Sequence[Task]) -> None:
+    """Raise `UsageError` where a file lies where the folder of outputs should be."""
+    for folder in {task.tree[1] if task.tree else task.destination.parent for task in tasks}:
+        there = next(filter(exists, (folder, *folder.parents)), folder)
+        if exists(there) and not is_folder(there):
+            raise UsageError(f"{there}: is a file, where a folder for outputs should be; give another `output`")
+
+
+def _without_unheld(tasks: list[Task], form: OutputForm) -> list[Task]:
+    """Give tasks whose container never holds what `form` asks for a problem; raise `UsageError` if all have."""
+    problems: dict[str, str] = {}
+    for extension in {task.destination.suffix for task in tasks}:
+        try:
+            check_form(extension, form)
+        except UsageError as error:
+            problems[extension] = str(error)
+    if all(task.destination.suffix in problems for task in tasks):
+        raise UsageError(problems[tasks[0].destination.suffix])
+    return [replace(t, problem=t.problem or problems.get(t.destination.suffix, "")) for t in tasks]
 
 
 def _in_place(task: Task) -> Task:
@@ -103,6 +130,7 @@ def _plan_one(
     output: Path | None,
     form: OutputForm,
     left_out: Counter[str],
+    ours: Sequence[Path],
     *,
     file: Path | None,
     alone: bool,
@@ -119,16 +147,16 @@ def _plan_one(
         else:
             root = output if alone else output / folder.name
         outputs = real(root) if folder in real(root).parents else None
-        found = list_folder(path)
+        found = list_folder(path, ours)
         left_out.update(found.left_out)
         for closed, reason in found.unreadable.items():
             problem = f"cannot be read ({reason})"
             yield Task(closed, root / closed.relative_to(path), problem=problem, tree=(path, root))
         for source in found.recordings:
             within = source.relative_to(path)
-            ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
+            is_ours = any(is_our_output(path / parent) for parent in (within, *within.parents[:-1]))
             # An output folder inside the input is not input either.
-            if ours or (outputs and outputs in real(source).parents):
+            if is_ours or (outputs and outputs in real(source).parents):
                 left_out[OUTPUTS] += 1
             else:
                 mirrored = (root / within).with_suffix(output_suffix(source, form))
@@ -172,8 +200,12 @@ def plan_batch(
     output: str | Path | None,
     options: Options,
     left_out: Counter[str] | None = None,
+    ours: Sequence[Path] = (),
 ) -> list[Task]:
-    """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`."""
+    """Plan what `enhance_paths` does with these arguments; raises `UsageError` and counts like `plan`.
+
+    The report is one of `ours`.
+    """
     if "" in (*paths, output):
         raise UsageError("an empty name; the current folder is called .")
     tasks = plan(
@@ -183,6 +215,7 @@ def plan_batch(
         in_place=options.in_place,
         references=Path(options.references) if options.references else None,
         left_out=left_out,
+        ours=[*ours, *([Path(options.report)] if options.report else [])],
     )
     _refuse_report(tasks, options)
     return tasks
@@ -214,7 +247,9 @@ def plan_stream(paths: Sequence[str | Path], output: str | Path | None, options:
                 f"cannot write {destination.suffix}" if destination.suffix else "no extension, so no container"
             )
             raise UsageError(f"{destination}: {what}; there are {', '.join(sorted(audio.WRITABLE))}")
+        _refuse_files_for_folders([Task(source, destination)])
     task = Task(source, destination)
+    check_form((options.form.extension or "") if destination == STREAM else destination.suffix, options.form)
     _refuse_report([task], options)
     if destination == STREAM and options.report is not None and is_standard_output(Path(options.report)):
         raise UsageError(f"the report {options.report} is standard output, where the sound goes")

@@ -16,7 +16,7 @@ from slimclean.audio.av.film import kept_track
 from slimclean.batch import diagnostics
 from slimclean.batch.mastering import MasteredWriter, sink_for, tell_encoded
 from slimclean.batch.report import FileResult
-from slimclean.batch.task import State, Task
+from slimclean.batch.task import FileState, Task
 from slimclean.batch.trace import Look, Trace
 from slimclean.dsp.level import Level
 from slimclean.dsp.loudness import LoudnessMeter
@@ -25,7 +25,7 @@ from slimclean.dsp.resample import resample_blocks
 from slimclean.enhancer import Enhancer
 from slimclean.errors import AudioError, reason
 
-Progress = Callable[[float], None]
+Progressed = Callable[[float], None]
 """Told how many seconds of audio were just done."""
 CHANGED = "changed while it was cleaned"
 
@@ -44,7 +44,7 @@ class Watched:
     Raises `AudioError` where an output would replace what it was not made from; elsewhere there is a `remark`.
     """
 
-    def __init__(self, task: Task, opened: State) -> None:
+    def __init__(self, task: Task, opened: FileState) -> None:
         self._task, self._opened = task, opened
         self.remark = ""
 
@@ -77,7 +77,7 @@ class Account:
         self,
         blocks: Iterable[np.ndarray],
         enhancer: Enhancer,
-        progress: Progress,
+        progress: Progressed,
         *,
         live: bool = False,
         clamped: bool = False,
@@ -177,7 +177,7 @@ def enhance_file(
     task: Task,
     enhancer: Enhancer,
     form: OutputForm | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progressed = lambda _: None,
     look: Look | None = None,
 ) -> FileResult:
     """Enhance one recording; whatever goes wrong is in the row, and the destination then is as it was.
@@ -192,7 +192,7 @@ def enhance_file(
     return result
 
 
-def show(result: FileResult, look: Look | None, trace: Trace | None, enhancer: Enhancer) -> str:
+def add_view(result: FileResult, look: Look | None, trace: Trace | None, enhancer: Enhancer) -> str:
     """Let `look` make the row's `view` of what was traced, and return what there is to remark if it raises.
 
     It sees the row as that will be if all goes on well. How long it takes does not count.
@@ -213,7 +213,7 @@ def _enhance_into(
     task: Task,
     enhancer: Enhancer,
     form: OutputForm,
-    progress: Progress,
+    progress: Progressed,
     look: Look | None,
 ) -> None:
     """Enhance the recording of `task` in one pass, and fill in its row."""
@@ -234,7 +234,7 @@ def _enhance_into(
                 sink.write(out)
         # What takes time, or could go wrong, does so before the output is there: the row follows that at once.
         account.tell(enhancer)
-        not_drawn = show(result, look, account.trace, enhancer)
+        not_drawn = add_view(result, look, account.trace, enhancer)
         sink.commit(mtime_ns, watched)  # the source is closed: Windows renames nothing over what is open
         result.status = "enhanced"
     result.clipped_samples = writer.clipped

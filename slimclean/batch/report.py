@@ -97,6 +97,11 @@ class FileResult:
         """Whether there is nothing left to compare: an earlier run put the output over the recording."""
         return self.view is None and self.file == self.output
 
+    @property
+    def is_residual(self) -> bool:
+        """Whether the output is what was removed: then there is a level of it, but not of what is left."""
+        return self.level_out_dbfs is not None and self.noise_reduction_db is None
+
     def reword(self, wording: Callable[[str], str]) -> None:
         """Say the error and the warnings as `wording` does."""
         self.error, self.warnings = wording(self.error), wording(self.warnings)

@@ -27,7 +27,7 @@ from slimclean.batch.collisions import RealPaths
 from slimclean.batch.machine import available_bytes
 from slimclean.batch.options import Options, Watch
 from slimclean.batch.plan import plan_batch
-from slimclean.batch.recording import Progress, enhance_file
+from slimclean.batch.recording import Progressed, enhance_file
 from slimclean.batch.report import CLEANED, EXISTS, NOT_BEGUN, FileResult, failed, skipped
 from slimclean.batch.report_file import report_of
 from slimclean.batch.resume import done_tasks
@@ -205,7 +205,7 @@ def _alone(task: Task, do: Work, jobs: int) -> FileResult:
     except Exception as error:
         name = type(error).__name__
         if isinstance(error, BrokenExecutor) or name == "KilledWorker":  # the latter is Dask's
-            return failed(task, f"its worker process died ({name}); out of memory?")
+            return failed(task, f"its worker process died ({name}); if out of memory, take fewer `jobs`")
         return failed(task, reason(error))
 
 
@@ -217,7 +217,7 @@ class _Enhance:
     form: OutputForm
     look: Look | None
 
-    def __call__(self, task: Task, progress: Progress) -> FileResult:
+    def __call__(self, task: Task, progress: Progressed) -> FileResult:
         return enhance_file(task, self.enhancer, self.form, progress, self.look)
 
 

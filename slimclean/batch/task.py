@@ -8,7 +8,7 @@ from pathlib import Path
 
 STREAM = Path("-")
 """Standard input as a source, standard output as a destination."""
-State = tuple[int, int, int] | None
+FileState = tuple[int, int, int] | None
 """Size, time of change and inode of a file; None where there is none."""
 
 
@@ -31,7 +31,7 @@ class Task:
         """Whether the result takes the place of the recording."""
         return os.path.realpath(self.destination) == os.path.realpath(self.source)
 
-    def state(self) -> State:
+    def state(self) -> FileState:
         """Return what is another if somebody changes the source."""
         try:
             status = self.source.stat()

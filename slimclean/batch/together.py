@@ -24,9 +24,9 @@ from slimclean import audio
 from slimclean.audio import AudioReader, AudioWriter, OutputForm
 from slimclean.audio.atomic import STALE_S, AtomicFile, make_folder
 from slimclean.batch.mastering import HeldForm, Spool, master, meter, tell_encoded
-from slimclean.batch.recording import Progress, Watched, enhance_file, outcome, score_output
+from slimclean.batch.recording import Progressed, Watched, enhance_file, outcome, score_output
 from slimclean.batch.report import FileResult
-from slimclean.batch.task import State, Task
+from slimclean.batch.task import FileState, Task
 from slimclean.batch.trace import Look
 from slimclean.dsp.loudness import Loudness, together_lufs
 from slimclean.enhancer import Enhancer
@@ -38,7 +38,7 @@ _UNLOCKED = ".slimclean-new-"
 OTHER_GAIN_LU = 0.5
 """An output of an earlier run that is off by more was not made with the gain of this set."""
 
-Work = Callable[[Task, Progress], FileResult]
+Work = Callable[[Task, Progressed], FileResult]
 """What is done to a recording; picklable, and raises nothing."""
 Run = Callable[[Mapping[Task, Work]], Generator[tuple[Task, FileResult], None, None]]
 """Does the work of each task, in any order, in this process or in others."""
@@ -49,7 +49,7 @@ class _Waiting:
     """What is known of a recording that waits in its spool."""
 
     loudness: Loudness
-    opened: State
+    opened: FileState
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Clean:
     look: Look | None
     spool: Path
 
-    def __call__(self, task: Task, progress: Progress) -> FileResult:
+    def __call__(self, task: Task, progress: Progressed) -> FileResult:
         form, opened = HeldForm.of(self.form, self.spool), task.state()
         result = enhance_file(replace(task, reference=None), self.enhancer, form, progress, self.look)
         if isinstance(result.held, Loudness):
@@ -78,7 +78,7 @@ class _Write:
     spool: Path
     row: FileResult
 
-    def __call__(self, task: Task, progress: Progress) -> FileResult:
+    def __call__(self, task: Task, progress: Progressed) -> FileResult:
         result = replace(self.row, status="failed")
         with outcome(result):
             self._write(task, result)

@@ -22,7 +22,8 @@ AUDIBLE_DBFS = -80.0
 class Comparison:
     """A recording before and after: `uf` [F] at `frame_rate_hz`, and the candidates of the router in `ufs`.
 
-    These three are empty or 0 where nobody knows at what UF the recording was enhanced.
+    These three are empty or 0 where nobody knows at what UF the recording was enhanced. Of a `residual`, what
+    comes after is what was removed.
     """
 
     before: Spectrogram
@@ -30,6 +31,12 @@ class Comparison:
     uf: np.ndarray
     frame_rate_hz: float = 0.0
     ufs: tuple[float, ...] = ()
+    residual: bool = False
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What both sides are called."""
+        return "before", "removed" if self.residual else "after"
 
     @property
     def mean_uf(self) -> float | None:
@@ -65,5 +72,5 @@ class Trace:
     def comparison(self, enhancer: Enhancer) -> Comparison:
         """Return what was seen; `enhancer` is what made the output."""
         uf = np.concatenate(self._ufs) if self._ufs else np.zeros(0)
-        before, after = self._before.finish(), self._after.finish()
-        return Comparison(before, after, uf, enhancer.config.frame_rate_hz, enhancer.config.ufs)
+        before, after, config = self._before.finish(), self._after.finish(), enhancer.config
+        return Comparison(before, after, uf, config.frame_rate_hz, config.ufs, enhancer.residual)

@@ -35,7 +35,7 @@ def benchmark(
     precision: Precision = "auto",
     threads: Threads = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")
+        Path | None, typer.Option("--output", "-o", help="Also write the rows: a .csv file, or - for stdout.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="What --output was called.", hidden=True)] = None,
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TextIO, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError
+from slimclean.errors import SlimcleanError, SlimcleanWarning, UsageError, is_out_of_memory
 
 UfText = Annotated[
     str, typer.Option("--uf", help="Utilization factor: auto (the router decides), or a number in (0, 1].")
@@ -192,6 +192,11 @@ def one_line_errors() -> Iterator[None]:
         raise
     except OSError as error:
         complain(error.strerror or str(error), str(error.filename or ""))
+        raise typer.Exit(1) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        complain("out of memory")
         raise typer.Exit(1) from error
 
 

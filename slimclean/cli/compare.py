@@ -22,6 +22,7 @@ from slimclean.cli.common import (
 )
 from slimclean.cli.results import check_file
 from slimclean.cli.values import parse_uf
+from slimclean.defaults import TARGET_UF
 
 
 def compare(
@@ -38,7 +39,7 @@ def compare(
     start: Annotated[float, typer.Option(min=0, max=LONGEST_S, help="Where to begin, in seconds.")] = 0.0,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How much to show of it.")] = 60.0,
     uf: UfText = "auto",
-    target_uf: TargetUf = 0.25,
+    target_uf: TargetUf = TARGET_UF,
     model: Model = None,
     device: Device = "auto",
 ) -> None:

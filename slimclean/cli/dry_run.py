@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from slimclean.cli.common import RAW_BYTES, complain, one_line, show
-from slimclean.cli.settings import held, table
+from slimclean.cli.settings import held
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
@@ -25,6 +25,7 @@ def print_plan(ctx: typer.Context, tasks: Sequence[Task], options: Options, left
     from slimclean.batch.report import tell_left_out
     from slimclean.batch.report_file import check_report
     from slimclean.batch.resume import done_tasks
+    from slimclean.scoring.tables import aligned
 
     check_report(tasks, options)
     done = done_tasks(tasks, options)
@@ -34,6 +35,9 @@ def print_plan(ctx: typer.Context, tasks: Sequence[Task], options: Options, left
         line = "\t".join([verb, *names]) + "\n"
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
+    for task in tasks:
+        if task.problem and task not in done:
+            complain(task.problem, str(task.source))
     if left_out:
         complain(tell_left_out(left_out))
-    show(table(list(held(ctx))), sys.stderr)
+    show(aligned(list(held(ctx))), sys.stderr)

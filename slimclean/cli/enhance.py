@@ -26,9 +26,10 @@ from slimclean.cli.common import (
     with_options,
 )
 from slimclean.cli.dry_run import print_plan
-from slimclean.cli.progress import Progress, tell_warnings
+from slimclean.cli.progress import ProgressBar, tell_warnings
 from slimclean.cli.settings import all_inputs, tell_file
 from slimclean.cli.values import parse_bit_rate, parse_loudness, parse_uf
+from slimclean.defaults import TARGET_UF
 
 if TYPE_CHECKING:
     from slimclean.batch.options import Options
@@ -57,7 +58,7 @@ def enhance(
         ),
     ] = None,
     uf: UfText = "auto",
-    target_uf: TargetUf = 0.25,
+    target_uf: TargetUf = TARGET_UF,
     model: Model = None,
     report: Annotated[
         Path | None,
@@ -253,7 +254,7 @@ def enhance(
             residual=residual,
         )
         left_out: Counter[str] = Counter()
-        tasks = _plan(inputs, output, options, left_out)
+        tasks = _plan(inputs, output, options, left_out, list(filter(None, (html, config))))
         if not quiet and (lack := without_av(tasks, options)):
             complain(lack)
         if dry_run:
@@ -263,7 +264,7 @@ def enhance(
             tell_file(ctx)
         pictures = reports.pictures(tasks, inputs, plots)
         options = replace(options, look=reports.look(tasks, pictures, html))
-        with Progress(quiet) as progress:
+        with ProgressBar(quiet) as progress:
             if STREAM in inputs or output == str(STREAM):
                 streams = sys.stdin.buffer, sys.stdout.buffer
                 results = [enhance_stream(tasks[0], streams, enhancer, options, progress.watch())]
@@ -279,9 +280,11 @@ def enhance(
         raise typer.Exit(1)
 
 
-def _plan(inputs: list[Path], output: str | None, options: Options, left_out: Counter[str]) -> list[Task]:
+def _plan(
+    inputs: list[Path], output: str | None, options: Options, left_out: Counter[str], ours: list[Path]
+) -> list[Task]:
     from slimclean.batch.plan import plan_batch, plan_stream
 
     if STREAM in inputs or output == str(STREAM):
         return [plan_stream(inputs, output, options)]
-    return plan_batch(inputs, output, options, left_out)
+    return plan_batch(inputs, output, options, left_out, ours)

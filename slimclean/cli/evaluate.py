@@ -24,7 +24,7 @@ def evaluate(
     ],
     model: Model = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the rows as CSV; - for stdout.")
+        Path | None, typer.Option("--output", "-o", help="Also write the rows: a .csv file, or - for stdout.")
     ] = None,
     mos: Annotated[
         bool, typer.Option("--mos", help="Also DNSMOS: signal, background, overall, P.808 (extra `mos`).")

@@ -10,6 +10,7 @@ import typer
 from slimclean.cli.common import Device, Model, TargetUf, Track, UfText, one_line_errors
 from slimclean.cli.results import check_file
 from slimclean.cli.values import parse_uf
+from slimclean.defaults import TARGET_UF
 
 
 def plot(
@@ -21,7 +22,7 @@ def plot(
     ] = None,
     track: Track = None,
     uf: UfText = "auto",
-    target_uf: TargetUf = 0.25,
+    target_uf: TargetUf = TARGET_UF,
     model: Model = None,
     device: Device = "auto",
 ) -> None:

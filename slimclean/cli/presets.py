@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slimclean.cli.settings import PRESETS, table
+from slimclean.cli.settings import PRESETS
 
 
 def presets() -> None:
@@ -13,6 +13,8 @@ def presets() -> None:
 
     Example: slimclean enhance ./takes --preset podcast
     """
+    from slimclean.scoring.tables import aligned
+
     for name, preset in PRESETS.items():
         rows = [("  " + option, f"{value}".lower(), why) for option, (value, why) in preset.options.items()]
-        print(f"{name}: {preset.purpose}\n{table(rows)}\n")
+        print(f"{name}: {preset.purpose}\n{aligned(rows)}\n")

@@ -19,7 +19,7 @@ MENTIONED = 5
 """Recordings whose warnings are printed."""
 
 
-class Progress:
+class ProgressBar:
     """A bar in seconds of audio on stderr, if that is a terminal, and a line per failure."""
 
     def __init__(self, quiet: bool) -> None:
@@ -50,7 +50,7 @@ class Progress:
             self._bar.clear()
             complain(result.error, result.file)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:

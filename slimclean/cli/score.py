@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slimclean.cli.common import MOST_CORES, complain, one_line_errors
+from slimclean.cli.common import MOST_CORES, complain, one_line_errors, with_options
 from slimclean.cli.results import check_results, show_rows
 from slimclean.errors import UsageError
 
@@ -28,7 +28,7 @@ def score(
         Path | None, typer.Option(help="Score this folder or file alone, by DNSMOS.", exists=True)
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write a CSV row per pair; - for stdout.")
+        Path | None, typer.Option("--output", "-o", help="Write a row per pair: a .csv file, or - for stdout.")
     ] = None,
     metrics: Annotated[
         str,
@@ -103,6 +103,8 @@ def score(
         scores = score_pairs(pairs, names, align=align, jobs=jobs)
         for one, group in zip(scores, groups or [], strict=groups is not None):
             one.group = group
+        for one in scores:
+            one.error = with_options(one.error)
         summary = summarise(scores, columns) if groups is None else summarise_by_group(scores, columns)
         show_rows([score.row(columns) for score in scores], output, table(summary))
         if plot is not None:

@@ -19,9 +19,9 @@ import typer
 
 from slimclean.batch.task import STREAM
 from slimclean.cli.common import SOURCES, Command, complain, is_given, one_line_errors
+from slimclean.defaults import OPTIONS_FILE
 from slimclean.errors import UsageError
 
-FILE_NAME = "slimclean.toml"
 KINDS = (Path, bool, int, float, str)
 NOT_IN_A_FILE = frozenset({"config", "dry-run", "help"})
 BY_HAND = frozenset({"backend", "scheduler", "in-place"})
@@ -172,7 +172,7 @@ def _find(named: str | None, paths: Sequence[str]) -> Path | None:
     matches = (match for path in map(str, paths) for match in (glob.glob(path, recursive=True) or [path]))  # noqa: PTH207
     for path in map(Path, matches):
         # Unlike the methods of `Path`, these take names of any length; `audio.folder` would import much.
-        beside = (path if os.path.isdir(path) else path.parent) / FILE_NAME  # noqa: PTH112
+        beside = (path if os.path.isdir(path) else path.parent) / OPTIONS_FILE  # noqa: PTH112
         if str(path) == "-":
             continue
         if not os.path.isfile(beside):  # noqa: PTH113
@@ -282,11 +282,3 @@ def held(ctx: typer.Context) -> Iterator[tuple[str, str, str]]:
         place = "command line" if by_hand else SOURCES.get().get(_option(parameter), "default")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         yield _option(parameter), text, place
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Format rows as text in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from slimclean.audio.atomic import replacing
 from slimclean.audio.folder import is_file
-from slimclean.errors import CheckpointError
+from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -66,7 +66,7 @@ def default_name() -> str:
 
 
 def find(model: str | Path | None = None) -> Path:
-    """Find the file of a packaged name or of a path; None is `default_name`. Raises `CheckpointError`."""
+    """Find the file of a packaged name or of a path; None is `default_name`. Else raises `UsageError`."""
     names = sorted(path.stem for path in WEIGHTS.glob(f"*{SUFFIX}"))
     model = default_name() if model is None else model
     if str(model) in names:
@@ -74,7 +74,7 @@ def find(model: str | Path | None = None) -> Path:
     path = Path(model)
     if is_file(path):
         return path
-    raise CheckpointError(f"no model named {model} and no such file; packaged: {', '.join(names) or 'none'}")
+    raise UsageError(f"no model named {model} and no such file; packaged: {', '.join(names) or 'none'}")
 
 
 def read_header(path: Path) -> Checkpoint:
@@ -98,7 +98,10 @@ def read_header(path: Path) -> Checkpoint:
 
 
 def load(model: str | Path | None = None) -> tuple[SlimmableDemucs, Checkpoint]:
-    """Load the network of `model` (see `find`) in evaluation mode, and its header. Raises `CheckpointError`."""
+    """Load the network of `model` (see `find`) in evaluation mode, and its header.
+
+    Raises `CheckpointError` for weights that cannot be loaded.
+    """
     header = read_header(find(model))
     try:
         with torch.device("cpu"), safe_open(header.path, "pt") as file:  # not on a default device

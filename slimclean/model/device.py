@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from slimclean.errors import SlimcleanError, UsageError
+from slimclean.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -12,7 +12,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def pick_device(name: str | torch.device) -> torch.device:
     """Find the torch device of auto, cpu, cuda, cuda:1 (and so on) or mps; one that is found stays itself.
 
-    Raises `UsageError` for other names and `SlimcleanError` where the machine has no such device.
+    Raises `UsageError` for other names, and where the machine has no such device.
     """
     name = str(name)
     if name == "auto":
@@ -23,7 +23,7 @@ def pick_device(name: str | torch.device) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if not available[kind] or int(number or 0) >= max(1, count):
-        raise SlimcleanError(f"`device` {name}: no such device on this machine")
+        raise UsageError(f"`device` {name}: no such device on this machine")
     return torch.device(name)
 
 

@@ -187,54 +187,60 @@ def benchmark(
     """
     if waveform.shape[-1] == 0:
         raise UsageError("there is nothing to time: the recording holds no samples")
-    device = torch.device(network_device(network))
-    rows, subjects, others = [], [], []
+    engines: dict[str, PlainEngine] = {}
+    if plain:
+        engines = {"times_plain": PlainEngine(network), "times_ordinary": OrdinaryEngine(network)}
     seconds = waveform.shape[-1] / sample_rate
-    ordinary = OrdinaryEngine(network) if plain else None
-    for uf, target_uf in settings:
-
-        def subject(
-            engine: NetworkEngine | None, stage: str | None = None, setting: Setting = (uf, target_uf)
-        ) -> Subject:
-            watch = Stopwatch(device)
-            own = engine or engine_for(
-                network, precision, device, None if setting[0] == "auto" else setting[0], watch.lap
-            )
-            return Subject(Enhancer(*setting, engine=Timed(own, watch, stage), device=str(device)), watch)
-
-        ours = subject(None)
-        with peak_memory() as peak:
-            ufs = ours.enhancer(waveform, sample_rate).uf  # also what warms up
-        channels = len(np.atleast_2d(waveform))
-        macs = ours.enhancer.macs_per_sample(ufs)
-        rows.append(
-            {
-                "uf": str(uf),
-                "target_uf": target_uf if uf == "auto" else "",
-                "mean_uf": float(ufs.mean()),
-                "precision": ours.enhancer.precision,
-                "macs_per_sample": macs,
-                "rtf": 0.0,
-                "times_real_time": 0.0,
-                "gmac_per_s": macs * network.config.sample_rate * channels * seconds / 1e9,
-                "peak_mb": peak[0] / 1e6 or "",
-            }
-        )
-        subjects.append(ours)
-        pair: dict[str, Subject] = {}
-        if plain:
-            pair["times_plain"] = subject(PlainEngine(network), "network")
-        if ordinary is not None and uf != "auto":
-            pair["times_ordinary"] = subject(ordinary, "network")
-        others.append(pair)
+    rows: list[Row] = []
+    subjects: list[tuple[Subject, dict[str, Subject]]] = []
+    for setting in settings:
+        ours = _subject(network, setting, precision)
+        rows.append(_begin(ours, waveform, sample_rate))
+        pair = {
+            name: _subject(network, setting, precision, engine)
+            for name, engine in engines.items()
+            if name == "times_plain" or setting[0] != "auto"
+        }
+        subjects.append((ours, pair))
     for _ in range(repeats):
-        for own, pair in zip(subjects, others, strict=True):
-            own.time(waveform, sample_rate)
-            for other in pair.values():
-                other.time(waveform, sample_rate)
-    for row, own, pair in zip(rows, subjects, others, strict=True):
+        for own, pair in subjects:
+            for one in (own, *pair.values()):
+                one.time(waveform, sample_rate)
+    for row, (own, pair) in zip(rows, subjects, strict=True):
         _fill(row, own, pair, seconds, plain)
     return rows
+
+
+def _subject(
+    network: SlimmableDemucs, setting: Setting, precision: str, engine: NetworkEngine | None = None
+) -> Subject:
+    """Make what enhances at a setting with a stopwatch on it: with `engine`, or else with the network's own."""
+    device = torch.device(network_device(network))
+    watch, stage = Stopwatch(device), None if engine is None else "network"
+    if engine is None:
+        uf = None if setting[0] == "auto" else setting[0]
+        engine = engine_for(network, precision, device, uf, watch.lap)
+    return Subject(Enhancer(*setting, engine=Timed(engine, watch, stage), device=str(device)), watch)
+
+
+def _begin(subject: Subject, waveform: np.ndarray, sample_rate: int) -> Row:
+    """Enhance once, which warms up, and begin the row with what that tells, the time left open."""
+    enhancer = subject.enhancer
+    with peak_memory() as peak:
+        ufs = enhancer(waveform, sample_rate).uf
+    macs = enhancer.macs_per_sample(ufs)
+    network_samples = waveform.size / sample_rate * enhancer.config.sample_rate
+    return {
+        "uf": str(enhancer.uf),
+        "target_uf": enhancer.target_uf if enhancer.uf == "auto" else "",
+        "mean_uf": float(ufs.mean()),
+        "precision": enhancer.precision,
+        "macs_per_sample": macs,
+        "rtf": 0.0,
+        "times_real_time": 0.0,
+        "gmac_per_s": macs * network_samples / 1e9,
+        "peak_mb": peak[0] / 1e6 or "",
+    }
 
 
 def _fill(row: Row, subject: Subject, pair: dict[str, Subject], seconds: float, plain: bool) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from slimclean.dsp import SAMPLE_RATE
 from slimclean.errors import UndefinedMetricError
-from slimclean.scoring.metrics import LAG, METRICS, SEGMENT_S, Metric
+from slimclean.scoring.metric import SEGMENT_S, Metric
+from slimclean.scoring.metrics import LAG, METRICS
 from slimclean.scoring.moments import Moments
 from slimclean.scoring.signals import Signal, Stored, blocks_of
 

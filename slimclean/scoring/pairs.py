@@ -24,6 +24,7 @@ from slimclean.errors import MissingDependencyError, UsageError, reason
 from slimclean.scoring.loading import load_alike
 from slimclean.scoring.measure import Pieces, across, improvement_of, measure
 from slimclean.scoring.metrics import ALIASES, CORE, LAG, METRICS, MOS, require
+from slimclean.scoring.tables import fixed
 
 BOOTSTRAP_DRAWS = 2000
 
@@ -67,7 +68,7 @@ class Score:
             row["group"] = self.group
         for name in columns:
             value = self.values.get(name)
-            row[name] = "" if value is None else f"{value:.6f}"
+            row[name] = "" if value is None else fixed(value, 6)
         if LAG not in columns:
             row[LAG] = "" if self.lag_samples is None else f"{self.lag_samples:g}"
         return row | {"note": self.note}
@@ -144,7 +145,10 @@ def score_pairs(
         try:
             return next(found([pair], 2))
         except BrokenExecutor as error:
-            return Score(pair.name, error=f"its worker process died ({type(error).__name__}); out of memory?")
+            name = type(error).__name__
+            return Score(
+                pair.name, error=f"its worker process died ({name}); if out of memory, take fewer `jobs`"
+            )
 
     while len(scores) < len(pairs):
         try:

@@ -242,5 +242,5 @@ def _softest_dbfs(level: Level) -> float:
 
 
 def _number(value: float, sign: str = "") -> str:
-    """Return one decimal with a true minus; a dash for what is silent."""
-    return f"{value:{sign}.1f}".replace("-", MINUS) if math.isfinite(value) else "\N{EN DASH}"
+    """Return one decimal with a true minus, which 0 has not; a dash for what is silent."""
+    return f"{round(value, 1) + 0.0:{sign}.1f}".replace("-", MINUS) if math.isfinite(value) else "\N{EN DASH}"

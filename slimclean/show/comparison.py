@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -82,7 +83,9 @@ def compare_result(result: FileResult, enhancer: Enhancer) -> Comparison:
             raise SlimcleanError(f"{result.file}: {result.uf!r} is no UF") from error
         target_uf = enhancer.target_uf if result.target_uf is None else result.target_uf
         made_by = enhancer.at(uf, target_uf)
-    return compare(Path(result.file), Path(result.output), made_by, result.track)
+    found = compare(Path(result.file), Path(result.output), made_by, result.track)
+    known = result.level_out_dbfs is not None
+    return replace(found, residual=result.is_residual if known else enhancer.residual)
 
 
 def _comparison(

@@ -54,7 +54,7 @@ def _speed(result: FileResult) -> float | None:
 
 def _change(result: FileResult) -> float | None:
     before, after = result.level_in_dbfs, result.level_out_dbfs
-    if before is None or after is None or not np.isfinite([before, after]).all():
+    if result.is_residual or before is None or after is None or not np.isfinite([before, after]).all():
         return None
     return after - before
 
@@ -175,7 +175,8 @@ def _table(results: Sequence[FileResult], shown: set[int]) -> Iterator[str]:
             if value is None:
                 yield "<td data-value=''></td>"
             else:
-                yield f"<td data-value='{value}'>{value:,.{column.decimals}f}</td>"
+                shown_value = round(value, column.decimals) + 0.0  # no -0.0
+                yield f"<td data-value='{value}'>{shown_value:,.{column.decimals}f}</td>"
         yield "</tr>\n"
     yield "</tbody></table></div>\n"
 
@@ -201,7 +202,8 @@ def _recording(
 
 
 def _sound_rows(result: FileResult, view: View, page: Path) -> Iterator[str]:
-    for name, file, strip in (("before", result.file, view.before), ("after", result.output, view.after)):
+    strips, files = (view.before, view.after), (result.file, result.output)
+    for name, file, strip in zip(view.sides, files, strips, strict=True):
         assert strip is not None
         yield f"<div class='row'><div class='name'>{name}<br><span class='soft'>0 to "
         yield f"{strip.top_khz:.3g} kHz</span></div>"
@@ -225,7 +227,7 @@ def _sound(
     if not strip.duration_s:
         return "", "holds no sound"
     track = result.track
-    if name == "after":
+    if name != "before":
         track = track_in(Path(result.output), Path(result.file), track)
     url = player.link(Path(file), page) if track is None else None  # browsers play the default track
     if url is not None:

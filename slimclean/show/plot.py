@@ -84,7 +84,7 @@ def _draw_spectrograms(figure: Any, axes: Sequence[Any], comparison: Comparison,
     colours = require_matplotlib().colormaps["magma"].resampled(SHOWN_DB // 2)  # steps of 2 dB: small files
     top = top_db(comparison)
     top_khz = comparison.before.sample_rate / 2000
-    for axis, spectrogram, name in zip(axes, shown, ("before", "after"), strict=True):
+    for axis, spectrogram, name in zip(axes, shown, comparison.sides, strict=True):
         bins, columns = spectrogram.power.shape
         bin_khz = spectrogram.sample_rate / 2000 / (bins - 1)
         image = axis.imshow(
@@ -111,11 +111,12 @@ def _draw_levels(axis: Any, comparison: Comparison, per_unit: float) -> None:
     # What is softer runs along the bottom, as silence does.
     before, after = (np.maximum(s.dbfs, bottom) for s in (comparison.before, comparison.after))
     times, times_after = comparison.before.times_s / per_unit, comparison.after.times_s / per_unit
-    axis.plot(times, before, color=GREY, lw=1, label="before")
-    axis.plot(times_after, after, color=BLUE, lw=1, label="after")
-    after = np.interp(times, times_after, after)
-    removed_here = {"color": ORANGE, "alpha": 0.3, "lw": 0, "label": "removed"}
-    axis.fill_between(times, after, before, where=before > after, **removed_here)
+    axis.plot(times, before, color=GREY, lw=1, label=comparison.sides[0])
+    axis.plot(times_after, after, color=BLUE, lw=1, label=comparison.sides[1])
+    if not comparison.residual:
+        after = np.interp(times, times_after, after)
+        removed_here = {"color": ORANGE, "alpha": 0.3, "lw": 0, "label": "removed"}
+        axis.fill_between(times, after, before, where=before > after, **removed_here)
     axis.set(ylabel="level (dBFS)", ylim=(bottom - 2, top))
     axis.yaxis.set_major_locator(MultipleLocator(20))
     axis.grid(axis="y", color="#dddddd", lw=0.6)

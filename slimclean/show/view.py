@@ -9,6 +9,7 @@ import numpy as np
 
 from slimclean.batch.trace import Comparison
 from slimclean.dsp.spectrogram import LOWEST_DB, SHOWN_DB, Spectrogram, reduce_columns
+from slimclean.scoring.tables import fixed
 from slimclean.show import player, png
 
 THUMBNAIL = (64, 640)
@@ -32,7 +33,9 @@ class View:
     before: Strip | None = None
     after: Strip | None = None
     removed: str = ""
-    """How far the level fell, in words; "" where there was nothing to hear."""
+    """How far the level fell, in words; "" where that is not to be told (see the function)."""
+    sides: tuple[str, str] = ("before", "after")
+    """What both are called."""
     uf_svg: str = ""
     """The UF over time; "" where it is not known."""
     mean_uf: float | None = None
@@ -54,6 +57,7 @@ def view_of(comparison: Comparison) -> View:
         before,
         after,
         removed(comparison),
+        comparison.sides,
         uf_timeline(comparison) if len(comparison.uf) else "",
         comparison.mean_uf,
         comparison.ufs,
@@ -68,12 +72,14 @@ def top_db(comparison: Comparison) -> float:
 
 
 def removed(comparison: Comparison) -> str:
-    """Say in words how far the level fell; "" where there was nothing to hear."""
+    """Say in words how far the level fell; "" where there was nothing to hear, and of a residual."""
+    if comparison.residual:
+        return ""
     fell = comparison.removed_db[np.isfinite(comparison.removed_db)]
     if not len(fell):
         return ""
     median, most = np.percentile(fell, [50, 95])
-    return f"median {median:.1f} dB, 95 % of the time below {most:.1f} dB"
+    return f"median {fixed(median, 1)} dB, 95 % of the time below {fixed(most, 1)} dB"
 
 
 def thumbnail(spectrogram: Spectrogram, top_db: float, size: tuple[int, int] = THUMBNAIL) -> str:

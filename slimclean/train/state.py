@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from slimclean.errors import CheckpointError, SlimcleanError
+from slimclean.errors import CheckpointError, SlimcleanError, UsageError
 from slimclean.model import ModelConfig, SlimmableDemucs, checkpoint
 from slimclean.train.config import STATE, TrainConfig
 from slimclean.train.losses import EfficiencyLoss
@@ -71,14 +71,14 @@ class State:
 
         The router stays new where it has other UFs, targets or dilations, and so does a look-ahead of another
         length. One that is to learn forgets what it knows of pauses.
-        Raises `SlimcleanError` for a network of other sizes.
+        Raises `UsageError` for a network of other sizes.
         """
         network, header = checkpoint.load(init)
         theirs, ours = header.config, self.network.config
         router = ("ufs", "target_knots", "router_dilations")
         free = {name: getattr(ours, name) for name in (*router, "look_ahead")}
         if dataclasses.replace(theirs, **free) != ours:
-            raise SlimcleanError(f"{init}: its sizes are not those to train")
+            raise UsageError(f"{init}: its sizes are not those to train")
         weights = network.state_dict()
         if any(getattr(theirs, name) != getattr(ours, name) for name in router):
             weights = {n: t for n, t in weights.items() if not n.startswith("router.")}
@@ -132,7 +132,7 @@ class State:
         if unlike := [
             f"{name} is {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]
         ]:
-            raise SlimcleanError(f"{path}: its sizes are not those to train: {', '.join(unlike)}")
+            raise UsageError(f"{path}: its sizes are not those to train: {', '.join(unlike)}")
         own = self._tensors()
         if not all(name in saved and saved[name].shape == tensor.shape for name, tensor in own.items()):
             raise SlimcleanError(f"{path}: no state of a training run (tensors are missing)")

@@ -11,6 +11,7 @@ import soundfile
 from slimclean.audio.containers import BY_EXTENSION, CONTAINERS, WRITABLE, container_of
 from slimclean.audio.formats import AudioInfo, OutputForm
 from slimclean.audio.outputs import output_info, output_suffix
+from slimclean.errors import UsageError
 
 
 def test_no_extension_stands_for_two_containers():
@@ -96,3 +97,14 @@ def test_matroska_gets_flac_for_pcm_that_pyav_cannot_put_there(codec):
     stored = output_info(info, Path("a.mka"))
     assert (stored.codec, stored.source_codec) == ("flac", codec)
     assert output_info(replace(info, format="MOV"), Path("a.mov")).codec == codec
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+def test_companded_sound_can_be_asked_for(subtype):
+    info = AudioInfo(8_000, 1, 8_000, "WAV", "PCM_16", bits_per_sample=16)
+    for name in ("a.wav", "a.au", "a.aiff", "a.caf", "a.rf64"):
+        assert output_info(info, Path(name), OutputForm(subtype=subtype.lower())).subtype == subtype
+    codec = {"ULAW": "pcm_mulaw", "ALAW": "pcm_alaw"}[subtype]
+    assert output_info(info, Path("a.mov"), OutputForm("mov", subtype)).codec == codec
+    with pytest.raises(UsageError, match="does not hold"):
+        OutputForm("flac", subtype)

@@ -19,6 +19,7 @@ from slimclean import audio
 from slimclean.batch.recording import enhance_file
 from slimclean.batch.run import enhance_paths
 from slimclean.batch.task import Task
+from slimclean.errors import UsageError
 
 Maker = Callable[[Path], None]
 
@@ -269,9 +270,13 @@ def test_the_system_says_why_nothing_can_be_written(tmp_path, suffix):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
+    """The plan refuses what is in the way then; what comes into it later costs the recording."""
     sound()(tmp_path / "a.wav")
     (tmp_path / "file").write_text("in the way")
-    (result,) = enhance_paths([tmp_path / "a.wav"], tmp_path / "file" / "out.wav", identity_enhancer())
+    task = Task(tmp_path / "a.wav", tmp_path / "file" / "out.wav")
+    with pytest.raises(UsageError, match="is a file, where a folder"):
+        enhance_paths([task.source], task.destination, identity_enhancer())
+    result = enhance_file(task, identity_enhancer())
     assert result.status == "failed"
     assert "cannot write" in result.error
 

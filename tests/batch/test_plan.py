@@ -212,8 +212,57 @@ def test_the_format_names_the_output(folder):
 
 def test_formats_that_meet_are_refused(folder):
     soundfile.write(folder / "one.flac", voice(0.05), 16_000)
-    with pytest.raises(UsageError, match="would both become"):
+    with pytest.raises(UsageError, match=r"would both become .* rename one of them, or enhance them apart"):
         plan([folder], form=OutputForm(".ogg"))
+
+
+def test_a_file_where_a_folder_should_be_is_refused(folder):
+    Path("file").write_text("x")
+    Path("takes-enhanced").write_text("x")
+    named = Path("takes/one.wav")
+    for paths, output in (
+        ([folder], "file"), ([folder], "file/"), ([named], "file/"), ([named], "file/deep/a.wav"),
+        ([named, folder / "two.wav"], "file"), ([Path("takes")], None),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="is a file, where a folder for outputs should be"):
+            plan(paths, output)
+    with pytest.raises(UsageError, match="is a file, where"):
+        plan_stream(["-"], "file/a.wav", Options())
+
+
+@pytest.mark.parametrize(
+    ("output", "form", "message"),
+    [
+        ("out/", OutputForm("opus", sample_rate=44_100), "set `sample_rate` 48000"),
+        ("out/", OutputForm("mp3", bit_rate=500_000), "not 500; set `bit_rate` 320000"),
+        ("a.opus", OutputForm(sample_rate=44_100), "set `sample_rate` 48000"),
+        ("a.webm", OutputForm(subtype="PCM_16"), "WEBM does not hold PCM_16; .* or take VORBIS, OPUS"),
+        ("a.flac", OutputForm(subtype="FLOAT"), "FLAC does not hold FLOAT; .* or take PCM_S8, PCM_16, PCM_24"),
+        ("a.m4a", OutputForm(subtype="aac", sample_rate=192_000), "set `sample_rate` 96000"),
+        ("a.ogg", OutputForm(subtype="vorbis", sample_rate=8_000, bit_rate=4_000_000), "set `bit_rate`"),
+    ],
+)
+def test_what_a_container_never_holds_is_refused_before_the_work(folder, output, form, message):
+    with pytest.raises(UsageError, match=message):
+        plan([folder / "one.wav"], output, form)
+    if form.extension is None:
+        with pytest.raises(UsageError, match=message):
+            plan_stream(["-"], output, Options(form=form))
+
+
+def test_what_some_container_holds_is_not_refused(folder):
+    soundfile.write(folder / "two.flac", voice(0.05), 16_000)
+    Path(folder / "two.wav").unlink()
+    tasks = plan([folder], form=OutputForm(subtype="FLOAT"))
+    assert {task.source.name for task in tasks if task.problem} == {"two.flac"}
+    for output, form in (
+        ("a.m4a", OutputForm(sample_rate=192_000)),  # as ALAC
+        ("a.ogg", OutputForm(sample_rate=384_000)),  # as FLAC
+        ("a.mkv", OutputForm(sample_rate=11_025)),
+        ("a.ogg", OutputForm(bit_rate=400_000)),
+        ("a.caf", OutputForm(sample_rate=500_000)),
+    ):
+        assert not plan([folder / "one.wav"], output, form)[0].problem
 
 
 def test_what_is_named_twice_is_one_recording(folder):

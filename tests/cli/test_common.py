@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ast
+import errno
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import soundfile
+import torch
 import typer.main
 from conftest import run, voice
 
 import slimclean
 from slimclean.cli import app
-from slimclean.cli.common import with_options
-from slimclean.errors import told
+from slimclean.cli.common import one_line_errors, with_options
+from slimclean.errors import reason, told
 
 PACKAGE = Path(slimclean.__file__).parent
 
@@ -30,6 +34,33 @@ def test_parameters_become_options():
 def test_an_error_without_a_text_is_told_by_its_type():
     assert told(TimeoutError()) == "TimeoutError"
     assert told(FileNotFoundError(2, "No such file.")) == "No such file"
+
+
+def raised(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: torch.empty(10**14),
+        lambda: np.empty(10**14),
+        lambda: bytearray(10**14),
+        lambda: raised(RuntimeError("std::bad_alloc")),
+        lambda: raised(RuntimeError("TorchScript: could not create a primitive")),
+        lambda: raised(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    ],
+)
+def test_a_lack_of_memory_is_told_as_such(work, capsys):
+    with pytest.raises((MemoryError, RuntimeError, OSError)) as caught:
+        work()
+    assert reason(caught.value) == "out of memory; take fewer `jobs`, or free some"
+    with pytest.raises(typer.Exit), one_line_errors():
+        work()
+    assert capsys.readouterr().err in ("slimclean: out of memory\n", "slimclean: Cannot allocate memory\n")
+    assert reason(RuntimeError("a bug")) == "RuntimeError: a bug"
+    with pytest.raises(RuntimeError, match="a bug"), one_line_errors():
+        raise RuntimeError("a bug")
 
 
 def test_names_of_files_are_not_taken_for_parameters():

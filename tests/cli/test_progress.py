@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from slimclean.cli.progress import Progress
+from slimclean.cli.progress import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 def shown(monkeypatch, planned, steps):
     """Return what a terminal shows after these steps, in seconds."""
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    with Progress(quiet=False) as progress:
+    with ProgressBar(quiet=False) as progress:
         watch = progress.watch()
         if planned is not None:
             watch.planned(planned)
@@ -47,7 +47,7 @@ def test_where_nobody_knows_the_length_the_bar_counts(monkeypatch):
 
 def test_no_bar_where_it_is_quiet(monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    with Progress(quiet=True) as progress:
+    with ProgressBar(quiet=True) as progress:
         watch = progress.watch()
         watch.planned(1.0)
         watch.progressed(5.0)

@@ -12,7 +12,7 @@ from conftest import SMALL, run
 from safetensors.torch import save_file
 
 from slimclean import Enhancer
-from slimclean.errors import CheckpointError
+from slimclean.errors import CheckpointError, UsageError
 from slimclean.model import SlimmableDemucs, checkpoint
 
 
@@ -60,7 +60,7 @@ def test_older_weights_without_look_ahead_and_with_a_recurrent_router_go_on_to_w
 
 def test_what_is_no_checkpoint_is_refused(small, tmp_path):
     path = tmp_path / "a.safetensors"
-    with pytest.raises(CheckpointError, match="no model named"):
+    with pytest.raises(UsageError, match="no model named"):
         checkpoint.load("no-such-model")
     path.write_bytes(b"\x80\x04not a checkpoint")
     with pytest.raises(CheckpointError, match="cannot be read"):

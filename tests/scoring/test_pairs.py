@@ -310,11 +310,11 @@ def test_no_delay_of_what_has_nothing_in_common(tmp_path):
 
 def test_whatever_one_pair_raises_is_its_row(sets, monkeypatch):
     def fail(*_, **__):
-        raise MemoryError("no room\nfor it")
+        raise RuntimeError("no room\nfor it")
 
     monkeypatch.setattr("slimclean.scoring.loading.bring_together", fail)
     (score, _) = score_pairs(pair_up(sets / "clean", sets / "enhanced"), OURS)
-    assert (score.status, score.error) == ("failed", "MemoryError: no room for it")
+    assert (score.status, score.error) == ("failed", "RuntimeError: no room for it")
 
 
 def test_a_package_that_is_missing_is_known_before_the_work(sets, monkeypatch):
@@ -530,6 +530,7 @@ def test_a_process_that_dies_costs_its_pair(sets):
         ("a", "scored"), ("deadly", "failed"), ("sub/b", "scored"),
     ]  # fmt: skip
     assert "its worker process died" in scores[1].error
+    assert "take fewer `jobs`" in scores[1].error
 
 
 class Deadly(type(Path())):

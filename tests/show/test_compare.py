@@ -59,6 +59,16 @@ def test_levels_of_silence_are_drawn_from_the_bottom_up(tmp_path):
     assert f"{minus}90 to {minus}80 dBFS" in (tmp_path / "p.html").read_text()
 
 
+def test_a_change_that_rounds_to_nothing_has_no_minus(tmp_path):
+    before = Stretch(voice(1.0)[None], 16_000)
+    write_comparison(
+        tmp_path / "p.html", "take.wav", before, Stretch(before.waveform * np.float32(0.9999), 16_000)
+    )
+    text = (tmp_path / "p.html").read_text()
+    assert ">+0.0 dB</td>" in text
+    assert "\N{MINUS SIGN}0.0 dB" not in text
+
+
 def test_silence_has_no_level_in_any_row(tmp_path):
     silence = Stretch(np.zeros((1, 16_000), np.float32), 16_000)
     write_comparison(tmp_path / "p.html", "take.wav", silence, silence)

@@ -36,8 +36,8 @@ from slimclean.scoring.tables import write_rows
 from slimclean.show import player, png
 from slimclean.show.clock import clock, scale, span
 from slimclean.show.comparison import compare
-from slimclean.show.page import write_report
-from slimclean.show.view import view_of
+from slimclean.show.page import TABLE, write_report
+from slimclean.show.view import removed, view_of
 
 EVIL = "a <img src=x onerror=alert(1)> & 'q' \"r\" #1 100%.flac"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -557,3 +557,37 @@ def opened(page, *options):
     found = re.search(r"""<pre id=["']result["']>(.*?)</pre>""", done.stdout)
     assert found, done.stderr[-2000:]
     return found[1], done.stderr
+
+
+def test_a_residual_is_what_was_removed_not_what_is_left(tmp_path, weights):
+    """As the run saw it, from its report, and where only the enhancer knows."""
+    take, out, rows, page = (tmp_path / name for name in ("a.wav", "out.wav", "r.csv", "p.html"))
+    soundfile.write(take, voice(0.5), 16_000)
+    done = run("enhance", take, "-o", out, "--residual", "-m", weights, "--report", rows, "--html", page)
+    assert done.exit_code == 0, done.stderr
+    pages = [page.read_text(encoding="utf-8")]
+    assert run("report", rows, "-o", page, "-m", weights).exit_code == 0
+    pages.append(page.read_text(encoding="utf-8"))
+    write_report([result(take, out, status="skipped")], page, identity_enhancer(residual=True))
+    pages.append(page.read_text(encoding="utf-8"))
+    for text in pages:
+        assert re.findall("<div class='name'>([a-z]+)<br>", text) == ["before", "removed"]
+        assert "level removed" not in text
+    (row,) = read_report(rows)
+    change = next(column for column in TABLE if column.header.startswith("level change"))
+    assert row.is_residual
+    assert change.value(row) is None
+    kept = replace(row, noise_reduction_db=1.0)
+    assert (kept.is_residual, change.value(kept)) == (False, row.level_out_dbfs - row.level_in_dbfs)
+
+
+def test_what_rounds_to_nothing_has_no_sign(tmp_path):
+    """In the table and above spectrograms of recordings that hardly change."""
+    rows = [full_row(tmp_path / "a.wav", level_in_dbfs=-20.0, level_out_dbfs=-20.01, noise_reduction_db=-0.001)]
+    write_report(rows, tmp_path / "p.html", identity_enhancer())
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert text.count(">0.0</td>") == 2
+    assert ">-0.0" not in text
+    seen = spectrogram([voice(1.0)[None]], 16_000)
+    louder = replace(seen, power=seen.power * 1.001)
+    assert removed(Comparison(seen, louder, np.zeros(0))) == "median 0.0 dB, 95 % of the time below 0.0 dB"

@@ -145,6 +145,21 @@ def test_removed_is_the_fall_of_the_level(tmp_path):
         compare(tmp_path / "a.wav", tmp_path / "c.wav", identity_enhancer(0.5))
 
 
+@needs_matplotlib
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_picture_says_what_both_sides_are(tmp_path, monkeypatch, residual):
+    figures = []
+    monkeypatch.setattr("slimclean.show.plot.save", lambda figure, *_: figures.append(figure))
+    seen = [spectrogram([x * voice(1.0)[None]], 16_000) for x in (np.float32(1), np.float32(0.1))]
+    plot_comparison(Comparison(*seen, np.zeros(0), residual=residual), tmp_path / "a.png", Path("a.wav"))
+    before, after, level, _ = figures[0].axes[:4]
+    other = "removed" if residual else "after"
+    assert [axis.get_title(loc="left") for axis in (before, after)] == ["before", other]
+    legend = [text.get_text() for text in level.get_legend().get_texts()]
+    assert legend == (["before", "removed"] if residual else ["before", "after", "removed"])
+    assert level.get_title(loc="left").startswith("removed: ") != residual
+
+
 @pytest.mark.parametrize("rate", [16_000, 48_000, 192_000])
 def test_few_pixels_keep_the_level_of_a_tone_and_of_noise(rate):
     """Noise rises by the loudest of n bins against their mean, which is the n-th harmonic number."""

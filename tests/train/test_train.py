@@ -295,7 +295,7 @@ def test_a_network_of_another_size_from_the_command_line(corpus, tmp_path):
     assert checkpoint.read_header(path).config == wanted
     assert run("train", tmp_path / "a", *where, *small, *rest).exit_code == 0
     done = run("train", tmp_path / "a", *where, *small, "--upsampling", 2, *rest)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "its sizes are not those to train" in done.stderr
     one = ["--static-ufs", "0.25,0.5", "--targets", "0.3"]
     done = run("train", tmp_path / "b", *where, "--init", path, "--ufs", "0.25,0.5,1", *one, *rest)
@@ -433,7 +433,7 @@ def test_an_interrupted_run_is_saved_at_its_last_step_and_goes_on(libraries, tmp
 def test_a_damaged_state_is_one_line(libraries, tmp_path):
     config = TrainConfig(tmp_path, steps=1, **CONFIG)
     train(config, mixer_of(libraries), SMALL)
-    with pytest.raises(SlimcleanError, match="its sizes are not those to train"):
+    with pytest.raises(UsageError, match="its sizes are not those to train"):
         train(config, mixer_of(libraries), dataclasses.replace(SMALL, hidden=6))
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])

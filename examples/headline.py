@@ -1,7 +1,7 @@
 """The paper's headline, in its own form: routers trained with a backbone of their own, beside static widths.
 
     python examples/headline.py ./clean ./noisy --static static.safetensors \\
-        --dynamic joint=joint.safetensors --dynamic packaged=slim-demucs-14 -o headline.png
+        --dynamic joint=joint.safetensors --dynamic packaged=slim-demucs-15 -o headline.png
 
 The folders hold recordings of the same names. The static points are one slimmable backbone at four UFs; a
 dynamic point is a network at a target UF. For each the table tells how many MACs it saves against static 0.25,

@@ -1,6 +1,6 @@
 """Train on one GPU for some minutes, as the last stages of the packaged weights were trained.
 
-    python examples/train_on_gpu.py slim-demucs-14 corpus/manifest.csv runs/gpu --minutes 12
+    python examples/train_on_gpu.py slim-demucs-15 corpus/manifest.csv runs/gpu --minutes 12
 
 writes the averaged weights as runs/gpu/model.safetensors, with the router of the start. Then
 

@@ -1,6 +1,6 @@
 """Train on until faint noise goes too, in the long pauses of a good recording.
 
-    python examples/quiet_pauses.py slim-demucs-14 corpus/manifest.csv quiet.safetensors
+    python examples/quiet_pauses.py runs/gpu/model.safetensors corpus/manifest.csv quiet.safetensors
 
 Mixtures at -5 to 25 dB teach that noise is loud, and read sentences that pauses are short: noise 25 dB and
 more under the voice then stays for seconds after each word. A third of the examples hold such noise, most of

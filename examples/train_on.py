@@ -74,10 +74,10 @@ def train_on(
 def parser(about: str | None, *, minutes: float, lr: float, segment_s: float) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("init", help="packaged name or file of the weights to start from")
-    options.add_argument("manifest", type=Path)
-    options.add_argument("out", type=Path)
+    options.add_argument("manifest", type=Path, help="CSV of speech and noise, as `slimclean train` takes it")
+    options.add_argument("out", type=Path, help="file of the new weights; a folder `cache` comes beside it")
     options.add_argument("--minutes", type=float, default=minutes)
     options.add_argument("--lr", type=float, default=lr)
-    options.add_argument("--segment-s", type=float, default=segment_s)
+    options.add_argument("--segment-s", type=float, default=segment_s, help="of an example")
     options.add_argument("--seed", type=int, default=0)
     return options

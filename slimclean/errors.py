@@ -23,7 +23,7 @@ class CheckpointError(SlimcleanError):
 
 
 class UsageError(SlimcleanError):
-    """A request that contradicts itself; the command line exits with 2."""
+    """A request that contradicts itself, or for what is not there; the command line exits with 2."""
 
 
 class MissingDependencyError(SlimcleanError):

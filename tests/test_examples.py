@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import os
 import re
@@ -146,6 +147,28 @@ def test_where_noise_becomes_softer_the_router_spends_less(tmp_path):
         before, during, after = map(float, line.split()[1:4])
         assert during < min(before, after)
     assert picture.exists() == bool(options)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_the_learning_curve_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    importlib.import_module("learning").main(ROOT / "examples" / "learning.csv", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dynamic_network_is_compared_with_static_widths(tmp_path, monkeypatch, capsys):
+    """With itself: its router then saves few MACs or many, and the table says how many."""
+    pytest.importorskip("pesq")
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+        shutil.copy(PAIR / f"{name}.flac", tmp_path / name / "a.flac")
+    model = checkpoint.default_name()
+    main = importlib.import_module("headline").main
+    main(tmp_path / "clean", tmp_path / "noisy", model, [f"ours={model}"], [0.25], None)
+    static, dynamic = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert [line.split()[0] for line in static] == ["static", "0.125", "0.25", "0.5", "1.0"]
+    assert (len(dynamic), dynamic[1].split()[0]) == (2, "ours")
 
 
 def test_peers_that_are_not_installed_are_skipped(tmp_path):

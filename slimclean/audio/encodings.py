@@ -230,6 +230,7 @@ def _vorbis_level(bit_rate: int, channels: int, sample_rate: int) -> float:
     return (low + high) / 2
 
 
+@functools.cache
 def _vorbis_nominal(level: float, channels: int, sample_rate: int) -> int:
     memory = io.BytesIO()
     with soundfile.SoundFile(

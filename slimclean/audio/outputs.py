@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import soundfile
 
 from slimclean.audio.containers import BY_EXTENSION, Container
-from slimclean.audio.encodings import ENCODINGS, check_bit_rate, check_encodable, codec_of
+from slimclean.audio.encodings import ENCODINGS, check_bit_rate, check_encodable, codec_of, nearest_bit_rate
 from slimclean.audio.formats import CODECS, AudioInfo, OutputForm, check_holds, valid_bits
 from slimclean.errors import AudioError, UsageError
 
@@ -80,19 +81,25 @@ def _codecs(container: Container, subtype: str | None) -> Iterable[str | None]:
 
 
 def _problem(codec: str | None, form: OutputForm) -> str:
-    """Return why `codec` cannot be as `form` asks, at any rate and number of channels that it leaves open."""
+    """Return why `codec` cannot be as `form` asks, at any rate and number of channels that it leaves open.
+
+    Of these, the ones are told whose bit rates come nearest.
+    """
     limit = ENCODINGS.get(codec or "")
     if limit is None:
         return ""
     rates = limit.rates_hz if form.sample_rate is None else (form.sample_rate,)
-    problem = ""
+    nearest, problem = math.inf, ""
     for rate, channels in itertools.product(rates, (1,) if form.mono else range(1, limit.channels + 1)):
+        off = 0
         try:
             check_encodable(codec, channels, rate)
             if form.bit_rate is not None:
+                off = abs(form.bit_rate - nearest_bit_rate(codec, form.bit_rate, channels, rate))
                 check_bit_rate(codec, form.bit_rate, channels, rate)
         except AudioError as error:
-            problem = str(error)
+            if off < nearest:
+                nearest, problem = off, str(error)
         else:
             return ""
     return problem

@@ -47,6 +47,8 @@ def _result(row: Row) -> FileResult:
                 cells[name] = _parsed(kinds[name], cell)
             except ValueError as error:
                 raise ValueError(f"{name} of {row['file']}: {error}") from error
+    # Where the column is not there at all, no row tells that it is of a residual: so NaN, not None.
+    cells.setdefault("noise_reduction_db", math.nan)
     if cells["status"] not in get_args(Status):
         raise ValueError(f"{row['file']}: a status of {cells['status']!r}")
     return FileResult(**cells)

@@ -31,7 +31,7 @@ class MixConfig:
     snr_db: tuple[float, float, float] = (-5.0, 10.0, 25.0)
     """Least, likeliest and most: a triangular distribution."""
     faint_noise: float = 0.15
-    """Noise at `faint_snr_db` instead, and no rumble: a good recording's."""
+    """Noise at `faint_snr_db` instead, and no rumble, as in a good recording."""
     faint_snr_db: tuple[float, float, float] = (14.0, 28.0, 50.0)
     local_level: bool = True
     """Bring every passage to its level, as `Enhancer` does before the network hears it."""
@@ -67,7 +67,7 @@ class MixConfig:
     """For a while, from the microphone."""
     fade: float = 0.04
     long_pause: float = 0.1
-    """Nobody speaks for seconds, which readers of sentences never do."""
+    """Nobody speaks for seconds, as never happens in sentences that are read."""
     two_speakers: float = 0.12
     softer_db: tuple[float, float] = (0.0, 30.0)
     """The second speaker, under the first."""

@@ -89,10 +89,10 @@ class Mixer:
         if c.fade and rng.random() < c.fade:
             gain = voices.fade(rng, length)
             recorded, wanted = recorded * gain, wanted * gain
+        scale = np.float32(1 / active_rms(recorded))  # before the pause, which may take all of the speech
         if c.long_pause and rng.random() < c.long_pause:
             gain = voices.pause(rng, length)
             recorded, wanted = recorded * gain, wanted * gain
-        scale = np.float32(1 / active_rms(recorded))
         return recorded * scale, wanted * scale
 
     def _voice(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:

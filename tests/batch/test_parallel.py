@@ -161,7 +161,6 @@ def test_processes_are_used_where_they_pay(monkeypatch):
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
 from slimclean.batch.run import enhance_paths
@@ -252,7 +251,6 @@ def test_an_interrupt_stops_every_process(tmp_path, weights, half_an_hour, numbe
 ORPHANED = """
 import os, signal, sys, time
 from pathlib import Path
-from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from conftest import identity_enhancer
 from slimclean.batch.options import Watch

@@ -239,7 +239,8 @@ def test_a_file_where_a_folder_should_be_is_refused(folder):
         ("a.webm", OutputForm(subtype="PCM_16"), "WEBM does not hold PCM_16; .* or take VORBIS, OPUS"),
         ("a.flac", OutputForm(subtype="FLOAT"), "FLAC does not hold FLOAT; .* or take PCM_S8, PCM_16, PCM_24"),
         ("a.m4a", OutputForm(subtype="aac", sample_rate=192_000), "set `sample_rate` 96000"),
-        ("a.ogg", OutputForm(subtype="vorbis", sample_rate=8_000, bit_rate=4_000_000), "set `bit_rate`"),
+        ("a.ogg", OutputForm(subtype="vorbis", sample_rate=8_000, bit_rate=4_000_000), "for 64 channels"),
+        ("a.ogg", OutputForm(subtype="vorbis", sample_rate=44_100, bit_rate=16_000), "for 1 channel at"),
     ],
 )
 def test_what_a_container_never_holds_is_refused_before_the_work(folder, output, form, message):

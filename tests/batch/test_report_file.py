@@ -230,6 +230,25 @@ def test_in_place_what_the_report_says_is_done_is_not_cleaned_again(
         assert [r.status for r in enhance_paths([takes], None, enhancer, **options | more)] == ["enhanced"] * 3
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_report_without_the_noise_reduction_is_not_taken_for_one_of_residuals(takes, tmp_path, name):
+    """As the first reports were, or as a spreadsheet left it; an empty cell says that the output is one."""
+    report = tmp_path / name
+    halved = identity_enhancer(effect=lambda noisy: noisy / 2, residual=True)
+    enhance_paths([takes], tmp_path / "out", halved, report=report)
+    assert all(row.is_residual for row in read_report(report))
+    columns, rows = load(report)
+    columns.remove("noise_reduction_db")
+    if name == "r.csv":
+        with report.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        report.write_text("".join(json.dumps({c: row[c] for c in columns}) + "\n" for row in rows))
+    assert not any(row.is_residual for row in read_report(report))
+
+
 @pytest.mark.parametrize("keep_mtime", [False, True])
 def test_in_place_a_recording_that_was_put_back_is_cleaned_again(takes, tmp_path, enhancer, keep_mtime):
     """From a backup that has its size and its time, which with `keep_mtime` are those of the output too."""

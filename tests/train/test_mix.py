@@ -336,6 +336,17 @@ def test_pauses_last_and_faint_noise_is_faint(libraries):
     assert np.count_nonzero(silent[0]) > 40_900  # the noise goes on
 
 
+def test_a_pause_makes_the_rest_no_louder(libraries, monkeypatch):
+    """Where all speech is in the pause, what is left of the recording is its floor, and no voice."""
+    mixer = mixer_of(libraries, dataclasses.replace(PLAIN, long_pause=1.0))
+    levels = []
+    for left in (1.0, 1e-3):
+        monkeypatch.setattr(voices, "pause", lambda _, length, left=left: np.full(length, left, np.float32))
+        noisy, clean = mixer.draw(np.random.default_rng(0), 40_960)
+        levels.append(acoustics.rms(clean) / acoustics.rms(noisy - clean))
+    assert levels[1] == pytest.approx(levels[0] * 1e-3, rel=0.01)
+
+
 def test_given_rooms_are_used(corpus, tmp_path, monkeypatch):
     rooms = tmp_path / "rooms"
     rooms.mkdir()

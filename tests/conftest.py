@@ -71,6 +71,21 @@ def identity_enhancer(*arguments, effect=lambda noisy: noisy, **options) -> Enha
     return Enhancer(*arguments, engine=StubEngine(effect), **options)
 
 
+def setting_row(uf, macs, pesq, si_sdr) -> dict[str, float | str]:
+    """A row of `evaluate`; "noisy" is one, and has no MACs."""
+    return {"uf": uf, "target_uf": 0.1 if uf == "auto" else "", "mean_uf": 0.2, "macs_per_sample": macs,
+            "pesq_wb": pesq, "stoi": 0.9, "si_sdr_db": si_sdr}  # fmt: skip
+
+
+SETTING_ROWS = [
+    setting_row("noisy", "", 1.0, 0.0),
+    setting_row("0.5", 20.0, 3.0, 12.0),
+    setting_row("0.25", 10.0, 2.0, 10.0),
+    setting_row("auto", 15.0, 2.7, 10.5),
+    setting_row("auto", 25.0, 3.0, 12.0),
+]
+
+
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> np.ndarray:
     """Something like speech: harmonics under a syllable envelope, float32 [T], peak 0.5."""
     return _voice(seconds, sample_rate, seed).copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SMALL, voice
+from conftest import SETTING_ROWS, SMALL, voice
 
 from slimclean.enhancer import Enhancer
 from slimclean.scoring.evaluation import SETTINGS, Pair, evaluate, in_pauses, with_advantage
@@ -70,21 +70,8 @@ def test_scores_are_the_same_from_several_processes(small):
     assert alone[0]["si_sdr_db"] != alone[1]["si_sdr_db"]
 
 
-def row(uf, macs, pesq, si_sdr):
-    return {"uf": uf, "macs_per_sample": macs, "pesq_wb": pesq, "si_sdr_db": si_sdr}
-
-
-ROWS = [
-    row("noisy", "", 1.0, 0.0),
-    row("0.5", 20.0, 3.0, 12.0),
-    row("0.25", 10.0, 2.0, 10.0),
-    row("auto", 15.0, 2.7, 10.5),
-    row("auto", 25.0, 3.0, 12.0),
-]
-
-
 def test_advantage_is_measured_from_the_straight_line_between_neighbours():
-    noisy, *static, between, beyond = with_advantage(ROWS)
+    noisy, *static, between, beyond = with_advantage(SETTING_ROWS)
     assert between["pesq_wb_over_static"] == pytest.approx(0.2)
     assert between["si_sdr_db_over_static"] == pytest.approx(-0.5)
     for other in (noisy, *static, beyond):
@@ -92,4 +79,4 @@ def test_advantage_is_measured_from_the_straight_line_between_neighbours():
 
 
 def test_a_measure_that_is_missing_has_no_advantage():
-    assert with_advantage([dict(r, pesq_wb="") for r in ROWS])[3]["pesq_wb_over_static"] == ""
+    assert with_advantage([dict(r, pesq_wb="") for r in SETTING_ROWS])[3]["pesq_wb_over_static"] == ""

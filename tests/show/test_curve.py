@@ -5,26 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import SETTING_ROWS, setting_row
 
 from slimclean.show.curve import plot_curve
 
 
-def row(uf, macs, pesq, si_sdr):
-    return {"uf": uf, "target_uf": 0.1 if uf == "auto" else "", "mean_uf": 0.2, "macs_per_sample": macs,
-            "pesq_wb": pesq, "stoi": 0.9, "si_sdr_db": si_sdr}  # fmt: skip
-
-
-ROWS = [
-    row("noisy", "", 1.0, 0.0),
-    row("0.5", 20.0, 3.0, 12.0),
-    row("0.25", 10.0, 2.0, 10.0),
-    row("auto", 15.0, 2.7, 10.5),
-    row("auto", 25.0, 3.0, 12.0),
-]
-
-
 def test_a_measure_that_is_missing_is_not_drawn(tmp_path):
-    rows = [dict(r, pesq_wb="") for r in ROWS]
+    rows = [dict(r, pesq_wb="") for r in SETTING_ROWS]
     pytest.importorskip("matplotlib")
     plot_curve(rows, tmp_path / "c.png")
     assert (tmp_path / "c.png").stat().st_size > 1000
@@ -40,8 +27,11 @@ def test_labels_cover_neither_each_other_nor_points(monkeypatch):
              (0.75, 42.6, 2.909, 18.0), (1.0, 55.8, 2.914, 18.07)]  # fmt: skip
     routed = [(0.1, 7.8, 2.70, 16.2), (0.16, 10.5, 2.816, 17.14), (0.25, 15.2, 2.863, 17.63),
               (0.5, 29.4, 2.908, 17.92), (0.75, 41.2, 2.917, 18.02)]  # fmt: skip
-    rows = [row("noisy", "", 1.8, 6.9), *(row(f"{uf}", 1000 * macs, *rest) for uf, macs, *rest in fixed)]
-    rows += [row("auto", 1000 * macs, *rest) | {"target_uf": uf} for uf, macs, *rest in routed]
+    rows = [
+        setting_row("noisy", "", 1.8, 6.9),
+        *(setting_row(f"{uf}", 1000 * macs, *rest) for uf, macs, *rest in fixed),
+    ]
+    rows += [setting_row("auto", 1000 * macs, *rest) | {"target_uf": uf} for uf, macs, *rest in routed]
     plot_curve(rows, Path("c.png"))
     figures[0].draw_without_rendering()
     for axis in figures[0].axes:  # in the middle one all are as good

@@ -16,7 +16,7 @@ import copy
 
 import numpy as np
 import torch
-from steady_levels import DIP_WEIGHT, alternating, bounded, dips, levels_db, slowed
+from steady_levels import DIP_WEIGHT, alternating, bounded, dips, lowest_levels, slowed
 from torch import Tensor
 from train_on import frames_of, libraries, parser, stacked, train_on
 
@@ -84,12 +84,11 @@ def loss_of(
 
 def loss_of_slow(network: SlimmableDemucs, before: SlimmableDemucs, slow: Tensor, ufs: Tensor) -> Tensor:
     """Find the loss of slow speech [B, T] at [B, F]: the output at UF 1 is wanted, and no dips."""
-    hop, candidates = network.config.frame_hop, network.config.ufs
     with torch.no_grad():
-        lowest = torch.minimum(*(levels_db(network.backbone(slow, candidates[k]).float(), hop) for k in (0, 3)))
         wanted = before.backbone(slow, 1.0).float()
     given = network.backbone(slow, FrameWidths.of(ufs)).float()
-    return SLOW * enhancement_loss(wanted, given).mean() + DIP_WEIGHT * bounded(dips(slow, lowest, given, hop))
+    dip = dips(slow, lowest_levels(network, slow), given, network.config.frame_hop)
+    return SLOW * enhancement_loss(wanted, given).mean() + DIP_WEIGHT * bounded(dip)
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -68,6 +68,14 @@ def levels_db(waveform: Tensor, hop: int) -> Tensor:
     return 10 * torch.log10(waveform.unflatten(1, (-1, hop)).square().mean(2) + 1e-6)
 
 
+@torch.no_grad()
+def lowest_levels(network: SlimmableDemucs, slow: Tensor) -> Tensor:
+    """The lower of the levels at two fixed UFs, under which no change between them may bring it, [B, F]."""
+    config = network.config
+    fixed = [levels_db(network.backbone(slow, config.ufs[k]).float(), config.frame_hop) for k in (0, 3)]
+    return torch.minimum(*fixed)
+
+
 def dips(slow: Tensor, lowest: Tensor, given: Tensor, hop: int) -> Tensor:
     """Mean square, in dB, by which loud frames of `given` lie under the levels `lowest` [B, F], [B, T] x 2."""
     heard = levels_db(slow, hop)
@@ -83,15 +91,12 @@ def loss_of(
     network: SlimmableDemucs, before: SlimmableDemucs, noisy: Tensor, ufs: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Find the loss and the dips of a batch, its first HALF slow, [B, T] and [B, F]."""
-    hop, candidates = network.config.frame_hop, network.config.ufs
     slow, mixtures = noisy[:HALF], noisy[HALF:]
     with torch.no_grad():
-        fixed = [levels_db(network.backbone(slow, candidates[k]).float(), hop) for k in (0, 3)]
-        lowest = torch.minimum(*fixed)
         kept = before.backbone(mixtures, FrameWidths.of(ufs[HALF:]))
         wanted = torch.cat([before.backbone(slow, 1.0), kept]).float()
     given = network.backbone(noisy, FrameWidths.of(ufs)).float()
-    dip = dips(slow, lowest, given[:HALF], hop)
+    dip = dips(slow, lowest_levels(network, slow), given[:HALF], network.config.frame_hop)
     distance = enhancement_loss(wanted, given)
     return distance[:HALF].mean() / 2 + distance[HALF:].mean() + DIP_WEIGHT * bounded(dip), dip.detach()
 
